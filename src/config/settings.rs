@@ -1,0 +1,148 @@
+//! What was meant: every option resolved, so that a request never meets an `Option` that start-up could have settled.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::keys::secret::Secret;
+use crate::vendor::profile::Profile;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub listen: Listen,
+    pub admin: Admin,
+    pub vendor: Vendor,
+    pub submit: Submit,
+    pub poll: Poll,
+    pub clients: Clients,
+    pub state: State,
+    pub log: Log,
+}
+
+/// An address to listen on. A default one is skipped with a warning when its family is missing; a written one must bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenAddress {
+    pub address: SocketAddr,
+    pub written: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listen {
+    pub http: Vec<ListenAddress>,
+    pub https: Vec<ListenAddress>,
+    /// Certificate chain and private key, PEM; both present when `https` is not empty.
+    pub tls: Option<TlsFiles>,
+    pub max_connections: usize,
+    pub max_body: usize,
+    pub max_body_total: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    pub listen: Vec<ListenAddress>,
+    pub token: Option<Secret>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vendor {
+    /// With the overrides of the configuration applied; `url` resolved too, never empty.
+    pub profile: Profile,
+    /// PEM certificates trusted besides the system's roots, read when the configuration was read.
+    pub ca_pem: Option<Vec<u8>>,
+    pub connect_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Submit {
+    pub deadline: Duration,
+    pub max_keys: usize,
+    pub when_busy: WhenBusy,
+    pub wait: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenBusy {
+    Wait,
+    Fail,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Poll {
+    pub hide_outage: Duration,
+    pub unknown_task: UnknownTask,
+    pub keep: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownTask {
+    Ask,
+    Refuse,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Clients {
+    /// Browser origins that may call, as browsers write them: `https://app.example.com`.
+    pub origins: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub store: StoreKind,
+    pub path: PathBuf,
+    /// Somebody asked for this path: it must work, or the start fails.
+    pub path_written: bool,
+    pub sync: Sync,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    Memory,
+    Sqlite,
+}
+
+/// What a commit survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Power loss.
+    Full,
+    /// `kill -9`.
+    Process,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// One key as the operator gave it, from whatever source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyEntry {
+    pub name: String,
+    pub value: Secret,
+    pub weight: u32,
+    /// Lower is tried first.
+    pub priority: i32,
+    pub disabled: bool,
+}

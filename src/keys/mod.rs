@@ -1,0 +1,3 @@
+//! The key pool.
+
+pub mod secret;

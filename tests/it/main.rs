@@ -1,0 +1,1 @@
+//! The whole program, from outside: one binary, one module a subject.
