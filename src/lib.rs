@@ -3,4 +3,6 @@
 pub mod background;
 pub mod config;
 pub mod keys;
+pub mod listen;
 pub mod vendor;
+pub mod wire;
