@@ -3,5 +3,7 @@
 pub mod background;
 pub mod config;
 pub mod keys;
+pub mod listen;
 pub mod store;
 pub mod vendor;
+pub mod wire;
