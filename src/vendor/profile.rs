@@ -59,3 +59,32 @@ pub struct CodeRule {
     /// How long what was blamed rests.
     pub cooldown: Duration,
 }
+
+impl Profile {
+    pub const NAMES: &[&str] = &["captchaai", "custom"];
+
+    pub fn builtin(name: &str) -> Option<Self> {
+        let url = match name {
+            "captchaai" => "https://ocr.captchaai.com",
+            "custom" => "",
+            _ => return None,
+        };
+        Some(Self {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            hosts: Vec::new(),
+            endpoints: Endpoints {
+                submit: "/in.php".to_owned(),
+                result: "/res.php".to_owned(),
+                solve: "/solve.php".to_owned(),
+                load: "/load.php".to_owned(),
+            },
+            takes: Takes {
+                ids: true,
+                threadsinfo: true,
+            },
+            solution_fields: Vec::new(),
+            codes: BTreeMap::new(),
+        })
+    }
+}
