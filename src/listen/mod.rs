@@ -1,5 +1,8 @@
 //! Bytes in. In the order in which a request travels: bind -> accept -> connection (TLS, deadlines, framing, hyper) -> gate -> body.
 
+pub mod body;
+pub mod gate;
+
 mod accept;
 mod bind;
 mod certificates;
