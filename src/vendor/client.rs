@@ -155,11 +155,6 @@ impl Client {
             }
         }
     }
-
-    /// How many connections wait for the next call.
-    pub fn idle_connections(&self) -> usize {
-        self.0.idle.len()
-    }
 }
 
 impl Inner {

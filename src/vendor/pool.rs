@@ -52,6 +52,7 @@ impl Pool {
         drop(old);
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lock().len()
     }

@@ -39,7 +39,7 @@ impl Target {
             return Err(TargetError::NotAUrl);
         };
         let (tls, own_port) = match scheme.as_str() {
-            "https" => (true, 443),
+            "https" => (true, 443_u16),
             "http" => (false, 80),
             _ => return Err(TargetError::Scheme),
         };
@@ -155,6 +155,13 @@ mod tests {
             ("https://a_%62.com", TargetError::NotAUrl),
         ] {
             assert_eq!(Target::parse(url).err(), Some(error), "{url}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(url in "(https?://)?\\PC{0,20}|https?://[a-z@:.\\[\\]0-9/?#]{0,20}") {
+            let _ = Target::parse(&url);
         }
     }
 }
