@@ -14,14 +14,12 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod writer;
+mod written;
 
-use std::future::Future;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
 use prometheus_client::metrics::histogram::Histogram;
@@ -32,11 +30,13 @@ pub use rows::{
     Endpoint, Intent, IntentId, LiveOwner, Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
 };
 pub use sqlite::{OpenError, Recovered};
+pub use written::Written;
 
 use crate::config::settings::Sync;
 use crate::keys::secret::Salt;
 use queue::{Operation, Queue};
 use rows::Change;
+use written::State;
 
 /// Cheap to clone; all clones are the same store.
 #[derive(Clone)]
@@ -96,36 +96,12 @@ pub struct Health {
     pub written: u64,
 }
 
-/// The change is on its way already. Resolves when it is durable, with the number of rows that it replaced
-/// or forgot. Whoever loses patience may drop it: the change is still made.
-#[must_use = "a change is durable only when this resolved"]
-#[derive(Debug)]
-pub struct Written(State);
-
-#[derive(Debug)]
-enum State {
-    Known(Result<u64, StoreError>),
-    Waiting(oneshot::Receiver<Result<u64, StoreError>>),
-}
-
-impl Future for Written {
-    type Output = Result<u64, StoreError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            State::Known(result) => Poll::Ready(result.clone()),
-            State::Waiting(answer) => Pin::new(answer)
-                .poll(context)
-                .map(|answer| answer.unwrap_or(Err(StoreError::Closed))),
-        }
-    }
-}
-
 impl Store {
-    pub fn memory() -> Result<Self, io::Error> {
+    pub fn memory() -> Self {
         let mut salt = [0; 32];
-        getrandom::fill(&mut salt).map_err(io::Error::other)?;
-        Ok(Self::Memory(Arc::new(Memory {
+        getrandom::fill(&mut salt)
+            .unwrap_or_else(|error| panic!("the system gives no random bytes: {error}"));
+        Self::Memory(Arc::new(Memory {
             tables: memory::Tables::default(),
             numbers: Numbers {
                 salt: Salt(salt),
@@ -133,7 +109,7 @@ impl Store {
                 last_bad_key_answer: AtomicI64::new(0),
             },
             write_seconds: write_seconds(),
-        })))
+        }))
     }
 
     /// Blocks for as long as the disk takes. The directory must exist.

@@ -114,16 +114,15 @@ impl Queue {
         !batch.is_empty()
     }
 
-    /// The pause between two tries in trouble; ends early when the store is being closed.
+    /// The pause between two tries in trouble. Short when the store is being closed.
     pub(super) fn pause(&self, duration: Duration) {
-        let state = self.lock();
-        if !state.closing {
-            let _ = self
-                .wake
-                .wait_timeout_while(state, duration, |state| !state.closing);
-        } else {
+        let (state, _) = self
+            .wake
+            .wait_timeout_while(self.lock(), duration, |state| !state.closing)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.closing {
             drop(state);
-            std::thread::sleep(duration);
+            std::thread::sleep(CLOSING_PAUSE);
         }
     }
 
@@ -155,3 +154,5 @@ const MAX_BATCH: usize = 1024;
 /// How long a change that nobody waits for waits for others.
 const COMPANY: Duration = Duration::from_millis(200);
 const MAX_COMPANY: usize = 512;
+
+const CLOSING_PAUSE: Duration = Duration::from_millis(50);

@@ -142,7 +142,9 @@ pub(super) fn empty_log(connection: &Connection) -> rusqlite::Result<()> {
 /// A side file, because SQLite's own locks must stay free for operators who read. Gone with the process,
 /// whatever way it ends.
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let lock_path = beside(path, ".lock");
+    // By the file's own name: two names of one file must meet at one lock.
+    let named = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let lock_path = beside(&named, ".lock");
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)

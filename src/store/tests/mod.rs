@@ -14,7 +14,7 @@ use crate::keys::secret::Identity;
 fn stores() -> Vec<(Store, tempfile::TempDir)> {
     let (full, process) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     vec![
-        (Store::memory().unwrap(), tempfile::tempdir().unwrap()),
+        (Store::memory(), tempfile::tempdir().unwrap()),
         (open(&full, Sync::Full), full),
         (open(&process, Sync::Process), process),
     ]

@@ -114,7 +114,7 @@ proptest! {
     fn memory_and_file_tell_the_same(steps in prop::collection::vec(any_step(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let memory = carry_out(&Store::memory().unwrap(), &steps).await;
+            let memory = carry_out(&Store::memory(), &steps).await;
             let directory = tempfile::tempdir().unwrap();
             let store = open(&directory, Sync::Process);
             let file = carry_out(&store, &steps).await;
