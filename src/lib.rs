@@ -4,3 +4,4 @@ pub mod background;
 pub mod config;
 pub mod keys;
 pub mod vendor;
+pub mod wire;
