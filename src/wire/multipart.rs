@@ -18,13 +18,12 @@ pub(super) fn boundary(content_type: &Bytes) -> Result<Option<Bytes>, BadParamet
     }
     let first = memmem::find(content_type, b"boundary").ok_or(BadParameters::Boundary)?;
     let before = content_type[..first].trim_ascii_end();
-    let is_parameter = before.ends_with(b";") && before.split(|b| *b == b';').count() >= 2;
-    let Some(value) = content_type[first..]
+    let is_parameter = before.ends_with(b";") && !before.contains(&b'"');
+    let value = content_type[first..]
         .strip_prefix(b"boundary=")
-        .filter(|_| is_parameter)
-    else {
-        return Err(BadParameters::Boundary);
-    };
+        .filter(|_| is_parameter);
+    let value = value.ok_or(BadParameters::Boundary)?;
+    let is_quoted = value.starts_with(b"\"");
     let (value, rest) = match value.strip_prefix(b"\"") {
         Some(quoted) => {
             let end = memchr::memchr(b'"', quoted).ok_or(BadParameters::Boundary)?;
@@ -32,9 +31,8 @@ pub(super) fn boundary(content_type: &Bytes) -> Result<Option<Bytes>, BadParamet
         }
         None => value.split_at(memchr::memchr(b';', value).unwrap_or(value.len())),
     };
-    let quoted = content_type[first + 9] == b'"';
     let is_plain = |b: &u8| {
-        b.is_ascii_alphanumeric() || b"'()+_-./:=?".contains(b) || quoted && b" ,".contains(b)
+        b.is_ascii_alphanumeric() || b"'()+_-./:=?".contains(b) || is_quoted && b" ,".contains(b)
     };
     let is_good =
         (1..=70).contains(&value.len()) && value.iter().all(is_plain) && !value.ends_with(b" ");
@@ -142,8 +140,18 @@ struct Disposition {
 /// The one `Content-Disposition` of a part's header lines.
 fn disposition(header: &[u8]) -> Result<Disposition, BadParameters> {
     let mut disposition = None;
-    for line in header.split(|b| *b == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut rest = Some(header);
+    while let Some(lines) = rest {
+        let line = match memmem::find(lines, b"\r\n") {
+            Some(end) => {
+                rest = Some(&lines[end + 2..]);
+                &lines[..end]
+            }
+            None => {
+                rest = None;
+                lines
+            }
+        };
         let colon = memchr::memchr(b':', line)
             .ok_or(BadParameters::Multipart("a part header line has no colon"))?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
@@ -198,7 +206,7 @@ fn parameters(value: &[u8]) -> Result<Disposition, BadParameters> {
         let (text, after) = if value.starts_with(b"\"") {
             quoted(value)
         } else {
-            unquoted(value)
+            unquoted(attribute, value)
         }
         .ok_or(ODD)?;
         // Whether a backslash escapes what follows is the server's choice; in a name it must not matter.
@@ -222,21 +230,23 @@ fn parameters(value: &[u8]) -> Result<Disposition, BadParameters> {
 
 /// What is between quotes, and what follows. `\"` does not end it; `\\"` could be read in two ways.
 fn quoted(value: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut at = 1;
+    let mut end = 1;
     loop {
-        at += memchr::memchr(b'"', value.get(at..)?)?;
-        match (value[at - 1], value[at - 2..].first()) {
-            (b'\\', Some(b'\\')) => return None,
-            (b'\\', _) => at += 1,
-            _ => return Some((value[1..at].to_vec(), &value[at + 1..])),
+        end += memchr::memchr(b'"', value.get(end..)?)?;
+        match &value[1..end] {
+            [.., b'\\', b'\\'] => return None,
+            [.., b'\\'] => end += 1,
+            text => return Some((text.to_vec(), &value[end + 1..])),
         }
     }
 }
 
-/// `name=key`, as 2captcha's C# client writes it.
-fn unquoted(value: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+/// `name=key`, as 2captcha's C# client writes it, or `filename*=UTF-8''x`, where the quotes come in a pair.
+fn unquoted<'a>(attribute: &[u8], value: &'a [u8]) -> Option<(Vec<u8>, &'a [u8])> {
     let (text, rest) = value.split_at(memchr::memchr(b';', value).unwrap_or(value.len()));
     let text = text.trim_ascii_end();
-    let is_plain = |b: &u8| b.is_ascii_graphic() && !b"\"'\\(),/:<=>?@".contains(b) || *b >= 0x80;
-    (!text.is_empty() && text.iter().all(is_plain)).then(|| (text.to_vec(), rest))
+    let is_plain = |b: &u8| b.is_ascii_graphic() && !b"\"\\(),/:<=>?@".contains(b) || *b >= 0x80;
+    let single_quotes = text.iter().filter(|b| **b == b'\'').count();
+    let is_good = single_quotes == 0 || single_quotes == 2 && attribute.ends_with(b"*");
+    (!text.is_empty() && text.iter().all(is_plain) && is_good).then(|| (text.to_vec(), rest))
 }

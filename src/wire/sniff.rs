@@ -41,7 +41,7 @@ pub(super) fn read_body(parts: &Parts) -> Result<(Kind, Found), BadParameters> {
         return match json::scan(body) {
             Ok(_) if looks_like_json && !form.is_empty() => Err(BadParameters::TwoForms),
             Ok(found) if looks_like_json => Ok((Kind::Json { declared: false }, found)),
-            _ => Ok((Kind::Form { declared: true }, form)),
+            _ => Ok((Kind::Form { declared: true }, no_json_left(body, form)?)),
         };
     }
     if token == b"multipart/form-data"
@@ -54,9 +54,23 @@ pub(super) fn read_body(parts: &Parts) -> Result<(Kind, Found), BadParameters> {
         return Ok((Kind::Json { declared: false }, json::scan(body)?));
     }
     if content_type.is_empty() && looks_like_form(body) {
-        return Ok((Kind::Form { declared: false }, query::scan(body)?));
+        let form = no_json_left(body, query::scan(body)?)?;
+        return Ok((Kind::Form { declared: false }, form));
     }
     Ok((Kind::Foreign, Found::default()))
+}
+
+/// SECURITY: `debug_dump=1&{"key":"x"}` is a form until its first pair is cut; then it is JSON with the client's key.
+fn no_json_left(body: &[u8], form: Found) -> Result<Found, BadParameters> {
+    let left = form
+        .splice
+        .kept_ranges(body.len())
+        .next()
+        .map_or(&[][..], |range| &body[range]);
+    if !form.splice.is_untouched() && left.trim_ascii_start().starts_with(b"{") {
+        return Err(BadParameters::TwoForms);
+    }
+    Ok(form)
 }
 
 /// The media type as PHP compares it: up to the first `;`, `,` or blank, in any case.

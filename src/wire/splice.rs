@@ -171,7 +171,7 @@ impl Splice {
     }
 
     /// The pieces of `original` that stay, from `insert_at` on.
-    fn kept_ranges(&self, len: usize) -> impl Iterator<Item = Range<usize>> {
+    pub(super) fn kept_ranges(&self, len: usize) -> impl Iterator<Item = Range<usize>> {
         let starts = [self.insert_at]
             .into_iter()
             .chain(self.cuts.iter().map(|cut| cut.end));

@@ -2,6 +2,7 @@
 
 mod clients;
 mod containers;
+mod invariants;
 mod php;
 mod properties;
 
