@@ -3,4 +3,5 @@
 pub mod background;
 pub mod config;
 pub mod keys;
+pub mod sandbox;
 pub mod vendor;
