@@ -1,3 +1,141 @@
 //! What may be written, what was meant, and every mistake at its line.
+//!
+//! [`load`] reads `sidekey.toml`, the environment and all key sources. It is called at the start and for every reload.
 
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub mod environment;
+pub mod files;
+mod key_sources;
+mod notes;
+mod options;
+mod reader;
+pub mod report;
 pub mod settings;
+mod suggest;
+mod units;
+mod variables;
+mod vendor_options;
+
+use environment::Environment;
+use files::{Files, Seen};
+use notes::Notes;
+use reader::Reader;
+use report::{Diagnostic, Place, Report, Severity};
+use settings::{KeyEntry, Settings};
+use variables::CONFIG_VARIABLE;
+
+/// Read from the working directory when nothing names a file; it need not be there.
+const DEFAULT_CONFIG: &str = "sidekey.toml";
+/// A volume that is swapped again and again while it is read: the last reading counts, and the next look sees the rest.
+const TRIES_FOR_ONE_VERSION: usize = 3;
+
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    pub environment: Environment,
+}
+
+/// One reading of everything.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What was looked at, also when it was not good: the watcher compares with it.
+    pub seen: Seen,
+    /// The configuration, or a report with at least one error.
+    pub outcome: Result<Loaded, Report>,
+}
+
+#[derive(Debug)]
+pub struct Loaded {
+    pub settings: Settings,
+    pub keys: Vec<KeyEntry>,
+    /// Warnings and hints.
+    pub warnings: Report,
+}
+
+/// Reads files: call it where blocking is allowed.
+pub fn load(input: &Input) -> Attempt {
+    for _ in 1..TRIES_FOR_ONE_VERSION {
+        let mut files = Files::default();
+        let outcome = understand(input, &mut files);
+        if !files.is_torn() {
+            return Attempt {
+                outcome,
+                seen: files.into_seen(),
+            };
+        }
+    }
+    let mut files = Files::default();
+    let outcome = understand(input, &mut files);
+    Attempt {
+        outcome,
+        seen: files.into_seen(),
+    }
+}
+
+fn understand(input: &Input, files: &mut Files) -> Result<Loaded, Report> {
+    let mut found = Vec::new();
+    let (path, named) = config_path(input);
+    let text = config_text(&path, named, files).unwrap_or_else(|unreadable| {
+        found.push(*unreadable);
+        String::new()
+    });
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut reader = Reader::new(&input.environment, base);
+    errors.iter().for_each(|error| reader.notes.not_toml(error));
+
+    let mut root = reader.root(Some(table.get_ref()));
+    let (settings, sources) = options::read(&mut root, files);
+    root.done();
+    let (notes, from_environment): (Notes, _) = reader.finish();
+    found.extend(notes.into_diagnostics(&path.display().to_string(), &text, options::QUOTING));
+    found.extend(from_environment);
+
+    let keys = key_sources::read(&sources, &input.environment, files, &mut found);
+    let broken = found.iter().any(|found| found.severity == Severity::Error);
+    let report = Report::new(found);
+    if broken {
+        return Err(report);
+    }
+    Ok(Loaded {
+        settings,
+        keys,
+        warnings: report,
+    })
+}
+
+/// The file, and whether somebody asked for it.
+fn config_path(input: &Input) -> (PathBuf, bool) {
+    let from_environment = || input.environment.get(CONFIG_VARIABLE).map(PathBuf::from);
+    match input.config.clone().or_else(from_environment) {
+        Some(path) => (path, true),
+        None => (PathBuf::from(DEFAULT_CONFIG), false),
+    }
+}
+
+fn config_text(path: &Path, named: bool, files: &mut Files) -> Result<String, Box<Diagnostic>> {
+    let unreadable = |message: String, help: &str| {
+        Box::new(Diagnostic {
+            severity: Severity::Error,
+            message,
+            help: Some(help.to_owned()),
+            place: Some(Place {
+                origin: path.display().to_string(),
+                quote: None,
+            }),
+        })
+    };
+    match files.read(path) {
+        Ok(content) => String::from_utf8(content)
+            .map_err(|_| unreadable("this is not UTF-8 text".to_owned(), "save it as UTF-8")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => Ok(String::new()),
+        Err(error) => Err(unreadable(
+            format!("cannot read the configuration: {error}"),
+            "check the path and its permissions",
+        )),
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SandboxConfig {
     pub dialect: Dialect,
@@ -71,7 +71,7 @@ pub enum IdShape {
     Uuid,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccountConfig {
     pub name: String,
@@ -154,6 +154,21 @@ pub enum Mistake {
 }
 
 impl SandboxConfig {
+    /// Three accounts on a thread plan, with keys that nobody takes for real ones.
+    pub fn with_three_accounts(self) -> Self {
+        let account = |n| AccountConfig {
+            threads: Some(5),
+            ..AccountConfig::new(
+                format!("account-{n}"),
+                format!("0000000000000000sandboxaccount0{n}"),
+            )
+        };
+        Self {
+            accounts: (1..=3).map(account).collect(),
+            ..self
+        }
+    }
+
     pub fn check(&self) -> Result<(), Mistake> {
         for (at, account) in self.accounts.iter().enumerate() {
             account.check()?;

@@ -2,6 +2,7 @@
 
 mod control;
 mod dialects;
+mod documents;
 mod faults;
 
 use std::time::Duration;

@@ -1,0 +1,239 @@
+//! Reads files once and remembers what was looked at, so that a change can be told by comparing contents.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// SECURITY: 10,000 keys are one megabyte; nobody fills the memory by way of a mounted file.
+const LARGEST_FILE: u64 = 16 << 20;
+/// SECURITY: one file a key.
+const MOST_ENTRIES: usize = 20_000;
+
+/// Every file and directory that was looked at, there or not, and what they held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    entries: BTreeMap<PathBuf, Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    kind: Kind,
+    readable: bool,
+    /// Hash of the content, or of the reason why there is none.
+    hash: [u8; 32],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    File,
+    Directory,
+}
+
+impl Seen {
+    /// SHA-256 over all paths and contents.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for (path, entry) in &self.entries {
+            let path = path.as_os_str().as_encoded_bytes();
+            hash.update((path.len() as u64).to_le_bytes());
+            hash.update(path);
+            hash.update(entry.hash);
+        }
+        hash.finalize().into()
+    }
+
+    /// The same places as they are now. Reads everything, understands nothing. Call where blocking is allowed.
+    pub fn look_again(&self) -> Self {
+        let mut files = Files::default();
+        for (path, entry) in &self.entries {
+            // What cannot be read is remembered as such.
+            let _ = match entry.kind {
+                Kind::File => files.read(path).map(|_| ()),
+                Kind::Directory => files.list(path).map(|_| ()),
+            };
+        }
+        files.seen
+    }
+
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.of_kind(Kind::File).map(|(path, _)| path)
+    }
+
+    /// Those that were there and could be read.
+    pub fn files_read(&self) -> impl Iterator<Item = &Path> {
+        self.of_kind(Kind::File)
+            .filter(|(_, entry)| entry.readable)
+            .map(|(path, _)| path)
+    }
+
+    /// What to watch: Kubernetes changes a file by swapping a link beside it, so a file's own watch goes deaf.
+    pub fn directories(&self) -> BTreeSet<PathBuf> {
+        let own = self
+            .of_kind(Kind::Directory)
+            .map(|(path, _)| path.to_path_buf());
+        own.chain(self.files().map(directory_of)).collect()
+    }
+
+    fn of_kind(&self, wanted: Kind) -> impl Iterator<Item = (&Path, &Entry)> {
+        self.entries
+            .iter()
+            .filter(move |(_, entry)| entry.kind == wanted)
+            .map(|(path, entry)| (path.as_path(), entry))
+    }
+
+    fn insert<T>(
+        &mut self,
+        path: &Path,
+        kind: Kind,
+        found: &io::Result<T>,
+        content: impl FnOnce(&T) -> [u8; 32],
+    ) {
+        let hash = match found {
+            Ok(found) => content(found),
+            Err(error) => Sha256::digest(format!("unreadable: {:?}", error.kind())).into(),
+        };
+        let entry = Entry {
+            kind,
+            readable: found.is_ok(),
+            hash,
+        };
+        self.entries.insert(path.to_path_buf(), entry);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    seen: Seen,
+    /// Where `..data` of a directory points to, asked once, so that all files of one volume are of one version.
+    volumes: HashMap<PathBuf, Option<PathBuf>>,
+    torn: bool,
+}
+
+impl Files {
+    pub(crate) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        let place = self.place_in_volume(path);
+        let content = read_bounded(&place);
+        self.check_torn(path, content.is_err());
+        self.seen.insert(path, Kind::File, &content, |bytes| {
+            Sha256::digest(bytes).into()
+        });
+        content
+    }
+
+    /// Names of the files in a directory, sorted. Hidden ones are not keys: editors' backups, Kubernetes' `..data`.
+    pub(crate) fn list(&mut self, directory: &Path) -> io::Result<Vec<String>> {
+        let place = match self.volume(directory) {
+            Some(target) => directory.join(target),
+            None => directory.to_path_buf(),
+        };
+        let names = list_bounded(&place);
+        self.check_torn(&directory.join("any"), names.is_err());
+        self.seen
+            .insert(directory, Kind::Directory, &names, |names| {
+                Sha256::digest(names.join("\0")).into()
+            });
+        names
+    }
+
+    /// The file's mode, if others than its owner may read it. Inside a mounted volume the mode is not the operator's choice.
+    pub(crate) fn readable_by_others(&mut self, path: &Path) -> Option<u32> {
+        let directory = directory_of(path);
+        if self.volume(&directory).is_some() {
+            return None;
+        }
+        let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+        (mode & 0o044 != 0 && !is_mount_point(path) && !is_mount_point(&directory)).then_some(mode)
+    }
+
+    /// A volume was swapped while it was read: read everything again.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    pub(crate) fn into_seen(self) -> Seen {
+        self.seen
+    }
+
+    fn volume(&mut self, directory: &Path) -> Option<PathBuf> {
+        self.volumes
+            .entry(directory.to_path_buf())
+            .or_insert_with(|| fs::read_link(directory.join("..data")).ok())
+            .clone()
+    }
+
+    /// `keys.toml -> ..data/keys.toml` is read as `..2026_11_21/keys.toml`, which never changes.
+    fn place_in_volume(&mut self, path: &Path) -> PathBuf {
+        let directory = directory_of(path);
+        let in_volume = self.volume(&directory).and_then(|target| {
+            let link = fs::read_link(path).ok()?;
+            Some(
+                directory
+                    .join(target)
+                    .join(link.strip_prefix("..data").ok()?),
+            )
+        });
+        in_volume.unwrap_or_else(|| path.to_path_buf())
+    }
+
+    fn check_torn(&mut self, path: &Path, failed: bool) {
+        let directory = directory_of(path);
+        if failed && let Some(target) = self.volume(&directory) {
+            self.torn |= fs::read_link(directory.join("..data")).ok() != Some(target);
+        }
+    }
+}
+
+pub(crate) fn directory_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe would be waited for without end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut content = Vec::new();
+    fs::File::open(path)?
+        .take(LARGEST_FILE + 1)
+        .read_to_end(&mut content)?;
+    if content.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::other("larger than 16 MiB"));
+    }
+    Ok(content)
+}
+
+fn list_bounded(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && !directory.join(&name).is_dir() {
+            names.push(name);
+        }
+        if names.len() > MOST_ENTRIES {
+            return Err(io::Error::other("more than 20,000 files"));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn is_mount_point(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else {
+        return false;
+    };
+    // Fifth field of a line; blanks in it are written \040, and then the answer is no: a warning too many.
+    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| {
+        mounts.lines().any(|line| {
+            line.split(' ')
+                .nth(4)
+                .is_some_and(|mounted| Path::new(mounted) == path)
+        })
+    })
+}

@@ -1,0 +1,278 @@
+//! What was found in one text while it was understood, and which parts of that text may be quoted.
+
+use std::ops::Range;
+
+use super::report::{Diagnostic, Place, Quote, Severity};
+
+/// SECURITY: a file may be one line of megabytes; this much of it is quoted.
+const LONGEST_QUOTE: usize = 4096;
+/// SECURITY: what is not TOML at all has a mistake at every byte.
+const MOST_BROKEN: usize = 100;
+
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    findings: Vec<Finding>,
+    shown: Vec<Range<usize>>,
+    /// Where the text is not TOML. Nothing near it is certain.
+    broken: Vec<Finding>,
+}
+
+#[derive(Debug)]
+struct Finding {
+    severity: Severity,
+    at: Option<Range<usize>>,
+    message: String,
+    help: Option<String>,
+}
+
+/// How a text is quoted when something is wrong in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quoting {
+    /// Names that are shown wherever they stand; everything else is masked unless `show` was called for it.
+    pub words: &'static [&'static str],
+    /// The text is a list of secrets: where it is not TOML, not one value is shown.
+    pub secret: bool,
+}
+
+impl Notes {
+    pub(crate) fn add(
+        &mut self,
+        severity: Severity,
+        at: Option<Range<usize>>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let help = Some(help.into()).filter(|help| !help.is_empty());
+        self.findings.push(Finding {
+            severity,
+            at,
+            message: message.into(),
+            help,
+        });
+    }
+
+    /// This part is known to hold no secret.
+    pub(crate) fn show(&mut self, part: Range<usize>) {
+        self.shown.push(part);
+    }
+
+    /// The parser's own finding. Its message is one of toml's fixed sentences; its rendering, which prints the line, is never used.
+    pub(crate) fn not_toml(&mut self, error: &toml::de::Error) {
+        if self.broken.len() >= MOST_BROKEN {
+            return;
+        }
+        let message = match error.message() {
+            "duplicate key" => "this name is written twice",
+            other => other,
+        };
+        let help = message
+            .contains("quoted")
+            .then(|| "put the value in double quotes".to_owned());
+        self.broken.push(Finding {
+            severity: Severity::Error,
+            at: error.span(),
+            message: message.to_owned(),
+            help,
+        });
+    }
+
+    pub(crate) fn is_toml(&self) -> bool {
+        self.broken.is_empty()
+    }
+
+    pub(crate) fn into_diagnostics(
+        self,
+        origin: &str,
+        text: &str,
+        quoting: Quoting,
+    ) -> Vec<Diagnostic> {
+        let Self {
+            mut findings,
+            mut shown,
+            broken,
+        } = self;
+        let lines = Lines::new(text);
+        let broken_lines: Vec<(usize, usize)> = broken
+            .iter()
+            .filter_map(|finding| finding.at.as_ref())
+            .map(|part| (lines.of(part.start), lines.of(part.end)))
+            .collect();
+        let is_broken = |line| {
+            broken_lines
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(&line))
+        };
+        if !broken.is_empty() {
+            // The parser puts something in the place of what it could not read; that is nobody's mistake.
+            findings.retain(|finding| {
+                finding
+                    .at
+                    .as_ref()
+                    .is_some_and(|at| !at.is_empty() && !is_broken(lines.of(at.start)))
+            });
+            findings.extend(broken);
+        }
+        findings.sort_by_key(|finding| finding.at.as_ref().map(|at| at.start));
+        let all_toml = broken_lines.is_empty();
+        shown.retain(|part| {
+            let line = lines.of(part.start);
+            line == lines.of(part.end) && !is_broken(line) && (all_toml || !quoting.secret)
+        });
+        shown.sort_by_key(|part| part.start);
+
+        let mut quoted_broken = Vec::new();
+        let mut diagnostics = Vec::with_capacity(findings.len());
+        for Finding {
+            severity,
+            at,
+            message,
+            help,
+        } in findings
+        {
+            let quote = at.map(|at| {
+                let number = lines.of(at.start);
+                let line = lines.range(number);
+                if is_broken(number) && !quoting.secret {
+                    shown_in_broken(text, line.clone(), quoting.words, &mut quoted_broken);
+                }
+                let first = shown.partition_point(|part| part.start < line.start);
+                let parts = shown[first..]
+                    .iter()
+                    .take_while(|part| part.start < line.end);
+                let masked = mask(
+                    text,
+                    line.clone(),
+                    quoting.words,
+                    parts.chain(&quoted_broken),
+                );
+                quoted_broken.clear();
+                cut(
+                    number,
+                    &masked,
+                    at.start - line.start..at.end.min(line.end).max(at.start) - line.start,
+                )
+            });
+            let place = Some(Place {
+                origin: origin.to_owned(),
+                quote,
+            });
+            diagnostics.push(Diagnostic {
+                severity,
+                message,
+                help,
+                place,
+            });
+        }
+        diagnostics
+    }
+}
+
+/// Replaces by `*` whatever is neither one of `words`, nor in `shown`, nor blank or bracket. Offsets stay as they are.
+fn mask<'s>(
+    text: &str,
+    line: Range<usize>,
+    words: &[&str],
+    shown: impl Iterator<Item = &'s Range<usize>>,
+) -> String {
+    let mut masked = String::with_capacity(line.len());
+    let mut shown = shown.peekable();
+    let mut at = line.start;
+    while at < line.end {
+        while shown.next_if(|part| part.end <= at).is_some() {}
+        if let Some(part) = shown.next_if(|part| part.start <= at) {
+            let end = part.end.min(line.end);
+            masked.extend(
+                text[at..end]
+                    .chars()
+                    .map(|c| if c.is_control() { ' ' } else { c }),
+            );
+            at = end;
+            continue;
+        }
+        let rest = &text[at..line.end];
+        let word = rest.bytes().take_while(|b| is_word(*b)).count();
+        if word > 0 {
+            if words.contains(&&rest[..word]) {
+                masked.push_str(&rest[..word]);
+            } else {
+                masked.extend(std::iter::repeat_n('*', word));
+            }
+            at += word;
+            continue;
+        }
+        let Some(c) = rest.chars().next() else { break };
+        let after_name =
+            c == '.' && masked.ends_with(|before: char| before.is_ascii_alphanumeric());
+        if c == ' ' || c == '\t' || after_name || "[]{}=,\"'#".contains(c) {
+            masked.push(c);
+        } else {
+            masked.extend(std::iter::repeat_n('*', c.len_utf8()));
+        }
+        at += c.len_utf8();
+    }
+    masked
+}
+
+/// On a broken line of a file that holds no secrets, `option = value` may be shown if the option exists:
+/// a forgotten quote is seen best with the value in sight.
+fn shown_in_broken(text: &str, line: Range<usize>, words: &[&str], shown: &mut Vec<Range<usize>>) {
+    let Some((name, value)) = text[line.clone()].split_once('=') else {
+        return;
+    };
+    let quiet = name.trim() != "url" && !value.contains(['"', '\'', '#', '{', '@']);
+    if quiet && words.contains(&name.trim()) {
+        shown.push(line.start + name.len()..line.end);
+    }
+}
+
+/// Keeps a line short and turns the part into what the renderer wants: whole characters, counted from 1.
+fn cut(line: usize, masked: &str, span: Range<usize>) -> Quote {
+    let span = masked.floor_char_boundary(span.start)..masked.ceil_char_boundary(span.end);
+    let column = masked[..span.start].chars().count() + 1;
+    let start = match span.start {
+        near if near < LONGEST_QUOTE / 2 => 0,
+        far => masked.floor_char_boundary(far - LONGEST_QUOTE / 4),
+    };
+    let end = masked.floor_char_boundary((start + LONGEST_QUOTE).min(masked.len()));
+    let end = end.max(span.start);
+    Quote {
+        line,
+        column,
+        text: masked[start..end].to_owned(),
+        span: span.start - start..span.end.min(end) - start,
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+/// Where lines start, to go from an offset to a line number and back.
+struct Lines {
+    starts: Vec<usize>,
+    length: usize,
+}
+
+impl Lines {
+    fn new(text: &str) -> Self {
+        let starts = std::iter::once(0)
+            .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1))
+            .collect();
+        Self {
+            starts,
+            length: text.len(),
+        }
+    }
+
+    /// Counted from 1.
+    fn of(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
+    }
+
+    /// Without its line feed.
+    fn range(&self, line: usize) -> Range<usize> {
+        let start = self.starts[line - 1];
+        let end = self.starts.get(line).map_or(self.length, |next| next - 1);
+        start..end
+    }
+}

@@ -1,0 +1,281 @@
+//! `[vendor]`: a built-in profile, and lines of it that are written differently.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hyper::Uri;
+
+use super::files::Files;
+use super::reader::{At, Reader, Section, Value, shown};
+use super::settings::Vendor;
+use super::suggest::nearest;
+use crate::vendor::profile::{Class, CodeRule, Profile};
+
+pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor {
+    let mut profile = profile(&mut section);
+    let url = section.text("url");
+    let allow_plaintext = section.boolean("allow_plaintext", false);
+    let ca_file = section.path("ca_file");
+    let connect_timeout = section.duration(
+        "connect_timeout",
+        Duration::from_secs(2),
+        Duration::from_millis(10),
+        Duration::from_secs(60),
+    );
+    if let Some(hosts) = section.list("hosts") {
+        profile.hosts = host_names(section.reader, hosts.value);
+    }
+    endpoints(section.section("endpoints"), &mut profile);
+    let mut takes = section.section("takes");
+    profile.takes.ids = takes.boolean("ids", profile.takes.ids).value;
+    profile.takes.threadsinfo = takes
+        .boolean("threadsinfo", profile.takes.threadsinfo)
+        .value;
+    takes.done();
+    let mut answers = section.section("answers");
+    if let Some(fields) = answers.list("solution_fields") {
+        profile.solution_fields = fields.value.into_iter().map(|field| field.value).collect();
+    }
+    answers.done();
+    codes(&mut section, &mut profile.codes);
+
+    match url {
+        Some(url) => {
+            if let Some(url) = checked_url(section.reader, &url, allow_plaintext.value) {
+                profile.url = url;
+            }
+        }
+        None if profile.url.is_empty() => {
+            let help = "set `url` in [vendor], such as \"https://solver.example.com\"";
+            section.reader.error(
+                &At::Default,
+                "the profile `custom` has no url of its own",
+                help,
+            );
+        }
+        None => {}
+    }
+    let ca_pem = ca_file.and_then(|file| {
+        let path = file.value.display();
+        match files.read(&file.value) {
+            Ok(pem) if memchr::memmem::find(&pem, b"-----BEGIN CERTIFICATE-----").is_some() => {
+                return Some(pem);
+            }
+            Ok(_) => section.reader.error(
+                &file.at,
+                format!("{path} holds no certificate"),
+                "it must be a PEM file",
+            ),
+            Err(error) => {
+                let help = "check the path and its permissions";
+                section
+                    .reader
+                    .error(&file.at, format!("cannot read {path}: {error}"), help);
+            }
+        }
+        None
+    });
+    section.done();
+    Vendor {
+        profile,
+        ca_pem,
+        connect_timeout: connect_timeout.value,
+    }
+}
+
+fn profile(section: &mut Section<'_, '_>) -> Profile {
+    let name = section
+        .text("profile")
+        .unwrap_or_else(|| Value::default(DEFAULT_PROFILE.to_owned()));
+    let found = Profile::builtin(&name.value).or_else(|| {
+        let help = match nearest(&name.value, Profile::NAMES.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("one of: {}", Profile::NAMES.join(", ")),
+        };
+        section.reader.error(
+            &name.at,
+            format!("no profile is named {}", shown(&name.value)),
+            help,
+        );
+        Profile::builtin(DEFAULT_PROFILE)
+    });
+    found.unwrap_or_else(|| unreachable!("the default profile is built in; a test loads it"))
+}
+
+const DEFAULT_PROFILE: &str = "captchaai";
+
+fn endpoints(mut section: Section<'_, '_>, profile: &mut Profile) {
+    let endpoints = &mut profile.endpoints;
+    for (name, path) in [
+        ("submit", &mut endpoints.submit),
+        ("result", &mut endpoints.result),
+        ("solve", &mut endpoints.solve),
+        ("load", &mut endpoints.load),
+    ] {
+        let Some(Value { value, at }) = section.text(name) else {
+            continue;
+        };
+        let is_path = value.starts_with('/')
+            && value
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b"?#".contains(&b));
+        if is_path {
+            *path = value;
+        } else {
+            let message = format!("{} is not a path", shown(&value));
+            section
+                .reader
+                .error(&at, message, "write it from the slash on: \"/in.php\"");
+        }
+    }
+    section.done();
+}
+
+fn host_names(reader: &mut Reader<'_>, written: Vec<Value<String>>) -> Vec<String> {
+    let mut hosts = Vec::with_capacity(written.len());
+    for Value { value, at } in written {
+        let is_host = !value.is_empty()
+            && value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        if is_host {
+            hosts.push(value.to_ascii_lowercase());
+        } else {
+            let help = "write the name alone: \"ocr.captchaai.com\"";
+            reader.error(&at, format!("{} is not a host name", shown(&value)), help);
+        }
+    }
+    hosts
+}
+
+fn codes(section: &mut Section<'_, '_>, codes: &mut BTreeMap<String, CodeRule>) {
+    const CLASSES: [(&str, Class); 7] = [
+        ("key-bad", Class::KeyBad),
+        ("key-empty", Class::KeyEmpty),
+        ("key-busy", Class::KeyBusy),
+        ("egress-ip", Class::EgressIp),
+        ("request", Class::Request),
+        ("task", Class::Task),
+        ("server", Class::Server),
+    ];
+    for (code, value) in section.entries("codes") {
+        let at = At::Text(value.span());
+        if code.is_empty()
+            || code.len() > 64
+            || !code
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        {
+            section.reader.error(
+                &at,
+                "this is not an error code",
+                "write it as the vendor sends it: ERROR_SOMETHING",
+            );
+            continue;
+        }
+        let known = codes.get(code).copied();
+        let Some(mut rule) = section.inner(format!("vendor.codes.{code}"), value) else {
+            continue;
+        };
+        let class = rule.choice(
+            "class",
+            known.map_or(Class::Server, |known| known.class),
+            &CLASSES,
+        );
+        let rest = known.map_or(Duration::ZERO, |known| known.cooldown);
+        let cooldown = rule.duration(
+            "cooldown",
+            rest,
+            Duration::ZERO,
+            Duration::from_secs(86_400),
+        );
+        if known.is_none() && !class.is_written() {
+            rule.reader.error(
+                &at,
+                "a code that the profile does not have needs a `class`",
+                "add class = \"server\"",
+            );
+        }
+        rule.done();
+        codes.insert(
+            code.to_owned(),
+            CodeRule {
+                class: class.value,
+                cooldown: cooldown.value,
+            },
+        );
+    }
+}
+
+/// Scheme, host, maybe a port and a path in front of the endpoints, without the last slash.
+/// The url is not repeated in messages: it may hold a password.
+fn checked_url(
+    reader: &mut Reader<'_>,
+    url: &Value<String>,
+    allow_plaintext: bool,
+) -> Option<String> {
+    let example = "write it like \"https://ocr.captchaai.com\"";
+    let text = url.value.trim();
+    if text.contains('@') {
+        reader.error(
+            &url.at,
+            "a url must not hold a user name or password",
+            example,
+        );
+        return None;
+    }
+    if text.contains(['?', '#']) {
+        reader.error(
+            &url.at,
+            "a url must not hold a query or a fragment",
+            example,
+        );
+        return None;
+    }
+    let uri: Option<Uri> = text.parse().ok();
+    let parts = uri.as_ref().and_then(|uri| {
+        Some((
+            uri.scheme_str()?,
+            uri.host().filter(|host| !host.is_empty())?,
+        ))
+    });
+    match parts {
+        Some(("https", _)) => {}
+        Some(("http", _)) if !allow_plaintext => {
+            let help = "use https, or set allow_plaintext = true if the way to that host is safe";
+            reader.error(
+                &url.at,
+                "over http the keys would travel in the clear",
+                help,
+            );
+            return None;
+        }
+        Some(("http", host)) => {
+            if !is_loopback(host) {
+                reader.warn(
+                    &url.at,
+                    "the keys travel in the clear to another host",
+                    "use https if the vendor has it",
+                );
+            }
+        }
+        _ => {
+            reader.error(
+                &url.at,
+                "this is not a url with https:// and a host",
+                example,
+            );
+            return None;
+        }
+    }
+    Some(text.trim_end_matches('/').to_owned())
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,331 @@
+//! Choosing, over whole key sets.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use super::egress::{BAD_KEY_ANSWERS, Egress};
+use super::key::Standing;
+use super::pool::NoKey;
+use super::secret::{Identity, Salt, Secret};
+use super::set::KeySet;
+
+use crate::config::settings::KeyEntry;
+use crate::vendor::profile::{Class, CodeRule};
+
+const SALT: Salt = Salt([7; 32]);
+const KEEP: Duration = Duration::from_secs(3600);
+const BAD: CodeRule = CodeRule {
+    class: Class::KeyBad,
+    cooldown: Duration::from_secs(60),
+};
+const BUSY: CodeRule = CodeRule {
+    class: Class::KeyBusy,
+    cooldown: Duration::from_secs(5),
+};
+const EMPTY: CodeRule = CodeRule {
+    class: Class::KeyEmpty,
+    cooldown: Duration::from_secs(60),
+};
+
+fn entry(name: &str, weight: u32, priority: i32) -> KeyEntry {
+    let value = Secret::new(format!("{name}-value-0123456789abcdef"));
+    KeyEntry {
+        name: name.to_owned(),
+        value,
+        weight,
+        priority,
+        disabled: false,
+    }
+}
+
+fn after(old: &KeySet, entries: &[KeyEntry]) -> KeySet {
+    old.next(entries, &SALT, KEEP, Instant::now(), || 0.0)
+}
+
+fn proven(entries: &[KeyEntry]) -> KeySet {
+    let set = after(&KeySet::default(), entries);
+    set.keys().iter().for_each(|key| key.accepted());
+    set
+}
+
+fn pick(set: &KeySet, egress: &Egress) -> Result<String, NoKey> {
+    set.pool
+        .choose(egress, Instant::now())
+        .map(|chosen| chosen.key.name.to_string())
+}
+
+fn picks(set: &KeySet, egress: &Egress, count: usize) -> Vec<String> {
+    (0..count).map(|_| pick(set, egress).unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn turns_follow_the_weights_and_are_spread_evenly() {
+    let set = proven(&[entry("a", 5, 0), entry("b", 1, 0), entry("c", 1, 0)]);
+    let egress = Egress::new([]);
+    let round = picks(&set, &egress, 70);
+    let count = |name| round.iter().filter(|picked| *picked == name).count();
+    assert_eq!((count("a"), count("b"), count("c")), (50, 10, 10));
+    let gaps = round.split(|picked| picked == "b").map(<[_]>::len);
+    assert!(gaps.max().unwrap() <= 7, "{round:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_higher_tier_is_used_only_while_every_lower_one_rests() {
+    let set = proven(&[entry("spare", 1, 10), entry("main", 1, 0)]);
+    let egress = Egress::new([]);
+    assert_eq!(picks(&set, &egress, 3), ["main", "main", "main"]);
+    set.by_name("main")
+        .unwrap()
+        .refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, Instant::now());
+    assert_eq!(picks(&set, &egress, 2), ["spare", "spare"]);
+    tokio::time::advance(BUSY.cooldown).await;
+    assert_eq!(picks(&set, &egress, 2), ["main", "main"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resting_key_is_not_chosen_and_does_not_catch_up_afterwards() {
+    let set = proven(&[entry("a", 1, 0), entry("b", 1, 0)]);
+    let egress = Egress::new([]);
+    set.by_name("a")
+        .unwrap()
+        .refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, Instant::now());
+    assert!(picks(&set, &egress, 10).iter().all(|name| name == "b"));
+    tokio::time::advance(BUSY.cooldown).await;
+    let next = picks(&set, &egress, 10);
+    let turns = next.iter().filter(|name| *name == "a").count();
+    assert!(
+        turns <= 6,
+        "half of them, and at most the one turn it is due: {next:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_one_unproven_key_is_tried_at_a_time() {
+    let set = after(&KeySet::default(), &[entry("a", 1, 0), entry("b", 1, 0)]);
+    let egress = Egress::new([]);
+    let now = Instant::now();
+    let first = set.pool.choose(&egress, now).unwrap();
+    assert_eq!(set.pool.choose(&egress, now).unwrap_err(), NoKey::OnTrial);
+    first.key.accepted();
+    let second = set.pool.choose(&egress, now).unwrap();
+    assert_eq!(
+        second.key.name, first.key.name,
+        "a proven key serves while the trial of its first call still holds"
+    );
+    drop((first, second));
+    let third = set.pool.choose(&egress, now).unwrap();
+    assert!(
+        !third.key.is_proven(),
+        "then the next unproven key has its trial"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_three_bad_answers_unproven_keys_wait_and_proven_ones_serve() {
+    let names = ["a", "b", "c", "d", "e"];
+    let set = after(&KeySet::default(), &names.map(|name| entry(name, 1, 0)));
+    let egress = Egress::new([]);
+    for _ in 0..BAD_KEY_ANSWERS {
+        let chosen = set.pool.choose(&egress, Instant::now()).unwrap();
+        chosen
+            .key
+            .refused("ERROR_KEY_DOES_NOT_EXIST", BAD, None, Instant::now());
+        egress.bad_answer(Instant::now());
+    }
+    assert_eq!(pick(&set, &egress), Err(NoKey::None));
+    let left = set
+        .keys()
+        .iter()
+        .find(|key| key.rest(Instant::now()).is_none())
+        .unwrap();
+    left.accepted();
+    assert_eq!(pick(&set, &egress), Ok(left.name.to_string()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_address_is_banned_no_key_is_chosen() {
+    let set = proven(&[entry("a", 1, 0)]);
+    let egress = Egress::new([]);
+    let until = Instant::now() + Duration::from_secs(300);
+    egress.banned(until);
+    assert_eq!(pick(&set, &egress), Err(NoKey::Busy { until }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_told_apart_why_no_key_can_be_chosen() {
+    let egress = Egress::new([]);
+    let now = Instant::now();
+    assert_eq!(pick(&KeySet::default(), &egress), Err(NoKey::None));
+    let set = proven(&[entry("a", 1, 0), entry("b", 1, 0)]);
+    set.by_name("a")
+        .unwrap()
+        .refused("ERROR_KEY_DOES_NOT_EXIST", BAD, None, now);
+    set.by_name("b")
+        .unwrap()
+        .refused("ERROR_ZERO_BALANCE", EMPTY, None, now);
+    assert_eq!(pick(&set, &egress), Err(NoKey::Empty));
+    let set = proven(&[entry("a", 1, 0), entry("b", 1, 0)]);
+    set.by_name("a")
+        .unwrap()
+        .refused("ERROR_ZERO_BALANCE", EMPTY, None, now);
+    set.by_name("b")
+        .unwrap()
+        .refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, now);
+    assert_eq!(
+        pick(&set, &egress),
+        Err(NoKey::Busy {
+            until: now + BUSY.cooldown
+        })
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_follows_the_value_through_reloads_and_renames() {
+    let set = proven(&[entry("a", 1, 0)]);
+    set.by_name("a")
+        .unwrap()
+        .refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, Instant::now());
+    let renamed = KeyEntry {
+        name: "z".to_owned(),
+        ..entry("a", 1, 0)
+    };
+    let next = after(&set, &[renamed]);
+    let key = next.by_name("z").unwrap();
+    assert!(key.is_proven() && key.rest(Instant::now()).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_left_the_files_drains_until_it_is_unused_for_keep() {
+    let set = proven(&[entry("a", 1, 0), entry("b", 1, 0)]);
+    let a = set.by_name("a").unwrap().identity;
+    let next = after(&set, &[entry("b", 1, 0)]);
+    assert_eq!(next.by_identity(&a).unwrap().standing, Standing::Draining);
+    assert!(next.by_name("a").is_none());
+    assert!(
+        picks(&next, &Egress::new([]), 4)
+            .iter()
+            .all(|name| name == "b")
+    );
+    tokio::time::advance(KEEP / 2).await;
+    next.by_identity(&a).unwrap().touch(Instant::now());
+    tokio::time::advance(KEEP / 2).await;
+    let next = after(&next, &[entry("b", 1, 0)]);
+    assert!(next.by_identity(&a).is_some(), "used since");
+    tokio::time::advance(KEEP / 2).await;
+    assert!(after(&next, &[entry("b", 1, 0)]).by_identity(&a).is_none());
+    let back = after(&next, &[entry("a", 1, 0), entry("b", 1, 0)]);
+    assert_eq!(back.by_identity(&a).unwrap().standing, Standing::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_value_under_a_name_leaves_the_old_one_draining() {
+    let set = proven(&[entry("a", 1, 0)]);
+    let old = set.by_name("a").unwrap().identity;
+    let next = after(
+        &set,
+        &[KeyEntry {
+            value: Secret::new("another-value-0123456789"),
+            ..entry("a", 1, 0)
+        }],
+    );
+    assert_ne!(next.by_name("a").unwrap().identity, old);
+    assert_eq!(next.by_identity(&old).unwrap().standing, Standing::Draining);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_key_gets_no_submits_but_is_known_by_its_name() {
+    let set = proven(&[
+        KeyEntry {
+            disabled: true,
+            ..entry("a", 1, 0)
+        },
+        entry("b", 1, 0),
+    ]);
+    assert!(
+        picks(&set, &Egress::new([]), 4)
+            .iter()
+            .all(|name| name == "b")
+    );
+    assert_eq!(set.by_name("a").unwrap().standing, Standing::Disabled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_that_submit_once_spread_over_the_keys_by_weight() {
+    let entries = [entry("a", 1, 0), entry("b", 2, 0), entry("c", 1, 0)];
+    let mut first: HashMap<String, u32> = HashMap::new();
+    let mut seed = 1_u64;
+    let mut random = move || {
+        // A small generator is enough here and repeats: Knuth's MMIX constants.
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        f64::from((seed >> 40) as u32) / f64::from(1_u32 << 24)
+    };
+    for _ in 0..4000 {
+        let set = KeySet::default().next(&entries, &SALT, KEEP, Instant::now(), &mut random);
+        *first
+            .entry(pick(&set, &Egress::new([])).unwrap())
+            .or_default() += 1;
+    }
+    // Expected 1000, 2000, 1000; five standard deviations of the binomial are below 160.
+    for (name, expected) in [("a", 1000_u32), ("b", 2000), ("c", 1000)] {
+        assert!(first[name].abs_diff(expected) < 160, "{first:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn turns_go_on_over_reloads() {
+    let egress = Egress::new([]);
+    let entries = ["a", "b", "c"].map(|name| entry(name, 1, 0));
+    let mut set = proven(&entries);
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    for _ in 0..99 {
+        *seen.entry(pick(&set, &egress).unwrap()).or_default() += 1;
+        set = after(&set, &entries);
+    }
+    assert_eq!(
+        seen,
+        ["a", "b", "c"].map(|name| (name.to_owned(), 33)).into()
+    );
+}
+
+#[test]
+fn the_set_prints_no_value() {
+    let set = KeySet::default().next(&[entry("a", 1, 0)], &SALT, KEEP, Instant::now(), || 0.5);
+    assert!(!format!("{set:?}").contains("0123456789abcdef"));
+}
+
+proptest! {
+    #[test]
+    fn a_key_is_chosen_whenever_one_is_free_and_never_one_that_rests(
+        weights in proptest::collection::vec((1_u32..20, -1_i32..2), 1..12),
+        steps in proptest::collection::vec((0_usize..12, 0_u64..8, 0_u8..4), 1..60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let entries: Vec<_> =
+                weights.iter().enumerate().map(|(i, (weight, priority))| entry(&format!("k{i}"), *weight, *priority)).collect();
+            let mut set = proven(&entries);
+            let egress = Egress::new([]);
+            for (index, seconds, what) in steps {
+                let key = &set.keys()[index % entries.len()];
+                match what {
+                    0 => key.refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, Instant::now()),
+                    1 => tokio::time::advance(Duration::from_secs(seconds)).await,
+                    2 => set = after(&set, &entries),
+                    _ => {}
+                }
+                let free: Vec<Identity> =
+                    set.keys().iter().filter(|key| key.rest(Instant::now()).is_none()).map(|key| key.identity).collect();
+                match set.pool.choose(&egress, Instant::now()) {
+                    Ok(chosen) => assert!(free.contains(&chosen.key.identity)),
+                    Err(NoKey::Busy { until }) => assert!(free.is_empty() && until > Instant::now()),
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,119 @@
+//! One connection, from accept to close.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use super::io::{ClientIo, Turn};
+use super::{Certificates, Drain, Limits, Peer, Reply};
+
+pub(super) struct Connection<H> {
+    pub(super) peer: Peer,
+    pub(super) tls: Option<Certificates>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) drain: Drain,
+    pub(super) handler: H,
+}
+
+impl<H, F> Connection<H>
+where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Reply>> + Send + 'static,
+{
+    pub(super) async fn run(mut self, stream: TcpStream) {
+        let deadline = Instant::now() + self.limits.header;
+        // Answers are small and written whole; waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        if !self.speaks(&stream, deadline).await {
+            return;
+        }
+        match self.tls.take() {
+            None => self.converse(stream, deadline).await,
+            Some(certificates) => {
+                match timeout_at(deadline, certificates.handshake(stream)).await {
+                    Ok(Ok(stream)) => self.converse(stream, deadline).await,
+                    Ok(Err(error)) => {
+                        tracing::debug!(peer = %self.peer.address, %error, "TLS handshake failed")
+                    }
+                    Err(_) => tracing::debug!(peer = %self.peer.address, "TLS handshake too slow"),
+                }
+            }
+        }
+    }
+
+    /// Waits for the first byte. hyper takes an 8 KiB buffer to do the same.
+    async fn speaks(&self, stream: &TcpStream, deadline: Instant) -> bool {
+        let mut readable = pin!(stream.readable());
+        tokio::select! {
+            first = &mut readable => first.is_ok(),
+            () = sleep_until(deadline) => false,
+            () = self.drain.finishing() => matches!(timeout(LAST_CALL, readable).await, Ok(Ok(()))),
+        }
+    }
+
+    async fn converse<S>(self, stream: S, deadline: Instant)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let Self {
+            peer,
+            limits,
+            drain,
+            handler,
+            ..
+        } = self;
+        let turn = Arc::new(Turn::default());
+        let io = ClientIo::new(stream, Arc::clone(&limits), Arc::clone(&turn), deadline);
+        let service = service_fn(|request| {
+            turn.begin();
+            let answer = handler(request, peer);
+            let (turn, drain) = (Arc::clone(&turn), drain.clone());
+            // Boxed, because hyper keeps room for this future in every connection, idle ones too.
+            Box::pin(async move {
+                let mut response = answer.await;
+                if drain.is_leaving() {
+                    let headers = response.headers_mut();
+                    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                turn.end();
+                Ok::<_, Infallible>(response)
+            })
+        });
+        let mut connection = pin!(
+            http1::Builder::new()
+                // `ClientIo` keeps the deadlines: hyper has one for both the head and the idle time before it.
+                .header_read_timeout(None)
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(TokioIo::new(io), service)
+        );
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = drain.finishing() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = %peer.address, %error, "connection ended early");
+        }
+    }
+}
+
+/// Head and read buffer at once. 60 KiB of target (base64 in a GET) and some headers must fit; hyper's default of
+/// 400 KiB would let 10,000 unfinished heads take 4 GB.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// A client that connected just before the listener closed gets this long to send its request.
+const LAST_CALL: Duration = Duration::from_secs(1);

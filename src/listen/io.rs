@@ -1,0 +1,296 @@
+//! A client's byte stream with the deadlines that hyper does not keep.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Limits;
+use super::framing::{Framing, Violation};
+
+/// Whose turn it is to speak. Odd while a request is being answered.
+#[derive(Debug, Default)]
+pub(super) struct Turn(AtomicUsize);
+
+impl Turn {
+    pub(super) fn begin(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) struct ClientIo<S> {
+    stream: S,
+    limits: Arc<Limits>,
+    framing: Framing,
+    hearing: Hearing,
+    read_alarm: Alarm,
+    write_alarm: Alarm,
+    /// Set while the client takes nothing.
+    write_deadline: Option<Instant>,
+    closing: Closing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    No,
+    /// Our half is being closed.
+    Half,
+    /// The client is heard out until then.
+    Lingering(Instant),
+    /// Nothing more is wanted from the client.
+    Done,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
+    /// `deadline` is that of the first head.
+    pub(super) fn new(stream: S, limits: Arc<Limits>, turn: Arc<Turn>, deadline: Instant) -> Self {
+        Self {
+            stream,
+            limits,
+            framing: Framing::default(),
+            hearing: Hearing {
+                turn,
+                seen: 0,
+                heard: true,
+                waiting: Waiting::Head(deadline),
+            },
+            read_alarm: Alarm::default(),
+            write_alarm: Alarm::default(),
+            write_deadline: None,
+            closing: Closing::No,
+        }
+    }
+
+    /// Judges what was read after `before`. What must not reach hyper is taken back.
+    fn judge(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let Err(Violation { at }) = self.framing.check(&buf.filled()[before..]) else {
+            return Ok(());
+        };
+        buf.set_filled(before + at);
+        // Nothing read would mean that the client closed.
+        if at == 0 {
+            self.read_refused(buf)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn read_refused(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        buf.put_slice(self.framing.instead(buf.remaining())?);
+        Ok(())
+    }
+
+    fn poll_write_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let deadline = *self
+            .write_deadline
+            .get_or_insert_with(|| Instant::now() + self.limits.write_idle);
+        ready!(self.write_alarm.poll(context, deadline));
+        self.closing = Closing::Done;
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        if me.framing.is_refused() {
+            return Poll::Ready(me.read_refused(buf));
+        }
+        let before = buf.filled().len();
+        match Pin::new(&mut me.stream).poll_read(context, buf) {
+            Poll::Ready(Ok(())) if buf.filled().len() == before => {
+                me.closing = Closing::Done;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(())) => {
+                me.hearing.heard = true;
+                Poll::Ready(me.judge(buf, before))
+            }
+            Poll::Ready(Err(error)) => {
+                me.closing = Closing::Done;
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => {
+                let Some(deadline) = me.hearing.deadline(&me.limits) else {
+                    return Poll::Pending;
+                };
+                ready!(me.read_alarm.poll(context, deadline));
+                me.closing = Closing::Done;
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let me = self.get_mut();
+        match Pin::new(&mut me.stream).poll_write(context, data) {
+            Poll::Ready(wrote) => {
+                me.write_deadline = None;
+                Poll::Ready(wrote)
+            }
+            Poll::Pending => me.poll_write_deadline(context),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let me = self.get_mut();
+        match Pin::new(&mut me.stream).poll_write_vectored(context, data) {
+            Poll::Ready(wrote) => {
+                me.write_deadline = None;
+                Poll::Ready(wrote)
+            }
+            Poll::Pending => me.poll_write_deadline(context),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        match Pin::new(&mut me.stream).poll_flush(context) {
+            Poll::Ready(flushed) => Poll::Ready(flushed),
+            // TLS writes what is left of its records here.
+            Poll::Pending => me.poll_write_deadline(context).map_ok(|_| ()),
+        }
+    }
+
+    /// Closes our half, then hears the client out if it is in the middle of a message: to close a socket with unread
+    /// bytes is a reset, and a reset takes the answer away from a client that is still sending.
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        loop {
+            match me.closing {
+                Closing::Done => return Pin::new(&mut me.stream).poll_shutdown(context),
+                Closing::No => me.closing = Closing::Half,
+                Closing::Half => {
+                    match Pin::new(&mut me.stream).poll_shutdown(context) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => return me.poll_write_deadline(context).map_ok(|_| ()),
+                    }
+                    me.closing = Closing::Lingering(Instant::now() + LINGER);
+                }
+                Closing::Lingering(until) => {
+                    let mut scrap = [0; 8 * 1024];
+                    let mut scrap = ReadBuf::new(&mut scrap);
+                    match Pin::new(&mut me.stream).poll_read(context, &mut scrap) {
+                        Poll::Ready(Ok(()))
+                            if !scrap.filled().is_empty() && Instant::now() < until =>
+                        {
+                            me.framing.refuse();
+                        }
+                        Poll::Ready(_) => return Poll::Ready(Ok(())),
+                        // An idle client has nothing to lose, and may not notice our close before its next request.
+                        Poll::Pending if me.framing.is_between_messages() => {
+                            return Poll::Ready(Ok(()));
+                        }
+                        Poll::Pending => return me.read_alarm.poll(context, until).map(Ok),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is awaited from the client, and since when.
+#[derive(Debug)]
+struct Hearing {
+    turn: Arc<Turn>,
+    /// The turn as last seen.
+    seen: usize,
+    /// Bytes came since then.
+    heard: bool,
+    waiting: Waiting,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    No,
+    Request(Instant),
+    Head(Instant),
+}
+
+impl Hearing {
+    /// When to give up on a client that sends nothing now. None while its request is being answered: then the body has
+    /// its own deadlines, and an answer may take minutes.
+    fn deadline(&mut self, limits: &Limits) -> Option<Instant> {
+        let turn = self.turn.now();
+        if turn != self.seen {
+            self.seen = turn;
+            self.heard = false;
+            self.waiting = Waiting::No;
+        }
+        if turn % 2 == 1 {
+            return None;
+        }
+        match (self.waiting, self.heard) {
+            (Waiting::Head(deadline), _) | (Waiting::Request(deadline), false) => Some(deadline),
+            (Waiting::No, false) => {
+                let deadline = Instant::now() + limits.idle;
+                self.waiting = Waiting::Request(deadline);
+                Some(deadline)
+            }
+            (_, true) => {
+                let deadline = Instant::now() + limits.header;
+                self.waiting = Waiting::Head(deadline);
+                Some(deadline)
+            }
+        }
+    }
+}
+
+/// A timer for deadlines that mostly move later: it is left to ring early once rather than moved each time, because a
+/// move takes the runtime's timer lock and there is one with each request.
+#[derive(Debug, Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    fn poll(&mut self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let sleep = self
+            .0
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        while sleep.as_mut().poll(context).is_ready() {
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+/// Long enough for a client on a slow line to finish sending 1 MB and to read the answer.
+const LINGER: Duration = Duration::from_secs(5);

@@ -1,0 +1,42 @@
+//! What one connection may take, and how many there may be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+#[derive(Debug)]
+pub struct Limits {
+    /// From the first byte of a head (for the first request: from the accept, the TLS handshake included) to its end.
+    pub header: Duration,
+    /// Between two answers, with nothing sent.
+    pub idle: Duration,
+    /// An answer of which the client takes not one byte.
+    pub write_idle: Duration,
+    /// Between two reads of a body.
+    pub body_read: Duration,
+    /// A body that falls behind `body_rate` is given this much before it is judged.
+    pub body_grace: Duration,
+    /// Bytes a second.
+    pub body_rate: u64,
+    /// A whole body.
+    pub body: Duration,
+    /// All listeners that share this value share these.
+    pub(super) connections: Arc<Semaphore>,
+}
+
+impl Limits {
+    /// The settled limits, for at most `max_connections` at a time.
+    pub fn new(max_connections: usize) -> Self {
+        Self {
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            write_idle: Duration::from_secs(30),
+            body_read: Duration::from_secs(30),
+            body_grace: Duration::from_secs(5),
+            body_rate: 1024,
+            body: Duration::from_secs(120),
+            connections: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+        }
+    }
+}

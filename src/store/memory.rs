@@ -1,0 +1,198 @@
+//! The store that ends with the process.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::rows::{
+    BAD_KEY_ANSWERS_KEPT, Change, Intent, IntentId, LiveOwner, Resolved, TaskKey, TaskRecord,
+    TaskState, UncertainRow,
+};
+
+/// A std mutex: every section is short and none awaits.
+#[derive(Debug, Default)]
+pub(super) struct Tables(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    tasks: HashMap<TaskKey, TaskRecord>,
+    /// Exactly the keys of `tasks`, least recently used first.
+    by_use: BTreeSet<(i64, TaskKey)>,
+    intents: HashMap<IntentId, Intent>,
+    uncertain: BTreeMap<IntentId, UncertainRow>,
+    bad_key_answers: BTreeMap<i64, i64>,
+    replaced: u64,
+}
+
+impl Tables {
+    /// Returns how many rows it replaced or forgot.
+    pub(super) fn apply(&self, change: Change) -> u64 {
+        let mut tables = self.lock();
+        match change {
+            Change::Intend(id, intent) => {
+                tables.intents.insert(id, intent);
+                0
+            }
+            Change::Accept(intent, task) => {
+                if let Some(intent) = intent {
+                    tables.intents.remove(&intent);
+                }
+                tables.insert(task)
+            }
+            Change::ForgetIntent(id) => {
+                tables.intents.remove(&id);
+                0
+            }
+            Change::Uncertain(row) => {
+                tables.intents.remove(&row.id);
+                tables.uncertain.insert(row.id, *row);
+                if tables.uncertain.len() > MAX_UNCERTAIN {
+                    tables.uncertain.pop_first();
+                }
+                0
+            }
+            Change::Resolve(id, task) => {
+                if let Some(row) = tables.uncertain.get_mut(&id) {
+                    row.resolved = Some(Resolved {
+                        task_id: Arc::clone(&task.key.id),
+                        at_ms: task.used_at_ms,
+                    });
+                }
+                tables.insert(task)
+            }
+            Change::Touch(key, used_at_ms, state) => {
+                tables.touch(&key, used_at_ms, state);
+                0
+            }
+            Change::BadKeyAnswer { id, at_ms } => {
+                tables.bad_key_answers.insert(id, at_ms);
+                tables
+                    .bad_key_answers
+                    .retain(|&older, _| older > id - BAD_KEY_ANSWERS_KEPT);
+                0
+            }
+            Change::ForgetTasks {
+                unused_since_ms,
+                limit,
+            } => tables.forget_tasks(unused_since_ms, limit),
+            Change::ForgetUncertain { before_ms, limit } => {
+                let old: Vec<_> = tables
+                    .uncertain
+                    .iter()
+                    .filter(|(_, row)| row.intent.at_ms < before_ms)
+                    .map(|(id, _)| *id)
+                    .take(limit)
+                    .collect();
+                for id in &old {
+                    tables.uncertain.remove(id);
+                }
+                old.len() as u64
+            }
+            Change::Nothing => 0,
+        }
+    }
+
+    pub(super) fn task(&self, key: &TaskKey) -> Option<TaskRecord> {
+        self.lock().tasks.get(key).cloned()
+    }
+
+    pub(super) fn uncertain(&self, limit: usize) -> Vec<UncertainRow> {
+        let tables = self.lock();
+        tables
+            .uncertain
+            .values()
+            .rev()
+            .take(limit)
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn bad_key_answers(&self, since_ms: i64) -> Vec<i64> {
+        let tables = self.lock();
+        let mut at: Vec<_> = tables.bad_key_answers.values().copied().collect();
+        at.retain(|&at_ms| at_ms >= since_ms);
+        at.sort_unstable();
+        at
+    }
+
+    pub(super) fn live_owners(&self, used_since_ms: i64) -> Vec<LiveOwner> {
+        let tables = self.lock();
+        let mut owners = BTreeMap::new();
+        for task in tables.tasks.values() {
+            if task.state == TaskState::Running && task.used_at_ms >= used_since_ms {
+                *owners
+                    .entry((Arc::clone(&task.owner_name), task.owner_identity))
+                    .or_insert(0) += 1;
+            }
+        }
+        owners
+            .into_iter()
+            .map(|((name, identity), tasks)| LiveOwner {
+                name,
+                identity,
+                tasks,
+            })
+            .collect()
+    }
+
+    pub(super) fn replaced(&self) -> u64 {
+        self.lock().replaced
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn insert(&mut self, task: TaskRecord) -> u64 {
+        self.by_use.insert((task.used_at_ms, task.key.clone()));
+        let used_at_ms = task.used_at_ms;
+        let old = self.tasks.insert(task.key.clone(), task);
+        if let Some(old) = &old {
+            if old.used_at_ms != used_at_ms {
+                self.by_use.remove(&(old.used_at_ms, old.key.clone()));
+            }
+            self.replaced += 1;
+        }
+        if self.tasks.len() > MAX_TASKS
+            && let Some((_, key)) = self.by_use.pop_first()
+        {
+            self.tasks.remove(&key);
+        }
+        u64::from(old.is_some())
+    }
+
+    fn touch(&mut self, key: &TaskKey, used_at_ms: i64, state: TaskState) {
+        let Some(task) = self.tasks.get_mut(key) else {
+            return;
+        };
+        task.state = task.state.max(state);
+        if used_at_ms > task.used_at_ms {
+            self.by_use.remove(&(task.used_at_ms, key.clone()));
+            self.by_use.insert((used_at_ms, key.clone()));
+            task.used_at_ms = used_at_ms;
+        }
+    }
+
+    fn forget_tasks(&mut self, unused_since_ms: i64, limit: usize) -> u64 {
+        let mut forgotten = 0;
+        while forgotten < limit as u64
+            && self
+                .by_use
+                .first()
+                .is_some_and(|(used_at_ms, _)| *used_at_ms < unused_since_ms)
+        {
+            if let Some((_, key)) = self.by_use.pop_first() {
+                self.tasks.remove(&key);
+            }
+            forgotten += 1;
+        }
+        forgotten
+    }
+}
+
+/// SECURITY: clients decide how many tasks there are. About 500 bytes each; then the least recently used one goes.
+const MAX_TASKS: usize = 200_000;
+
+/// The oldest goes. Each of these was an alarm; nobody reads the ten-thousandth.
+const MAX_UNCERTAIN: usize = 10_000;

@@ -1,0 +1,437 @@
+//! What outlives the process: which key owns which task, submits on their way, submits of which nobody
+//! can know. Values of keys are stored nowhere.
+//!
+//! `rows` says what is kept, `statements` says it in SQL, `memory` does the same without a file.
+//! `queue` and `writer` are the way to the disk, `reader` the way back, `sqlite` opens the file.
+
+mod memory;
+mod queue;
+mod reader;
+mod rows;
+mod schema;
+mod sqlite;
+mod statements;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+pub use rows::{
+    Endpoint, Intent, IntentId, LiveOwner, Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
+};
+pub use sqlite::{OpenError, Recovered};
+
+use crate::config::settings::Sync;
+use crate::keys::secret::Salt;
+use queue::{Operation, Queue};
+use rows::Change;
+
+/// Cheap to clone; all clones are the same store.
+#[derive(Clone)]
+pub enum Store {
+    Memory(Arc<Memory>),
+    Sqlite(Arc<Sqlite>),
+}
+
+pub struct Memory {
+    tables: memory::Tables,
+    numbers: Numbers,
+    write_seconds: Histogram,
+}
+
+pub struct Sqlite {
+    shared: Arc<writer::Shared>,
+    questions: reader::Questions,
+    numbers: Numbers,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Numbers {
+    salt: Salt,
+    last_intent: AtomicI64,
+    last_bad_key_answer: AtomicI64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("the store has been in trouble for so long that no more changes can wait for it")]
+    Overloaded,
+    #[error("the store is closed")]
+    Closed,
+    #[error("the store could not be written before the end: {0} changes are lost")]
+    Lost(u64),
+    #[error("the store refused the change: {0}")]
+    Refused(String),
+    #[error("the store cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// How the store is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// False: changes wait in memory and would be lost with the process.
+    pub writing: bool,
+    /// Since when it does not write.
+    pub since: Option<Instant>,
+    /// Changes that are not on the disk yet.
+    pub queued: u64,
+    /// Changes that never will be, since the start.
+    pub lost: u64,
+    /// Tasks whose id was known already, since the start. The vendor uses ids again, or there are two vendors.
+    pub replaced: u64,
+    /// Transactions, and changes in them, since the start.
+    pub commits: u64,
+    pub written: u64,
+}
+
+/// The change is on its way already. Resolves when it is durable, with the number of rows that it replaced
+/// or forgot. Whoever loses patience may drop it: the change is still made.
+#[must_use = "a change is durable only when this resolved"]
+#[derive(Debug)]
+pub struct Written(State);
+
+#[derive(Debug)]
+enum State {
+    Known(Result<u64, StoreError>),
+    Waiting(oneshot::Receiver<Result<u64, StoreError>>),
+}
+
+impl Future for Written {
+    type Output = Result<u64, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Known(result) => Poll::Ready(result.clone()),
+            State::Waiting(answer) => Pin::new(answer)
+                .poll(context)
+                .map(|answer| answer.unwrap_or(Err(StoreError::Closed))),
+        }
+    }
+}
+
+impl Store {
+    pub fn memory() -> Result<Self, io::Error> {
+        let mut salt = [0; 32];
+        getrandom::fill(&mut salt).map_err(io::Error::other)?;
+        Ok(Self::Memory(Arc::new(Memory {
+            tables: memory::Tables::default(),
+            numbers: Numbers {
+                salt: Salt(salt),
+                last_intent: AtomicI64::new(0),
+                last_bad_key_answer: AtomicI64::new(0),
+            },
+            write_seconds: write_seconds(),
+        })))
+    }
+
+    /// Blocks for as long as the disk takes. The directory must exist.
+    pub fn open(path: &Path, sync: Sync) -> Result<(Self, Recovered), OpenError> {
+        let opened = sqlite::open(path, sync)?;
+        let shared = Arc::new(writer::Shared {
+            path: path.to_owned(),
+            sync,
+            queue: Queue::default(),
+            in_hand: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            trouble_since: Mutex::new(None),
+            write_seconds: write_seconds(),
+            #[cfg(test)]
+            max_pages: AtomicI64::new(i64::from(u32::MAX - 1)),
+        });
+        let writer = writer::Writer::new(Arc::clone(&shared), opened.connection, opened.lock);
+        let (questions, reader) = reader::reader(path);
+        let threads = start("store-writer", || writer.run())
+            .and_then(|writer| Ok(vec![writer, start("store-reader", reader)?]))
+            .map_err(|source| OpenError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
+        let store = Self::Sqlite(Arc::new(Sqlite {
+            shared,
+            questions,
+            numbers: Numbers {
+                salt: opened.salt,
+                last_intent: AtomicI64::new(opened.last_intent),
+                last_bad_key_answer: AtomicI64::new(opened.last_bad_key_answer),
+            },
+            threads: Mutex::new(threads),
+        }));
+        Ok((store, opened.recovered))
+    }
+
+    /// Made once for each store, so that identities are the same after a restart.
+    pub fn salt(&self) -> Salt {
+        self.numbers().salt.clone()
+    }
+
+    /// To be waited for before the first byte goes out. The id is good whatever the store does.
+    pub fn intend(&self, intent: Intent) -> (IntentId, Written) {
+        let id = IntentId(self.numbers().last_intent.fetch_add(1, Ordering::Relaxed) + 1);
+        (id, self.change(Change::Intend(id, intent)))
+    }
+
+    /// The vendor accepted. To be waited for before the client gets the id.
+    pub fn accept(&self, intent: IntentId, task: TaskRecord) -> Written {
+        self.change(Change::Accept(Some(intent), task))
+    }
+
+    /// A task that was found without its submit: an account answered for an id that nobody knew.
+    pub fn learn(&self, task: TaskRecord) -> Written {
+        self.change(Change::Accept(None, task))
+    }
+
+    /// The vendor refused, or nothing was sent.
+    pub fn forget(&self, intent: IntentId) {
+        self.note(Change::ForgetIntent(intent));
+    }
+
+    /// Nobody can know whether the vendor accepted.
+    pub fn uncertain(
+        &self,
+        id: IntentId,
+        intent: Intent,
+        why: &str,
+        parameters_hash: Option<[u8; 32]>,
+    ) -> Written {
+        self.change(Change::Uncertain(Box::new(UncertainRow {
+            id,
+            intent,
+            why: Arc::from(why),
+            parameters_hash,
+            resolved: None,
+        })))
+    }
+
+    /// The id came late, after the submit had been called uncertain.
+    pub fn resolve_uncertain(&self, id: IntentId, task: TaskRecord) -> Written {
+        self.change(Change::Resolve(id, task))
+    }
+
+    /// The newest first.
+    pub async fn uncertain_list(&self, limit: usize) -> Result<Vec<UncertainRow>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.uncertain(limit)),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    statements::uncertain(connection, limit)
+                })
+                .await
+            }
+        }
+    }
+
+    pub async fn find_task(&self, key: &TaskKey) -> Result<Option<TaskRecord>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.task(key)),
+            Self::Sqlite(sqlite) => {
+                let key = key.clone();
+                reader::ask(&sqlite.questions, move |connection| {
+                    statements::task(connection, &key)
+                })
+                .await
+            }
+        }
+    }
+
+    /// The task was polled or reported, or is final. Not waited for; a final task stays final.
+    pub fn touch(&self, key: &TaskKey, used_at_ms: i64, state: TaskState) {
+        self.note(Change::Touch(key.clone(), used_at_ms, state));
+    }
+
+    /// In small transactions, so that submits are not held up.
+    pub async fn forget_tasks_unused_since(&self, unused_since_ms: i64) -> Result<u64, StoreError> {
+        self.forget_all(Change::ForgetTasks {
+            unused_since_ms,
+            limit: FORGET_AT_ONCE,
+        })
+        .await
+    }
+
+    pub async fn forget_uncertain_before(&self, before_ms: i64) -> Result<u64, StoreError> {
+        self.forget_all(Change::ForgetUncertain {
+            before_ms,
+            limit: FORGET_AT_ONCE,
+        })
+        .await
+    }
+
+    async fn forget_all(&self, change: Change) -> Result<u64, StoreError> {
+        let mut forgotten = 0;
+        loop {
+            let now = self.change(change.clone()).await?;
+            forgotten += now;
+            if now < FORGET_AT_ONCE as u64 {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    /// The vendor called a key bad. Not waited for.
+    pub fn note_bad_key_answer(&self, at_ms: i64) {
+        let last = &self.numbers().last_bad_key_answer;
+        let id = last.fetch_add(1, Ordering::Relaxed) + 1;
+        self.note(Change::BadKeyAnswer { id, at_ms });
+    }
+
+    /// Their times, the oldest first; at most the last hundred.
+    pub async fn bad_key_answers_since(&self, since_ms: i64) -> Result<Vec<i64>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.bad_key_answers(since_ms)),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    statements::bad_key_answers(connection, since_ms)
+                })
+                .await
+            }
+        }
+    }
+
+    /// The keys whose tasks still run, among the tasks used since then: after a start, those that are no
+    /// longer configured are drained.
+    pub async fn live_owners(&self, used_since_ms: i64) -> Result<Vec<LiveOwner>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.live_owners(used_since_ms)),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    statements::live_owners(connection, used_since_ms)
+                })
+                .await
+            }
+        }
+    }
+
+    /// Resolves when everything that was changed before is durable.
+    pub fn flush(&self) -> Written {
+        self.change(Change::Nothing)
+    }
+
+    pub fn health(&self) -> Health {
+        match self {
+            Self::Memory(memory) => Health {
+                writing: true,
+                since: None,
+                queued: 0,
+                lost: 0,
+                replaced: memory.tables.replaced(),
+                commits: 0,
+                written: 0,
+            },
+            Self::Sqlite(sqlite) => {
+                let shared = &sqlite.shared;
+                let since = *shared.lock_trouble();
+                Health {
+                    writing: since.is_none(),
+                    since,
+                    queued: shared.queue.len() as u64 + shared.in_hand.load(Ordering::Relaxed),
+                    lost: shared.lost.load(Ordering::Relaxed),
+                    replaced: shared.replaced.load(Ordering::Relaxed),
+                    commits: shared.commits.load(Ordering::Relaxed),
+                    written: shared.written.load(Ordering::Relaxed),
+                }
+            }
+        }
+    }
+
+    /// What a transaction took. A handle: to be registered once.
+    pub fn write_seconds(&self) -> Histogram {
+        match self {
+            Self::Memory(memory) => memory.write_seconds.clone(),
+            Self::Sqlite(sqlite) => sqlite.shared.write_seconds.clone(),
+        }
+    }
+
+    /// Writes what waits, leaves one file, and ends the threads. Later changes are refused.
+    pub async fn close(self) -> Result<(), StoreError> {
+        let Self::Sqlite(sqlite) = self else {
+            return Ok(());
+        };
+        let lost_before = sqlite.shared.lost.load(Ordering::Relaxed);
+        // The reader first: the last connection that closes removes the log.
+        let _ = sqlite.questions.send(None).await;
+        sqlite.shared.queue.close();
+        let threads = std::mem::take(
+            &mut *sqlite
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let join = || threads.into_iter().all(|thread| thread.join().is_ok());
+        let ended = tokio::task::spawn_blocking(join).await;
+        match sqlite.shared.lost.load(Ordering::Relaxed) - lost_before {
+            0 if ended.unwrap_or(false) => Ok(()),
+            lost => Err(StoreError::Lost(lost)),
+        }
+    }
+
+    fn numbers(&self) -> &Numbers {
+        match self {
+            Self::Memory(memory) => &memory.numbers,
+            Self::Sqlite(sqlite) => &sqlite.numbers,
+        }
+    }
+
+    fn change(&self, change: Change) -> Written {
+        Written(match self {
+            Self::Memory(memory) => State::Known(Ok(memory.tables.apply(change))),
+            Self::Sqlite(sqlite) => {
+                let (tell, answer) = oneshot::channel();
+                sqlite.queue(change, Some(tell));
+                State::Waiting(answer)
+            }
+        })
+    }
+
+    /// A change that nobody waits for.
+    fn note(&self, change: Change) {
+        match self {
+            Self::Memory(memory) => {
+                memory.tables.apply(change);
+            }
+            Self::Sqlite(sqlite) => sqlite.queue(change, None),
+        }
+    }
+}
+
+impl Sqlite {
+    fn queue(&self, change: Change, waiter: Option<oneshot::Sender<Result<u64, StoreError>>>) {
+        if !self.shared.queue.push(Operation { change, waiter }) {
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Without `close` the writer still writes what waits, but nobody waits for it.
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// From a commit without sync on a fast disk to a disk that hangs.
+fn write_seconds() -> Histogram {
+    Histogram::new([
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0,
+    ])
+}
+
+/// Rows in one transaction of forgetting: a few milliseconds.
+const FORGET_AT_ONCE: usize = 1000;

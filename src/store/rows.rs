@@ -1,0 +1,126 @@
+//! What is kept, and the changes that can be made to it. Both stores carry out the same changes.
+
+use std::sync::Arc;
+
+use crate::keys::secret::Identity;
+
+/// Which task it is. Ids are the vendor's, so they are unique only below profile and tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskKey {
+    pub profile: Arc<str>,
+    /// Empty in open mode.
+    pub tenant: Arc<str>,
+    pub id: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRecord {
+    pub key: TaskKey,
+    pub owner_name: Arc<str>,
+    pub owner_identity: Identity,
+    /// The captcha's type, as the client named it.
+    pub kind: Arc<str>,
+    pub project: Option<Arc<str>>,
+    pub price_micro_usd: Option<i64>,
+    pub state: TaskState,
+    pub submitted_at_ms: i64,
+    /// The last poll or report; a task is forgotten by this time.
+    pub used_at_ms: i64,
+}
+
+/// In this order: a task that is final never runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaskState {
+    Running,
+    Final,
+}
+
+/// A submit that is about to leave. Also what is known of it when nobody can know how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    pub profile: Arc<str>,
+    pub tenant: Arc<str>,
+    pub project: Option<Arc<str>>,
+    pub kind: Arc<str>,
+    pub endpoint: Endpoint,
+    pub owner_name: Arc<str>,
+    pub owner_identity: Identity,
+    pub at_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Submit,
+    Solve,
+}
+
+impl Endpoint {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Solve => "solve",
+        }
+    }
+}
+
+/// Numbers an intent, and the uncertain submit that it may become. Never used twice in one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IntentId(pub i64);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UncertainRow {
+    pub id: IntentId,
+    pub intent: Intent,
+    pub why: Arc<str>,
+    pub parameters_hash: Option<[u8; 32]>,
+    pub resolved: Option<Resolved>,
+}
+
+/// The vendor's id came after all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    pub task_id: Arc<str>,
+    pub at_ms: i64,
+}
+
+/// A key that owns tasks which are not final.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LiveOwner {
+    pub name: Arc<str>,
+    pub identity: Identity,
+    pub tasks: u64,
+}
+
+/// What is told about an intent that was open when the store was opened.
+pub(super) const ENDED_IN_MID_SUBMIT: &str = "the process ended in mid-submit";
+
+/// More than anybody counts within the window, few enough to keep for ever.
+pub(super) const BAD_KEY_ANSWERS_KEPT: i64 = 100;
+
+/// One change. Every change can be carried out twice with the same result: after an error at commit
+/// nobody knows whether it was carried out once.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Intend(IntentId, Intent),
+    Accept(Option<IntentId>, TaskRecord),
+    ForgetIntent(IntentId),
+    Uncertain(Box<UncertainRow>),
+    Resolve(IntentId, TaskRecord),
+    Touch(TaskKey, i64, TaskState),
+    BadKeyAnswer { id: i64, at_ms: i64 },
+    ForgetTasks { unused_since_ms: i64, limit: usize },
+    ForgetUncertain { before_ms: i64, limit: usize },
+    Nothing,
+}
+
+impl Change {
+    /// Nobody waits for these, and losing the last of them in a crash costs no task: they may wait for
+    /// company, so that they seldom cost a commit of their own.
+    pub(super) fn may_wait(&self) -> bool {
+        matches!(self, Self::ForgetIntent(_) | Self::Touch(..))
+    }
+
+    pub(super) fn inserts_a_task(&self) -> bool {
+        matches!(self, Self::Accept(..) | Self::Resolve(..))
+    }
+}

@@ -1,0 +1,264 @@
+//! What each change and each look-up is in SQL.
+
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+use super::rows::{
+    BAD_KEY_ANSWERS_KEPT, Change, Endpoint, Intent, IntentId, LiveOwner, Resolved, TaskKey,
+    TaskRecord, TaskState, UncertainRow,
+};
+use crate::keys::secret::Identity;
+
+/// Returns how many rows it replaced or forgot.
+pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
+    match change {
+        Change::Intend(id, intent) => {
+            connection.prepare_cached(INTEND)?.execute(params![
+                id.0,
+                &*intent.profile,
+                &*intent.tenant,
+                intent.project.as_deref(),
+                &*intent.kind,
+                intent.endpoint.as_str(),
+                &*intent.owner_name,
+                &intent.owner_identity.0[..],
+                intent.at_ms,
+            ])?;
+            Ok(0)
+        }
+        Change::Accept(intent, task) => {
+            if let Some(id) = intent {
+                forget_intent(connection, *id)?;
+            }
+            insert_task(connection, task)
+        }
+        Change::ForgetIntent(id) => forget_intent(connection, *id),
+        Change::Uncertain(row) => {
+            forget_intent(connection, row.id)?;
+            let intent = &row.intent;
+            connection.prepare_cached(UNCERTAIN)?.execute(params![
+                row.id.0,
+                &*intent.profile,
+                &*intent.tenant,
+                intent.project.as_deref(),
+                &*intent.kind,
+                intent.endpoint.as_str(),
+                &*intent.owner_name,
+                &intent.owner_identity.0[..],
+                intent.at_ms,
+                &*row.why,
+                row.parameters_hash.as_ref().map(|hash| &hash[..]),
+            ])?;
+            Ok(0)
+        }
+        Change::Resolve(id, task) => {
+            connection.prepare_cached(RESOLVE)?.execute(params![
+                id.0,
+                &*task.key.id,
+                task.used_at_ms
+            ])?;
+            insert_task(connection, task)
+        }
+        Change::Touch(key, used_at_ms, state) => {
+            connection.prepare_cached(TOUCH)?.execute(params![
+                &*key.profile,
+                &*key.tenant,
+                &*key.id,
+                used_at_ms,
+                *state == TaskState::Final,
+            ])?;
+            Ok(0)
+        }
+        Change::BadKeyAnswer { id, at_ms } => {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO bad_key_answers (id, at_ms) VALUES (?, ?)")?
+                .execute(params![id, at_ms])?;
+            connection
+                .prepare_cached("DELETE FROM bad_key_answers WHERE id <= ?")?
+                .execute([id - BAD_KEY_ANSWERS_KEPT])?;
+            Ok(0)
+        }
+        Change::ForgetTasks {
+            unused_since_ms,
+            limit,
+        } => {
+            let forgotten = connection
+                .prepare_cached(FORGET_TASKS)?
+                .execute(params![unused_since_ms, *limit as i64])?;
+            Ok(forgotten as u64)
+        }
+        Change::ForgetUncertain { before_ms, limit } => {
+            let forgotten = connection
+                .prepare_cached(FORGET_UNCERTAIN)?
+                .execute(params![before_ms, *limit as i64])?;
+            Ok(forgotten as u64)
+        }
+        Change::Nothing => Ok(0),
+    }
+}
+
+fn forget_intent(connection: &Connection, id: IntentId) -> Result<u64> {
+    connection
+        .prepare_cached("DELETE FROM intents WHERE id = ?")?
+        .execute([id.0])?;
+    Ok(0)
+}
+
+fn insert_task(connection: &Connection, task: &TaskRecord) -> Result<u64> {
+    let values = params![
+        &*task.key.profile,
+        &*task.key.tenant,
+        &*task.key.id,
+        &*task.owner_name,
+        &task.owner_identity.0[..],
+        &*task.kind,
+        task.project.as_deref(),
+        task.price_micro_usd,
+        task.state == TaskState::Final,
+        task.submitted_at_ms,
+        task.used_at_ms,
+    ];
+    // SQLite does not tell an insert from a replacement, so a known id costs a second statement.
+    if connection.prepare_cached(INSERT_TASK)?.execute(values)? == 1 {
+        return Ok(0);
+    }
+    connection.prepare_cached(REPLACE_TASK)?.execute(values)?;
+    Ok(1)
+}
+
+pub(super) fn task(connection: &Connection, key: &TaskKey) -> Result<Option<TaskRecord>> {
+    connection
+        .prepare_cached(FIND_TASK)?
+        .query_row(params![&*key.profile, &*key.tenant, &*key.id], |row| {
+            Ok(TaskRecord {
+                key: key.clone(),
+                owner_name: text(row, 0)?,
+                owner_identity: Identity(digest(row, 1)?),
+                kind: text(row, 2)?,
+                project: optional_text(row, 3)?,
+                price_micro_usd: row.get(4)?,
+                state: if row.get(5)? {
+                    TaskState::Final
+                } else {
+                    TaskState::Running
+                },
+                submitted_at_ms: row.get(6)?,
+                used_at_ms: row.get(7)?,
+            })
+        })
+        .optional()
+}
+
+pub(super) fn uncertain(connection: &Connection, limit: usize) -> Result<Vec<UncertainRow>> {
+    connection
+        .prepare_cached(LIST_UNCERTAIN)?
+        .query_map([limit as i64], |row| {
+            let resolved_at_ms: Option<i64> = row.get(12)?;
+            Ok(UncertainRow {
+                id: IntentId(row.get(0)?),
+                intent: Intent {
+                    profile: text(row, 1)?,
+                    tenant: text(row, 2)?,
+                    project: optional_text(row, 3)?,
+                    kind: text(row, 4)?,
+                    endpoint: match row.get_ref(5)?.as_str()? {
+                        "solve" => Endpoint::Solve,
+                        _ => Endpoint::Submit,
+                    },
+                    owner_name: text(row, 6)?,
+                    owner_identity: Identity(digest(row, 7)?),
+                    at_ms: row.get(8)?,
+                },
+                why: text(row, 9)?,
+                parameters_hash: match row.get_ref(10)?.as_blob_or_null()? {
+                    Some(_) => Some(digest(row, 10)?),
+                    None => None,
+                },
+                resolved: match (optional_text(row, 11)?, resolved_at_ms) {
+                    (Some(task_id), Some(at_ms)) => Some(Resolved { task_id, at_ms }),
+                    _ => None,
+                },
+            })
+        })?
+        .collect()
+}
+
+pub(super) fn bad_key_answers(connection: &Connection, since_ms: i64) -> Result<Vec<i64>> {
+    connection
+        .prepare_cached("SELECT at_ms FROM bad_key_answers WHERE at_ms >= ? ORDER BY at_ms")?
+        .query_map([since_ms], |row| row.get(0))?
+        .collect()
+}
+
+pub(super) fn live_owners(connection: &Connection, used_since_ms: i64) -> Result<Vec<LiveOwner>> {
+    connection
+        .prepare_cached(LIVE_OWNERS)?
+        .query_map([used_since_ms], |row| {
+            Ok(LiveOwner {
+                name: text(row, 0)?,
+                identity: Identity(digest(row, 1)?),
+                tasks: row.get::<_, i64>(2)?.unsigned_abs(),
+            })
+        })?
+        .collect()
+}
+
+fn text(row: &Row<'_>, column: usize) -> Result<Arc<str>> {
+    Ok(Arc::from(row.get_ref(column)?.as_str()?))
+}
+
+fn optional_text(row: &Row<'_>, column: usize) -> Result<Option<Arc<str>>> {
+    Ok(row.get_ref(column)?.as_str_or_null()?.map(Arc::from))
+}
+
+pub(super) fn digest(row: &Row<'_>, column: usize) -> Result<[u8; 32]> {
+    let bytes = row.get_ref(column)?.as_blob()?;
+    bytes.try_into().map_err(|_| {
+        let wrong = format!("{} bytes where a digest has 32", bytes.len());
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, wrong.into())
+    })
+}
+
+const INTEND: &str = "INSERT OR REPLACE INTO intents
+    (id, profile, tenant, project, kind, endpoint, owner_name, owner_identity, at_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+const UNCERTAIN: &str = "INSERT OR REPLACE INTO uncertain
+    (id, profile, tenant, project, kind, endpoint, owner_name, owner_identity, at_ms, why, parameters_hash)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+const RESOLVE: &str = "UPDATE uncertain SET resolved_id = ?2, resolved_at_ms = ?3 WHERE id = ?1";
+
+const INSERT_TASK: &str = "INSERT INTO tasks
+    (profile, tenant, id, owner_name, owner_identity, kind, project, price_micro_usd, final, submitted_at_ms, used_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+
+const REPLACE_TASK: &str = "REPLACE INTO tasks
+    (profile, tenant, id, owner_name, owner_identity, kind, project, price_micro_usd, final, submitted_at_ms, used_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// Time and state only ever move on, whatever order the notes arrive in.
+const TOUCH: &str = "UPDATE tasks SET used_at_ms = max(used_at_ms, ?4), final = max(final, ?5)
+    WHERE profile = ?1 AND tenant = ?2 AND id = ?3";
+
+const FORGET_TASKS: &str = "DELETE FROM tasks WHERE (profile, tenant, id) IN
+    (SELECT profile, tenant, id FROM tasks WHERE used_at_ms < ?1 ORDER BY used_at_ms, profile, tenant, id LIMIT ?2)";
+
+const FORGET_UNCERTAIN: &str = "DELETE FROM uncertain WHERE id IN
+    (SELECT id FROM uncertain WHERE at_ms < ?1 ORDER BY id LIMIT ?2)";
+
+const FIND_TASK: &str = "SELECT
+    owner_name, owner_identity, kind, project, price_micro_usd, final, submitted_at_ms, used_at_ms
+    FROM tasks WHERE profile = ? AND tenant = ? AND id = ?";
+
+const LIST_UNCERTAIN: &str = "SELECT
+    id, profile, tenant, project, kind, endpoint, owner_name, owner_identity, at_ms, why, parameters_hash,
+    resolved_id, resolved_at_ms
+    FROM uncertain ORDER BY id DESC LIMIT ?";
+
+/// By time, so that a file of old tasks is not read whole.
+const LIVE_OWNERS: &str = "SELECT owner_name, owner_identity, count(*)
+    FROM tasks WHERE used_at_ms >= ? AND final = 0
+    GROUP BY owner_name, owner_identity ORDER BY owner_name, owner_identity";

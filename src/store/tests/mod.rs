@@ -1,0 +1,236 @@
+//! What every store does, shown for each of them. The submodules are about the file.
+
+mod file;
+mod same;
+mod trouble;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+use crate::keys::secret::Identity;
+
+/// Every kind of store, with the directory that must outlive it.
+fn stores() -> Vec<(Store, tempfile::TempDir)> {
+    let (full, process) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    vec![
+        (Store::memory().unwrap(), tempfile::tempdir().unwrap()),
+        (open(&full, Sync::Full), full),
+        (open(&process, Sync::Process), process),
+    ]
+}
+
+fn open(directory: &tempfile::TempDir, sync: Sync) -> Store {
+    Store::open(&file_in(directory.path()), sync).unwrap().0
+}
+
+fn file_in(directory: &Path) -> PathBuf {
+    directory.join("sidekey.db")
+}
+
+fn key(tenant: &str, id: &str) -> TaskKey {
+    TaskKey {
+        profile: Arc::from("captchaai"),
+        tenant: Arc::from(tenant),
+        id: Arc::from(id),
+    }
+}
+
+fn task(id: &str, owner: &str) -> TaskRecord {
+    TaskRecord {
+        key: key("", id),
+        owner_name: Arc::from(owner),
+        owner_identity: Identity([owner.len() as u8; 32]),
+        kind: Arc::from("userrecaptcha"),
+        project: None,
+        price_micro_usd: Some(1_200),
+        state: TaskState::Running,
+        submitted_at_ms: 1_000,
+        used_at_ms: 1_000,
+    }
+}
+
+fn intent(owner: &str) -> Intent {
+    Intent {
+        profile: Arc::from("captchaai"),
+        tenant: Arc::from("acme"),
+        project: Some(Arc::from("shop")),
+        kind: Arc::from("image"),
+        endpoint: Endpoint::Solve,
+        owner_name: Arc::from(owner),
+        owner_identity: Identity([9; 32]),
+        at_ms: 5_000,
+    }
+}
+
+async fn submit(store: &Store, task: TaskRecord) -> u64 {
+    let (id, written) = store.intend(intent(&task.owner_name));
+    written.await.unwrap();
+    store.accept(id, task).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_accepted_task_is_found_as_it_was() {
+    for (store, _directory) in stores() {
+        let mut wanted = task("7", "main");
+        wanted.project = Some(Arc::from("p"));
+        submit(&store, wanted.clone()).await;
+        assert_eq!(store.find_task(&wanted.key).await.unwrap(), Some(wanted));
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_found_only_below_its_own_tenant_and_profile() {
+    for (store, _directory) in stores() {
+        submit(&store, task("7", "main")).await;
+        let mut other_vendor = key("", "7");
+        other_vendor.profile = Arc::from("2captcha");
+        for stranger in [key("acme", "7"), key("", "07"), key("", "8"), other_vendor] {
+            assert_eq!(store.find_task(&stranger).await.unwrap(), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_second_task_of_one_id_wins_and_is_counted() {
+    for (store, _directory) in stores() {
+        assert_eq!(submit(&store, task("7", "first")).await, 0);
+        assert_eq!(submit(&store, task("7", "second")).await, 1);
+        let found = store.find_task(&key("", "7")).await.unwrap().unwrap();
+        assert_eq!(&*found.owner_name, "second");
+        assert_eq!(store.health().replaced, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_final_task_stays_final_and_its_time_only_moves_on() {
+    for (store, _directory) in stores() {
+        submit(&store, task("7", "main")).await;
+        store.touch(&key("", "7"), 9_000, TaskState::Final);
+        store.touch(&key("", "7"), 8_000, TaskState::Running);
+        store.touch(&key("", "unknown"), 8_000, TaskState::Final);
+        store.flush().await.unwrap();
+        let found = store.find_task(&key("", "7")).await.unwrap().unwrap();
+        assert_eq!((found.state, found.used_at_ms), (TaskState::Final, 9_000));
+        assert_eq!(store.find_task(&key("", "unknown")).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn an_uncertain_submit_is_listed_and_a_late_id_resolves_it() {
+    for (store, _directory) in stores() {
+        let (id, written) = store.intend(intent("main"));
+        written.await.unwrap();
+        let hash = Some([3; 32]);
+        let uncertain = store.uncertain(id, intent("main"), "reset after the request", hash);
+        uncertain.await.unwrap();
+        let mut row = UncertainRow {
+            id,
+            intent: intent("main"),
+            why: Arc::from("reset after the request"),
+            parameters_hash: hash,
+            resolved: None,
+        };
+        assert_eq!(store.uncertain_list(10).await.unwrap(), [row.clone()]);
+
+        store
+            .resolve_uncertain(id, task("7", "main"))
+            .await
+            .unwrap();
+        row.resolved = Some(Resolved {
+            task_id: Arc::from("7"),
+            at_ms: 1_000,
+        });
+        assert_eq!(store.uncertain_list(10).await.unwrap(), [row]);
+        assert!(store.find_task(&key("", "7")).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn uncertain_submits_come_newest_first_and_old_ones_can_be_forgotten() {
+    for (store, _directory) in stores() {
+        for at_ms in [1, 2, 3] {
+            let mut intent = intent("main");
+            intent.at_ms = at_ms;
+            let (id, _) = store.intend(intent.clone());
+            store.uncertain(id, intent, "timeout", None).await.unwrap();
+        }
+        let times = |rows: Vec<UncertainRow>| -> Vec<i64> {
+            rows.iter().map(|row| row.intent.at_ms).collect()
+        };
+        assert_eq!(times(store.uncertain_list(2).await.unwrap()), [3, 2]);
+        assert_eq!(store.forget_uncertain_before(3).await.unwrap(), 2);
+        assert_eq!(times(store.uncertain_list(9).await.unwrap()), [3]);
+    }
+}
+
+#[tokio::test]
+async fn tasks_unused_for_long_are_forgotten_and_no_others() {
+    for (store, _directory) in stores() {
+        for number in 0..2_500 {
+            let mut task = task(&number.to_string(), "main");
+            task.used_at_ms = number;
+            drop(store.learn(task));
+        }
+        store.touch(&key("", "3"), 9_000, TaskState::Running);
+        assert_eq!(store.forget_tasks_unused_since(2_400).await.unwrap(), 2_399);
+        for (id, known) in [("3", true), ("4", false), ("2399", false), ("2400", true)] {
+            let found = store.find_task(&key("", id)).await.unwrap();
+            assert_eq!(found.is_some(), known, "{id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bad_key_answers_are_remembered_by_their_time() {
+    for (store, _directory) in stores() {
+        for at_ms in 0..150 {
+            store.note_bad_key_answer(at_ms);
+        }
+        store.flush().await.unwrap();
+        assert_eq!(
+            store.bad_key_answers_since(147).await.unwrap(),
+            [147, 148, 149]
+        );
+        assert_eq!(store.bad_key_answers_since(0).await.unwrap().len(), 100);
+    }
+}
+
+#[tokio::test]
+async fn owners_of_running_tasks_are_counted() {
+    for (store, _directory) in stores() {
+        for (id, owner) in [("1", "b"), ("2", "aa"), ("3", "aa"), ("4", "aa")] {
+            submit(&store, task(id, owner)).await;
+        }
+        store.touch(&key("", "4"), 1_000, TaskState::Final);
+        store.flush().await.unwrap();
+        let owner = |name: &str, tasks| LiveOwner {
+            name: Arc::from(name),
+            identity: Identity([name.len() as u8; 32]),
+            tasks,
+        };
+        let live = store.live_owners(1_000).await.unwrap();
+        assert_eq!(live, [owner("aa", 2), owner("b", 1)]);
+        assert_eq!(store.live_owners(1_001).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_callers_at_once_are_all_answered() {
+    for (store, _directory) in stores() {
+        let background = crate::background::Background::new();
+        let submits: Vec<_> = (0..1_000)
+            .map(|number| {
+                let store = store.clone();
+                background
+                    .spawn(async move { submit(&store, task(&number.to_string(), "main")).await })
+            })
+            .collect();
+        for submit in submits {
+            assert_eq!(submit.await.unwrap(), 0);
+        }
+        let live = store.live_owners(0).await.unwrap();
+        assert_eq!(live[0].tasks, 1_000);
+        store.close().await.unwrap();
+    }
+}

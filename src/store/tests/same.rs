@@ -1,0 +1,126 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Submit(TaskRecord),
+    Learn(TaskRecord),
+    Intend,
+    Forget(usize),
+    Uncertain(usize),
+    Resolve(usize, TaskRecord),
+    Touch(TaskKey, i64, TaskState),
+    ForgetTasks(i64),
+    ForgetUncertain(i64),
+    BadKey(i64),
+}
+
+fn any_task() -> impl Strategy<Value = TaskRecord> {
+    let state = prop_oneof![Just(TaskState::Running), Just(TaskState::Final)];
+    (any_key(), 0..3_u8, 0..50_i64, state, any::<Option<i64>>()).prop_map(
+        |(key, owner, at, state, price)| TaskRecord {
+            key,
+            owner_name: Arc::from(format!("key-{owner}")),
+            owner_identity: Identity([owner; 32]),
+            kind: Arc::from("image"),
+            project: (owner == 0).then(|| Arc::from("p")),
+            price_micro_usd: price,
+            state,
+            submitted_at_ms: at,
+            used_at_ms: at,
+        },
+    )
+}
+
+/// Few ids, so that they meet again; also text that a database might take for something else.
+fn any_key() -> impl Strategy<Value = TaskKey> {
+    let ids = vec!["1", "2", "01", "1 ", "1e3", "é", "a\0b", "', ''); --"];
+    (prop::sample::select(ids), 0..2_u8)
+        .prop_map(|(id, tenant)| key(["", "acme"][usize::from(tenant)], id))
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let state = prop_oneof![Just(TaskState::Running), Just(TaskState::Final)];
+    prop_oneof![
+        any_task().prop_map(Step::Submit),
+        any_task().prop_map(Step::Learn),
+        Just(Step::Intend),
+        (0..9_usize).prop_map(Step::Forget),
+        (0..9_usize).prop_map(Step::Uncertain),
+        ((0..9_usize), any_task()).prop_map(|(id, task)| Step::Resolve(id, task)),
+        (any_key(), 0..60_i64, state).prop_map(|(key, at, state)| Step::Touch(key, at, state)),
+        (0..60_i64).prop_map(Step::ForgetTasks),
+        (4_990..5_020_i64).prop_map(Step::ForgetUncertain),
+        (0..60_i64).prop_map(Step::BadKey),
+    ]
+}
+
+/// Everything that can be asked, after all steps.
+async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::Debug + use<> {
+    let mut ids = vec![IntentId(1_000_000)];
+    let mut told = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        let pick = |number: &usize| ids[number % ids.len()];
+        match step.clone() {
+            Step::Submit(task) => told.push(submit(store, task).await),
+            Step::Learn(task) => told.push(store.learn(task).await.unwrap()),
+            Step::Intend => {
+                let (id, written) = store.intend(intent("main"));
+                told.push(written.await.unwrap());
+                ids.push(id);
+            }
+            Step::Forget(number) => store.forget(pick(&number)),
+            Step::Uncertain(number) => {
+                let mut intent = intent("main");
+                intent.at_ms += at as i64;
+                let written = store.uncertain(pick(&number), intent, "reset", None);
+                told.push(written.await.unwrap());
+            }
+            Step::Resolve(number, task) => {
+                told.push(store.resolve_uncertain(pick(&number), task).await.unwrap());
+            }
+            Step::Touch(key, at_ms, state) => store.touch(&key, at_ms, state),
+            Step::ForgetTasks(before) => {
+                told.push(store.forget_tasks_unused_since(before).await.unwrap());
+            }
+            Step::ForgetUncertain(before) => {
+                told.push(store.forget_uncertain_before(before).await.unwrap());
+            }
+            Step::BadKey(at_ms) => store.note_bad_key_answer(at_ms),
+        }
+    }
+    store.flush().await.unwrap();
+    let mut found = Vec::new();
+    for step in steps {
+        if let Step::Submit(task) | Step::Learn(task) | Step::Resolve(_, task) = step {
+            found.push(store.find_task(&task.key).await.unwrap());
+        }
+    }
+    (
+        told,
+        found,
+        store.uncertain_list(100).await.unwrap(),
+        store.bad_key_answers_since(20).await.unwrap(),
+        store.live_owners(10).await.unwrap(),
+        store.health().replaced,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn memory_and_file_tell_the_same(steps in prop::collection::vec(any_step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let memory = carry_out(&Store::memory().unwrap(), &steps).await;
+            let directory = tempfile::tempdir().unwrap();
+            let store = open(&directory, Sync::Process);
+            let file = carry_out(&store, &steps).await;
+            store.close().await.unwrap();
+            prop_assert_eq!(memory, file);
+            Ok(())
+        })?;
+    }
+}

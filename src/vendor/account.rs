@@ -1,0 +1,105 @@
+//! Numbers in the answers of account calls. Pure.
+
+use super::answer::{fields, scalar};
+
+/// Slots of an account, in the vendor's words threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads {
+    pub total: u32,
+    pub working: u32,
+}
+
+/// In micro-dollars: `12.345` as text, or `{"status":1,"request":"12.345"}`, or `{"balance":12.345}`.
+pub fn balance(body: &[u8]) -> Option<i64> {
+    let text = body.trim_ascii();
+    if text.first() == Some(&b'{') {
+        let fields = fields(text)?;
+        return dollars(&scalar(
+            fields.get("request").or_else(|| fields.get("balance"))?,
+        ));
+    }
+    let text = std::str::from_utf8(text).ok()?;
+    dollars(text.strip_prefix("OK|").unwrap_or(text))
+}
+
+/// `{"threads":"5","working_threads":"0"}`, as strings or numbers. The text form is documented nowhere.
+pub fn threads(body: &[u8]) -> Option<Threads> {
+    let fields = fields(body.trim_ascii())?;
+    let count = |name: &str| scalar(fields.get(name)?).trim().parse().ok();
+    Some(Threads {
+        total: count("threads")?,
+        working: count("working_threads")?,
+    })
+}
+
+/// PHP writes small numbers as `8.0E-5`. Letters are kept out because `inf` and `nan` would parse too.
+fn dollars(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let numeric = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E');
+    if text.is_empty() || !text.bytes().all(numeric) {
+        return None;
+    }
+    let micros = text.parse::<f64>().ok()? * 1e6;
+    // Beyond 2^53 a float no longer counts in ones; no account holds nine billion dollars.
+    (micros.abs() < 9e15).then(|| micros.round() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn balance_is_read_from_text_and_json() {
+        for body in [
+            "12.345",
+            " 12.345\n",
+            "OK|12.345",
+            r#"{"status":1,"request":"12.345"}"#,
+            r#"{"status":1,"request":12.345}"#,
+            r#"{"balance":"12.345"}"#,
+            r#"{"balance":12.345}"#,
+        ] {
+            assert_eq!(balance(body.as_bytes()), Some(12_345_000), "{body}");
+        }
+        assert_eq!(balance(b"-0.5"), Some(-500_000));
+        assert_eq!(balance(b"8.0E-5"), Some(80));
+        assert_eq!(balance(b"0"), Some(0));
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_balance() {
+        for body in [
+            "",
+            "inf",
+            "nan",
+            "ERROR_X",
+            "1e300",
+            "12,5",
+            "{}",
+            "{\"request\":null}",
+            "0x10",
+            "\u{ff11}",
+        ] {
+            assert_eq!(balance(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn threads_are_read_as_strings_or_numbers() {
+        let expected = Some(Threads {
+            total: 5,
+            working: 2,
+        });
+        assert_eq!(
+            threads(br#"{"threads":"5","working_threads":"2"}"#),
+            expected
+        );
+        assert_eq!(
+            threads(br#"{"status":1,"threads":5,"working_threads":2}"#),
+            expected
+        );
+        assert_eq!(threads(br#"{"threads":"5"}"#), None);
+        assert_eq!(threads(br#"{"threads":"-5","working_threads":"2"}"#), None);
+        assert_eq!(threads(b"5|2"), None);
+    }
+}
