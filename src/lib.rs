@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod keys;
 pub mod listen;
+pub mod sandbox;
 pub mod store;
 pub mod vendor;
 pub mod wire;
