@@ -58,6 +58,7 @@ async fn headers_that_matter_come_back() {
     .await;
     let answer = call(&vendor.client(), poll()).await.unwrap();
     assert_eq!(answer.status, 429);
+    assert!(!format!("{answer:?}").contains("text/html"));
     assert_eq!(answer.content_type.unwrap(), "text/html");
     assert_eq!(answer.acao.unwrap(), "*");
     assert_eq!(answer.retry_after, Some(Duration::from_secs(7)));
