@@ -150,12 +150,13 @@ fn host_names(reader: &mut Reader<'_>, written: Vec<Value<String>>) -> Vec<Strin
 }
 
 fn codes(section: &mut Section<'_, '_>, codes: &mut BTreeMap<String, CodeRule>) {
-    const CLASSES: [(&str, Class); 7] = [
+    const CLASSES: [(&str, Class); 8] = [
         ("key-bad", Class::KeyBad),
         ("key-empty", Class::KeyEmpty),
         ("key-busy", Class::KeyBusy),
         ("egress-ip", Class::EgressIp),
         ("request", Class::Request),
+        ("no-task", Class::NoTask),
         ("task", Class::Task),
         ("server", Class::Server),
     ];

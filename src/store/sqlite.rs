@@ -54,6 +54,22 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// The place cannot hold a store at all, which says nothing about a store that is there.
+    pub fn is_unwritable(&self) -> bool {
+        match self {
+            Self::NoDirectory(_) | Self::ReadOnly(_) => true,
+            Self::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                )
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What was found in the store when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovered {

@@ -19,7 +19,7 @@ mod tests;
 use bytes::Bytes;
 
 pub use fields::{Fields, Hints};
-pub use splice::{Message, Rewritten};
+pub use splice::{Message, Rewritten, own_query};
 
 use sniff::Kind;
 use splice::Place;
