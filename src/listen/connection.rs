@@ -63,7 +63,7 @@ where
         }
     }
 
-    async fn converse<S>(self, stream: S, deadline: Instant)
+    pub(super) async fn converse<S>(self, stream: S, deadline: Instant)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {

@@ -160,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Ok(())) => {
-                me.hearing.heard = true;
+                me.hearing.hears();
                 Poll::Ready(me.judge(buf, before))
             }
             Poll::Ready(Err(error)) => {
@@ -271,14 +271,25 @@ struct Hearing {
 }
 
 impl Hearing {
-    /// When to give up on a client that sends nothing now.
-    fn deadline(&mut self, limits: &Limits) -> Instant {
+    fn hears(&mut self) {
+        self.catch_up();
+        self.heard = true;
+    }
+
+    /// What was heard in an earlier turn says nothing of this one.
+    fn catch_up(&mut self) -> usize {
         let turn = self.turn.turns();
         if turn != self.seen {
             self.seen = turn;
             self.heard = false;
             self.head = None;
         }
+        turn
+    }
+
+    /// When to give up on a client that sends nothing now.
+    fn deadline(&mut self, limits: &Limits) -> Instant {
+        let turn = self.catch_up();
         if turn % 2 == 1 {
             // Never: a body has its own deadlines, and an answer may take minutes. But the alarm must ring once in a
             // while, because hyper does not ask for bytes again when the answer is out.

@@ -5,7 +5,9 @@ mod overload;
 mod slow;
 mod tls;
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,19 +59,7 @@ impl Server {
             seen: Arc::default(),
         };
         let limits = Arc::new(limits);
-        let (seen, budget, handler_limits) = (
-            Arc::clone(&server.seen),
-            Arc::new(BodyBudget::new(4 * MAX_BODY)),
-            Arc::clone(&limits),
-        );
-        let handler = move |request: Request<Incoming>, _: Peer| {
-            let (seen, budget, limits) = (
-                Arc::clone(&seen),
-                Arc::clone(&budget),
-                Arc::clone(&handler_limits),
-            );
-            async move { understand(request, &seen, &budget, &limits).await }
-        };
+        let handler = handler(Arc::clone(&server.seen), Arc::clone(&limits));
         serve(
             listener,
             tls,
@@ -96,6 +86,20 @@ impl Server {
 
     fn calls(&self) -> usize {
         self.seen.calls.load(Ordering::Relaxed)
+    }
+}
+
+fn handler(
+    seen: Arc<Seen>,
+    limits: Arc<Limits>,
+) -> impl Fn(Request<Incoming>, Peer) -> Pin<Box<dyn Future<Output = Response<Reply>> + Send>>
++ Clone
++ Send
++ Sync {
+    let budget = Arc::new(BodyBudget::new(4 * MAX_BODY));
+    move |request, _| {
+        let (seen, budget, limits) = (Arc::clone(&seen), Arc::clone(&budget), Arc::clone(&limits));
+        Box::pin(async move { understand(request, &seen, &budget, &limits).await })
     }
 }
 

@@ -137,7 +137,7 @@ async fn a_stalled_handshake_ends_at_the_deadline_and_stops_nobody() {
     let files = files(directory.path());
     let certificate = write_pair(&files);
     let limits = Limits {
-        header: Duration::from_millis(500),
+        header: Duration::from_secs(2),
         ..Limits::new(10)
     };
     let server = Server::start_with(
@@ -159,13 +159,13 @@ async fn a_stalled_handshake_ends_at_the_deadline_and_stops_nobody() {
             .contains("[/res.php")
     );
     assert!(
-        start.elapsed() < Duration::from_millis(450),
+        start.elapsed() < Duration::from_secs(2),
         "{:?}",
         start.elapsed()
     );
     hear_out(&mut stalled).await;
     assert!(
-        (450..5000).contains(&start.elapsed().as_millis()),
+        start.elapsed() > Duration::from_millis(1900),
         "{:?}",
         start.elapsed()
     );
