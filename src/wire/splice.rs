@@ -216,6 +216,9 @@ impl Splice {
     }
 
     fn many(&self, original: &Bytes, insert: Option<Bytes>) -> Vec<Bytes> {
+        if original.is_empty() && insert.is_none() {
+            return Vec::new();
+        }
         let mut pieces = Vec::with_capacity(self.cuts.len() + 3);
         pieces.push(original.slice(..self.insert_at));
         pieces.extend(insert);
