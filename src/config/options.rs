@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::files::Files;
 use super::notes::Quoting;
-use super::reader::{At, Reader, Section, Value, shown};
+use super::reader::{At, Reader, Value, shown};
+use super::section::Section;
 use super::settings::*;
 use super::vendor_options::vendor;
 use crate::keys::secret::Secret;
@@ -132,7 +133,7 @@ fn listen(mut section: Section<'_, '_>, files: &mut Files) -> Listen {
     let https = addresses(&mut section, "https", &[]);
     let cert = section.path("tls_cert");
     let key = section.path("tls_key");
-    let max_connections = section.integer("max_connections", 10_000, 1..1_000_001);
+    let max_connections = section.integer("max_connections", 10_000, 1..=1_000_000);
     let max_body = section.size("max_body", 16 << 20, 1 << 30);
     let max_body_total = section.size("max_body_total", 64 << 20, 64 << 30);
 
@@ -202,9 +203,9 @@ fn listen(mut section: Section<'_, '_>, files: &mut Files) -> Listen {
             cert: cert.value,
             key: key.value,
         }),
-        max_connections: usize::try_from(max_connections.value).unwrap_or(usize::MAX),
-        max_body: usize::try_from(max_body.value).unwrap_or(usize::MAX),
-        max_body_total: usize::try_from(max_body_total.value).unwrap_or(usize::MAX),
+        max_connections: max_connections.value,
+        max_body: max_body.value,
+        max_body_total: max_body_total.value,
     }
 }
 
@@ -239,14 +240,14 @@ fn admin(mut section: Section<'_, '_>, files: &mut Files) -> Admin {
 
 fn submit(mut section: Section<'_, '_>) -> Submit {
     let ms = Duration::from_millis;
-    let deadline = section.duration("deadline", ms(15_000), ms(100), ms(600_000));
-    let max_keys = section.integer("max_keys", 3, 1..1001);
+    let deadline = section.duration("deadline", ms(15_000), ms(100)..=ms(600_000));
+    let max_keys = section.integer("max_keys", 3, 1..=1000);
     let when_busy = section.choice(
         "when_busy",
         WhenBusy::Wait,
         &[("wait", WhenBusy::Wait), ("fail", WhenBusy::Fail)],
     );
-    let wait = section.duration("wait", ms(2_000), ms(0), ms(600_000));
+    let wait = section.duration("wait", ms(2_000), ms(0)..=ms(600_000));
     if wait.value > deadline.value {
         let at = if wait.is_written() {
             &wait.at
@@ -262,7 +263,7 @@ fn submit(mut section: Section<'_, '_>) -> Submit {
     section.done();
     Submit {
         deadline: deadline.value,
-        max_keys: usize::try_from(max_keys.value).unwrap_or(usize::MAX),
+        max_keys: max_keys.value,
         when_busy: when_busy.value,
         wait: wait.value,
     }
@@ -270,10 +271,10 @@ fn submit(mut section: Section<'_, '_>) -> Submit {
 
 fn poll(mut section: Section<'_, '_>) -> Poll {
     let seconds = Duration::from_secs;
-    let hide_outage = section.duration("hide_outage", seconds(60), seconds(0), DAY);
+    let hide_outage = section.duration("hide_outage", seconds(60), seconds(0)..=DAY);
     let tasks = [("ask", UnknownTask::Ask), ("refuse", UnknownTask::Refuse)];
     let unknown_task = section.choice("unknown_task", UnknownTask::Ask, &tasks);
-    let keep = section.duration("keep", seconds(3600), seconds(60), 365 * DAY);
+    let keep = section.duration("keep", seconds(3600), seconds(60)..=365 * DAY);
     section.done();
     Poll {
         hide_outage: hide_outage.value,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use hyper::Uri;
 
 use super::files::Files;
-use super::reader::{At, Reader, Section, Value, shown};
+use super::reader::{At, Reader, Value, shown};
+use super::section::Section;
 use super::settings::Vendor;
 use super::suggest::nearest;
 use crate::vendor::profile::{Class, CodeRule, Profile};
@@ -20,8 +21,7 @@ pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor 
     let connect_timeout = section.duration(
         "connect_timeout",
         Duration::from_secs(2),
-        Duration::from_millis(10),
-        Duration::from_secs(60),
+        Duration::from_millis(10)..=Duration::from_secs(60),
     );
     if let Some(hosts) = section.list("hosts") {
         profile.hosts = host_names(section.reader, hosts.value);
@@ -187,8 +187,7 @@ fn codes(section: &mut Section<'_, '_>, codes: &mut BTreeMap<String, CodeRule>) 
         let cooldown = rule.duration(
             "cooldown",
             rest,
-            Duration::ZERO,
-            Duration::from_secs(86_400),
+            Duration::ZERO..=Duration::from_secs(86_400),
         );
         if known.is_none() && !class.is_written() {
             rule.reader.error(
