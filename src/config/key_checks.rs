@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::environment::Environment;
 use super::files::Files;
+use super::reader::is_plain_name;
 use super::report::{Diagnostic, Severity};
 use crate::keys::secret::Secret;
 
@@ -19,6 +20,14 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// For a value that is not where it is named.
+    pub(crate) fn found_in(self, place: &str) -> Self {
+        Self {
+            message: format!("in {place}: {}", self.message),
+            ..self
+        }
+    }
+
     pub(crate) fn error(message: impl Into<String>, help: &'static str) -> Self {
         Self {
             severity: Severity::Error,
@@ -55,31 +64,30 @@ pub(crate) fn written_value(written: &str, environment: &Environment) -> Result<
             "such as \"ENV:CAPTCHAAI_KEY_1\"",
         ));
     }
+    // Somebody may have written the key itself behind `ENV:`.
+    let looks_like_a_name = is_plain_name(variable)
+        || (variable.contains('_') && !variable.contains(|c: char| c.is_ascii_lowercase()));
+    let place = match looks_like_a_name {
+        true => format!("the environment variable {variable}"),
+        false => "that environment variable".to_owned(),
+    };
     match environment.get(variable) {
         None => Err(Problem::error(
-            format!("the environment variable {variable} is not set"),
+            format!("{place} is not set"),
             "set it before sidekey starts",
         )),
-        Some(value) => check_value(value).map_err(|problem| Problem {
-            message: format!(
-                "in the environment variable {variable}: {}",
-                problem.message
-            ),
-            ..problem
-        }),
+        Some(value) => check_value(value).map_err(|problem| problem.found_in(&place)),
     }
 }
 
 pub(crate) fn value_in_file(path: &Path, files: &mut Files) -> Result<Secret, Problem> {
     let content = files.read(path).map_err(|error| {
-        let message = format!("cannot read {}: {error}", path.display());
-        Problem::error(message, "check the path and its permissions")
+        Problem::error(
+            format!("cannot read it: {error}"),
+            "check the path and its permissions",
+        )
     })?;
-    let value = text_of(&content).and_then(check_value);
-    value.map_err(|problem| Problem {
-        message: format!("in {}: {}", path.display(), problem.message),
-        ..problem
-    })
+    text_of(&content).and_then(check_value)
 }
 
 pub(crate) fn text_of(content: &[u8]) -> Result<&str, Problem> {

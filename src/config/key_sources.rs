@@ -46,6 +46,24 @@ pub(crate) struct Collected {
 }
 
 impl Collected {
+    /// Also for a key whose value is not good: its name is taken all the same.
+    pub(crate) fn claim(&mut self, name: &str, source: &str) -> Option<Problem> {
+        let message = match self.names.entry(name.to_owned()) {
+            Entry::Vacant(free) => {
+                free.insert(source.to_owned());
+                return None;
+            }
+            Entry::Occupied(other) if other.get() == source => {
+                format!("two keys here are named `{name}`")
+            }
+            Entry::Occupied(other) => format!("a key in {} is named `{name}`, too", other.get()),
+        };
+        Some(Problem::error(
+            message,
+            "give each its own name: tasks are kept by it",
+        ))
+    }
+
     pub(crate) fn add(&mut self, entry: KeyEntry, source: &str) -> Option<Problem> {
         let hash: [u8; 32] = Sha256::digest(entry.value.expose()).into();
         if let Some((name, earlier)) = self.values.get(&hash) {
@@ -63,24 +81,10 @@ impl Collected {
                 Problem::warning(message, "keep it in one place")
             });
         }
-        match self.names.entry(entry.name.clone()) {
-            Entry::Occupied(other) => {
-                let wherefrom = if other.get() == source {
-                    "here"
-                } else {
-                    other.get()
-                };
-                let message = format!(
-                    "two keys are named `{}`; the other is {wherefrom}",
-                    entry.name
-                );
-                return Some(Problem::error(
-                    message,
-                    "give each its own name: tasks are kept by it",
-                ));
-            }
-            Entry::Vacant(free) => free.insert(source.to_owned()),
-        };
+        let clash = self.claim(&entry.name, source);
+        if clash.is_some() {
+            return clash;
+        }
         self.values
             .insert(hash, (entry.name.clone(), source.to_owned()));
         let short = entry.value.expose().len() < SHORTEST_SCRUBBED;

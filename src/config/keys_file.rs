@@ -1,24 +1,36 @@
 //! `keys.toml`.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
 use super::environment::Environment;
-use super::files::{Files, directory_of};
+use super::files::Files;
 use super::key_checks::{Problem, check_name, text_of, value_in_file, written_value};
 use super::key_sources::Collected;
 use super::notes::Quoting;
-use super::reader::{At, Reader, Value};
+use super::reader::{At, Reader, Value, is_plain_name};
 use super::report::Diagnostic;
 use super::section::Section;
 use super::settings::KeyEntry;
+use crate::keys::secret::Secret;
 
 /// How a keys file is quoted: names of options, and what was read as harmless. When unsure, masked.
 const QUOTING: Quoting = Quoting {
     words: &[
-        "key", "name", "value", "file", "weight", "priority", "disabled", "true", "false", "pool",
+        "key",
+        "name",
+        "value",
+        "file",
+        "weight",
+        "priority",
+        "disabled",
+        "max_tasks",
+        "max_requests_per_second",
+        "true",
+        "false",
+        "pool",
     ],
     secret: true,
 };
@@ -69,8 +81,8 @@ pub(crate) fn read(
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     let no_environment = Environment::default();
-    let base = directory_of(&path.value);
-    let mut reader = Reader::secret(&no_environment, &base);
+    let base = path.value.parent().unwrap_or_else(|| Path::new(""));
+    let mut reader = Reader::secret(&no_environment, base);
     for error in &errors {
         reader.notes.not_toml(error);
     }
@@ -82,20 +94,15 @@ pub(crate) fn read(
         None => {}
         Some(tables) => {
             for value in tables {
-                let at = At::Text(value.span());
-                let Some(mut section) = root.inner(String::new(), value) else {
-                    continue;
-                };
-                let entry = key(&mut section, &at, environment, files);
-                section.done();
-                if let Some((entry, at)) = entry
-                    && let Some(Problem {
-                        severity,
-                        message,
-                        help,
-                    }) = keys.add(entry, &origin)
-                {
-                    root.reader.note(severity, &at, message, help);
+                if let Some(mut section) = root.inner(String::new(), value) {
+                    key(
+                        &mut section,
+                        &At::Text(value.span()),
+                        &origin,
+                        (environment, files),
+                        keys,
+                    );
+                    section.done();
                 }
             }
         }
@@ -112,16 +119,17 @@ fn blank_file() -> Problem {
     )
 }
 
-/// One `[[key]]`; also where to point when it clashes with another.
+/// One `[[key]]`.
 fn key(
     section: &mut Section<'_, '_>,
     table: &At,
-    environment: &Environment,
-    files: &mut Files,
-) -> Option<(KeyEntry, At)> {
+    origin: &str,
+    (environment, files): (&Environment, &mut Files),
+    keys: &mut Collected,
+) {
     let name = section.secret_text("name");
     let value = section.secret_text("value");
-    let file = section.path("file");
+    let file = section.secret_text("file");
     let weight = section.integer("weight", 1u32, 0..=1000);
     let priority = section.integer("priority", 0, -1000..=1000);
     let disabled = section.boolean("disabled", false);
@@ -131,64 +139,100 @@ fn key(
         let help = "write disabled = true to take a key out of use";
         reader.error(&weight.at, "a key of weight 0 would never be chosen", help);
     }
-    let name = match name {
-        None => {
-            if reader.notes.is_toml() {
-                reader.error(
-                    table,
-                    "this key has no name",
-                    "add name = \"account-1\"; logs and metrics show it",
-                );
-            }
-            None
-        }
-        Some(name) => match check_name(&name.value) {
-            Ok(()) => {
-                if let At::Text(part) = &name.at {
-                    reader.notes.show(part.clone());
-                }
-                Some(name)
-            }
-            Err(Problem { message, help, .. }) => {
-                reader.error(&name.at, message, help);
-                None
-            }
-        },
+    let name = checked_name(reader, name, table);
+    let value = checked_value(reader, value, file, table, (environment, files));
+    let Some(Value { value: name, at }) = name else {
+        return;
     };
+    let problem = match value {
+        None => keys.claim(&name, origin),
+        Some(value) => {
+            let (weight, priority, disabled) = (weight.value, priority.value, disabled.value);
+            keys.add(
+                KeyEntry {
+                    name,
+                    value,
+                    weight,
+                    priority,
+                    disabled,
+                },
+                origin,
+            )
+        }
+    };
+    if let Some(Problem {
+        severity,
+        message,
+        help,
+    }) = problem
+    {
+        reader.note(severity, &at, message, help);
+    }
+}
+
+fn checked_name(
+    reader: &mut Reader<'_>,
+    name: Option<Value<String>>,
+    table: &At,
+) -> Option<Value<String>> {
+    let Some(name) = name else {
+        if reader.notes.is_toml() {
+            let help = "add name = \"account-1\"; logs and metrics show it";
+            reader.error(table, "this key has no name", help);
+        }
+        return None;
+    };
+    if let Err(Problem { message, help, .. }) = check_name(&name.value) {
+        reader.error(&name.at, message, help);
+        return None;
+    }
+    show(reader, &name.at);
+    Some(name)
+}
+
+fn checked_value(
+    reader: &mut Reader<'_>,
+    value: Option<Value<String>>,
+    file: Option<Value<String>>,
+    table: &At,
+    (environment, files): (&Environment, &mut Files),
+) -> Option<Secret> {
     let (value, at) = match (value, file) {
-        (Some(value), Some(file)) => {
+        (Some(value), None) => (written_value(&value.value, environment), value.at),
+        (None, Some(file)) => {
+            // Somebody may have put the key itself here.
+            if file.value.contains(['/', '.']) || is_plain_name(&file.value) {
+                show(reader, &file.at);
+            }
+            let value = value_in_file(&reader.base.join(file.value), files);
+            (
+                value.map_err(|problem| problem.found_in("this file")),
+                file.at,
+            )
+        }
+        (Some(_), Some(file)) => {
             reader.error(
                 &file.at,
                 "this key has both `value` and `file`",
                 "keep one of them",
             );
-            (Err(None), value.at)
+            return None;
         }
-        (Some(Value { value, at }), None) => (written_value(&value, environment).map_err(Some), at),
-        (None, Some(Value { value, at })) => (value_in_file(&value, files).map_err(Some), at),
         (None, None) => {
             if reader.notes.is_toml() {
                 let help = "add value = \"…\", value = \"ENV:NAME\" or file = \"…\"";
                 reader.error(table, "this key has no value", help);
             }
-            (Err(None), table.clone())
-        }
-    };
-    let value = match value {
-        Ok(value) => value,
-        Err(problem) => {
-            if let Some(Problem { message, help, .. }) = problem {
-                reader.error(&at, message, help);
-            }
             return None;
         }
     };
-    let entry = KeyEntry {
-        name: name?.value,
-        value,
-        weight: weight.value,
-        priority: priority.value,
-        disabled: disabled.value,
-    };
-    Some((entry, at))
+    value
+        .map_err(|Problem { message, help, .. }| reader.error(&at, message, help))
+        .ok()
+}
+
+fn show(reader: &mut Reader<'_>, at: &At) {
+    if let At::Text(part) = at {
+        reader.notes.show(part.clone());
+    }
 }

@@ -11,6 +11,7 @@ pub mod files;
 mod key_checks;
 mod key_sources;
 mod keys_file;
+mod listen_options;
 mod notes;
 mod options;
 mod reader;

@@ -61,18 +61,12 @@ impl Notes {
         if self.broken.len() >= MOST_BROKEN {
             return;
         }
-        let message = match error.message() {
-            "duplicate key" => "this name is written twice",
-            other => other,
-        };
-        let help = message
-            .contains("quoted")
-            .then(|| "put the value in double quotes".to_owned());
+        let (message, help) = in_plain_words(error);
         self.broken.push(Finding {
             severity: Severity::Error,
             at: error.span(),
             message: message.to_owned(),
-            help,
+            help: help.map(str::to_owned),
         });
     }
 
@@ -110,7 +104,12 @@ impl Notes {
                     .as_ref()
                     .is_some_and(|at| !at.is_empty() && !is_broken(lines.of(at.start)))
             });
-            findings.extend(broken);
+            let mut last = None;
+            findings.extend(broken.into_iter().filter(|finding| {
+                // What follows the first on a line mostly follows from it.
+                let line = finding.at.as_ref().map(|at| lines.of(at.start));
+                std::mem::replace(&mut last, line) != line || line.is_none()
+            }));
         }
         findings.sort_by_key(|finding| finding.at.as_ref().map(|at| at.start));
         let all_toml = broken_lines.is_empty();
@@ -176,6 +175,7 @@ fn mask<'s>(
 ) -> String {
     let mut masked = String::with_capacity(line.len());
     let mut shown = shown.peekable();
+    let mut quote = None;
     let mut at = line.start;
     while at < line.end {
         while shown.next_if(|part| part.end <= at).is_some() {}
@@ -192,7 +192,7 @@ fn mask<'s>(
         let rest = &text[at..line.end];
         let word = rest.bytes().take_while(|b| is_word(*b)).count();
         if word > 0 {
-            if words.contains(&&rest[..word]) {
+            if quote.is_none() && words.contains(&&rest[..word]) {
                 masked.push_str(&rest[..word]);
             } else {
                 masked.extend(std::iter::repeat_n('*', word));
@@ -203,10 +203,19 @@ fn mask<'s>(
         let Some(c) = rest.chars().next() else { break };
         let after_name =
             c == '.' && masked.ends_with(|before: char| before.is_ascii_alphanumeric());
-        if c == ' ' || c == '\t' || after_name || "[]{}=,\"'#".contains(c) {
+        let keeps = c == ' '
+            || c == '\t'
+            || quote == Some(c)
+            || (quote.is_none() && (after_name || "[]{}=,\"'#".contains(c)));
+        if keeps {
             masked.push(c);
         } else {
             masked.extend(std::iter::repeat_n('*', c.len_utf8()));
+        }
+        match quote {
+            None if c == '"' || c == '\'' => quote = Some(c),
+            Some(open) if open == c => quote = None,
+            _ => {}
         }
         at += c.len_utf8();
     }
@@ -222,6 +231,43 @@ fn shown_in_broken(text: &str, line: Range<usize>, words: &[&str], shown: &mut V
     let quiet = name.trim() != "url" && !value.contains(['"', '\'', '#', '{', '@']);
     if quiet && words.contains(&name.trim()) {
         shown.push(line.start + name.len()..line.end);
+    }
+}
+
+/// The parser's sentences that operators meet most, said for them.
+fn in_plain_words(error: &toml::de::Error) -> (&str, Option<&'static str>) {
+    let message = error.message();
+    let nothing_there = error.span().is_none_or(|span| span.is_empty());
+    let is_about = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if message == "duplicate key" {
+        ("this name is written twice", Some("keep one of them"))
+    } else if message.starts_with("invalid multi-line") {
+        (
+            "a text in three quotes is not closed",
+            Some("the opening quotes are somewhere above"),
+        )
+    } else if message.starts_with("invalid basic string, expected `\"`")
+        || message.starts_with("invalid literal string, expected")
+    {
+        ("the closing quote is missing", None)
+    } else if message.starts_with("string values must be quoted") && nothing_there {
+        ("there is no value", None)
+    } else if is_about(&[
+        "must be quoted",
+        "float",
+        "integer",
+        "leading zero",
+        "date",
+        "time",
+        "numeric",
+        "radix",
+    ]) {
+        (
+            "this is neither a number nor text in quotes",
+            Some("put text in double quotes"),
+        )
+    } else {
+        (message, None)
     }
 }
 

@@ -293,12 +293,10 @@ fn sources_of_keys_form_a_union_and_a_value_in_two_is_one_key() {
 
 #[test]
 fn values_come_from_variables_and_files_too() {
-    let keys = format!(
-        "[[key]]\nname='a'\nvalue='ENV:K'\n[[key]]\nname='b'\nfile='b.key'\nweight=7.0\npriority=-1\n"
-    );
+    let keys = "[[key]]\nname='a'\nvalue='ENV:K'\n[[key]]\nname='b'\nfile='b.key'\nweight=7.0\npriority=-1\n";
     let files = [
         ("sidekey.toml", "keys_file = 'secrets/k.toml'"),
-        ("secrets/k.toml", &keys),
+        ("secrets/k.toml", keys),
         ("secrets/b.key", TWO),
     ];
     let loaded = loaded(&files, &[("K", ONE)]);
@@ -468,7 +466,7 @@ fn everything_shown(attempt: &Attempt) -> String {
         .iter()
         .map(|found| found.one_line())
         .collect();
-    format!("{report}{}{lines}{attempt:?}", report.to_json())
+    format!("{report}{}{lines}{:?}", report.to_json(), attempt.outcome)
 }
 
 #[test]
@@ -498,6 +496,8 @@ fn a_secret_is_never_shown_wherever_it_stands() {
         "[\"CANARY\"]\nvalue = 1\n",
         "[CANARY.CANARY]\n",
         "[[key]]\nname = \"a\"\nvalue = \"ENV:CANARY-1\"\n",
+        "[[key]]\nname = \"a\"\nvalue = \"ENV:CANARY\"\n",
+        "[[key]]\nname = \"a\"\nfile = \"CANARY\"\n",
         "[[key]]\nname = \"a\"\nvalue = \"ENV:SECRET_WITH_BLANK\"\nweight = 0",
         "[[key]]\r\nname = \"a\"\r\nvalue = \"CANARY\r\n",
         "[[key]]\nname = \"\"\"x\nvalue = CANARY\"\"\"\nvalue = \"y\"",
