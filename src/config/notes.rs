@@ -322,3 +322,52 @@ impl Lines {
         start..end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quoted(text: &str, secret: bool) -> Vec<String> {
+        let mut notes = Notes::default();
+        let (_, errors) = toml::de::DeTable::parse_recoverable(text);
+        errors.iter().for_each(|error| notes.not_toml(error));
+        let value = text.find("shown").unwrap();
+        notes.show(value..value + 5);
+        notes.add(Severity::Error, Some(value..value + 5), "about it", "");
+        let words = &["name", "value"];
+        let diagnostics = notes.into_diagnostics("file", text, Quoting { words, secret });
+        let quotes = diagnostics
+            .into_iter()
+            .filter_map(|found| found.place?.quote);
+        quotes.map(|quote| quote.text).collect()
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_harmless_is_quoted() {
+        let text = "name = \"shown\" # more\nvalue = 1\n";
+        assert_eq!(quoted(text, true), ["name = \"shown\" # ****"]);
+    }
+
+    #[test]
+    fn a_list_of_secrets_that_is_not_toml_shows_no_value_on_any_line() {
+        let text = "name = \"shown\"\nvalue = \"x\nname = y\n";
+        assert_eq!(
+            quoted(text, true),
+            ["name = \"*****\"", "value = \"*", "name = *"]
+        );
+        assert_eq!(
+            quoted(text, false),
+            ["name = \"shown\"", "value = \"*", "name = y"]
+        );
+    }
+
+    #[test]
+    fn offsets_hold_in_lines_of_any_letters_and_any_length() {
+        let text = format!("x = [\"{}\", \"shown\"]", "é".repeat(5_000));
+        let quote = quoted(&text, false).remove(0);
+        assert!(
+            quote.len() <= LONGEST_QUOTE && quote.ends_with("*\", \"shown\"]"),
+            "{quote}"
+        );
+    }
+}

@@ -243,15 +243,50 @@ fn is_origin(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once("://") else {
         return false;
     };
-    let authority: Option<hyper::http::uri::Authority> = rest.parse().ok();
-    scheme
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-        && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && !rest.contains(['@', '*'])
-        && authority.is_some_and(|authority| {
-            !authority.host().is_empty()
-                && (authority.port_u16().is_some()
-                    || !rest.trim_end_matches(']').contains("]:") && !rest.ends_with(':'))
-        })
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (rest, None),
+    };
+    let is_made_of = |text: &str, others: &[u8]| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || others.contains(&b))
+    };
+    is_made_of(scheme, b"+-.")
+        && is_made_of(host, b"-._[]:")
+        && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        for good in [
+            "https://a.example",
+            "http://localhost:3000",
+            "http://[::1]:80",
+            "http://[::1]",
+            "chrome-extension://abc",
+        ] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "",
+            "null",
+            "*",
+            "a.example",
+            "https://",
+            "https://a/",
+            "https://a:",
+            "https://a:x",
+            "https://u@a",
+            "https://*.a",
+            "://a",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
+    }
 }

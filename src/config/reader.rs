@@ -54,7 +54,7 @@ pub(crate) struct Reader<'a> {
     pub(crate) options: BTreeSet<String>,
     pub(crate) strays: Vec<Stray>,
     /// The text is a list of secrets: an unknown name in it may be one.
-    secret: bool,
+    pub(crate) secret: bool,
 }
 
 /// A name in the file that nothing asked for.

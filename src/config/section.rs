@@ -315,15 +315,19 @@ impl<'r, 'a> Section<'r, 'a> {
         }
     }
 
-    /// The environment comes before the file.
+    /// The environment comes before the file. What lists secrets is not set there option by option.
     fn raw(&mut self, name: &'static str) -> Option<Raw<'r>> {
         self.known.push(name);
+        let in_file = self.table.and_then(|table| table.get(name)).map(Raw::Text);
+        if self.reader.secret {
+            return in_file;
+        }
         let option = self.full(name);
         let variable = variable_name(&option);
         self.reader.options.insert(option);
         match self.reader.environment.get(&variable) {
             Some(text) if !is_service_link(&variable, text) => Some(Raw::Variable(variable, text)),
-            _ => self.table?.get(name).map(Raw::Text),
+            _ => in_file,
         }
     }
 
