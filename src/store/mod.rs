@@ -55,7 +55,13 @@ pub struct Sqlite {
     shared: Arc<writer::Shared>,
     questions: reader::Questions,
     numbers: Numbers,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Taken by the first `close`.
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
 }
 
 struct Numbers {
@@ -131,12 +137,14 @@ impl Store {
         });
         let writer = writer::Writer::new(Arc::clone(&shared), opened.connection, opened.lock);
         let (questions, reader) = reader::reader(path);
-        let threads = start("store-writer", || writer.run())
-            .and_then(|writer| Ok(vec![writer, start("store-reader", reader)?]))
-            .map_err(|source| OpenError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
+        let no_thread = |source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let threads = Threads {
+            reader: start("store-reader", reader).map_err(no_thread)?,
+            writer: start("store-writer", || writer.run()).map_err(no_thread)?,
+        };
         let store = Self::Sqlite(Arc::new(Sqlite {
             shared,
             questions,
@@ -145,7 +153,7 @@ impl Store {
                 last_intent: AtomicI64::new(opened.last_intent),
                 last_bad_key_answer: AtomicI64::new(opened.last_bad_key_answer),
             },
-            threads: Mutex::new(threads),
+            threads: Mutex::new(Some(threads)),
         }));
         Ok((store, opened.recovered))
     }
@@ -337,17 +345,18 @@ impl Store {
             return Ok(());
         };
         let lost_before = sqlite.shared.lost.load(Ordering::Relaxed);
-        // The reader first: the last connection that closes removes the log.
+        let threads = sqlite.threads.lock();
+        let threads = threads.unwrap_or_else(PoisonError::into_inner).take();
         let _ = sqlite.questions.send(None).await;
-        sqlite.shared.queue.close();
-        let threads = std::mem::take(
-            &mut *sqlite
-                .threads
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        let join = || threads.into_iter().all(|thread| thread.join().is_ok());
-        let ended = tokio::task::spawn_blocking(join).await;
+        let writer = Arc::clone(&sqlite.shared);
+        let end = move || {
+            let Some(threads) = threads else { return true };
+            // The reader first: only a writer that closes last can remove the log.
+            let reader = threads.reader.join();
+            writer.queue.close();
+            threads.writer.join().is_ok() && reader.is_ok()
+        };
+        let ended = tokio::task::spawn_blocking(end).await;
         match sqlite.shared.lost.load(Ordering::Relaxed) - lost_before {
             0 if ended.unwrap_or(false) => Ok(()),
             lost => Err(StoreError::Lost(lost)),

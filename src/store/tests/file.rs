@@ -70,10 +70,12 @@ async fn close_writes_what_nobody_waited_for_and_leaves_one_file() {
     store.touch(&key("", "7"), 4_000, TaskState::Final);
     let (id, _) = store.intend(intent("main"));
     store.forget(id);
+    store.find_task(&key("", "7")).await.unwrap();
     let later = store.clone();
     store.close().await.unwrap();
     assert_eq!(later.flush().await, Err(StoreError::Closed));
     assert!(!directory.path().join("sidekey.db-wal").exists());
+    assert!(!directory.path().join("sidekey.db-shm").exists());
 
     let (store, recovered) = Store::open(&file_in(directory.path()), Sync::Full).unwrap();
     assert_eq!(recovered.open_intents, 0);

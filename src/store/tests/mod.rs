@@ -95,6 +95,11 @@ async fn a_task_is_found_only_below_its_own_tenant_and_profile() {
 async fn the_second_task_of_one_id_wins_and_is_counted() {
     for (store, _directory) in stores() {
         assert_eq!(submit(&store, task("7", "first")).await, 0);
+        assert_eq!(
+            submit(&store, task("7", "first")).await,
+            0,
+            "the same again"
+        );
         assert_eq!(submit(&store, task("7", "second")).await, 1);
         let found = store.find_task(&key("", "7")).await.unwrap().unwrap();
         assert_eq!(&*found.owner_name, "second");
