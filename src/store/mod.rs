@@ -18,7 +18,7 @@ mod written;
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -34,7 +34,7 @@ pub use written::Written;
 
 use crate::config::settings::Sync;
 use crate::keys::secret::Salt;
-use queue::{Operation, Queue};
+use queue::Operation;
 use rows::Change;
 use written::State;
 
@@ -121,20 +121,7 @@ impl Store {
     /// Blocks for as long as the disk takes. The directory must exist.
     pub fn open(path: &Path, sync: Sync) -> Result<(Self, Recovered), OpenError> {
         let opened = sqlite::open(path, sync)?;
-        let shared = Arc::new(writer::Shared {
-            path: path.to_owned(),
-            sync,
-            queue: Queue::default(),
-            in_hand: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            replaced: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            trouble_since: Mutex::new(None),
-            write_seconds: write_seconds(),
-            #[cfg(test)]
-            max_pages: AtomicI64::new(i64::from(u32::MAX - 1)),
-        });
+        let shared = Arc::new(writer::Shared::new(path, sync, write_seconds()));
         let writer = writer::Writer::new(Arc::clone(&shared), opened.connection, opened.lock);
         let (questions, reader) = reader::reader(path);
         let no_thread = |source| OpenError::Io {
@@ -315,19 +302,7 @@ impl Store {
                 commits: 0,
                 written: 0,
             },
-            Self::Sqlite(sqlite) => {
-                let shared = &sqlite.shared;
-                let since = *shared.lock_trouble();
-                Health {
-                    writing: since.is_none(),
-                    since,
-                    queued: shared.queue.len() as u64 + shared.in_hand.load(Ordering::Relaxed),
-                    lost: shared.lost.load(Ordering::Relaxed),
-                    replaced: shared.replaced.load(Ordering::Relaxed),
-                    commits: shared.commits.load(Ordering::Relaxed),
-                    written: shared.written.load(Ordering::Relaxed),
-                }
-            }
+            Self::Sqlite(sqlite) => sqlite.shared.health(),
         }
     }
 

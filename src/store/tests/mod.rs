@@ -10,6 +10,9 @@ use std::sync::Arc;
 use super::*;
 use crate::keys::secret::Identity;
 
+/// Pages of a disk that is not full: the most that SQLite allows.
+pub(super) const NO_LIMIT: i64 = 4_294_967_294;
+
 /// Every kind of store, with the directory that must outlive it.
 fn stores() -> Vec<(Store, tempfile::TempDir)> {
     let (full, process) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
