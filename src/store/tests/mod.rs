@@ -125,6 +125,21 @@ async fn a_final_task_stays_final_and_its_time_only_moves_on() {
 }
 
 #[tokio::test]
+async fn what_nobody_waits_for_is_written_all_the_same() {
+    for (store, _directory) in stores() {
+        submit(&store, task("7", "main")).await;
+        store.touch(&key("", "7"), 2_000, TaskState::Final);
+        let written = async {
+            while !store.live_owners(0).await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let patience = std::time::Duration::from_secs(20);
+        tokio::time::timeout(patience, written).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_uncertain_submit_is_listed_and_a_late_id_resolves_it() {
     for (store, _directory) in stores() {
         let (id, written) = store.intend(intent("main"));
