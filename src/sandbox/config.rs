@@ -20,6 +20,8 @@ pub struct SandboxConfig {
     pub numeric_ids: bool,
     /// `error_text` beside an error in JSON.
     pub error_text: bool,
+    /// Texts that must never arrive, such as a placeholder key: a call that holds one anywhere says so in the record.
+    pub forbidden: Vec<String>,
     pub max_connections: usize,
     /// Calls that are remembered; older ones are only counted.
     pub record_limit: usize,
@@ -40,6 +42,7 @@ impl Default for SandboxConfig {
             first_id: 73_548_291,
             numeric_ids: false,
             error_text: false,
+            forbidden: Vec::new(),
             max_connections: 10_000,
             record_limit: 200_000,
             task_limit: 1_000_000,
