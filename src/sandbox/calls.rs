@@ -109,6 +109,7 @@ async fn respond(hub: &Hub, call: &Call<'_>) -> Struck {
     let params = call.params;
     let key = params.key();
     let account = hub.vendor().owner_of(key.as_deref());
+    let mut cleared = hub.faults.cleared();
     let rule = hub
         .faults
         .for_call(call.endpoint, call.action, account.as_deref());
@@ -150,7 +151,11 @@ async fn respond(hub: &Hub, call: &Call<'_>) -> Struck {
         tokio::time::sleep_until(not_before).await;
     }
     if let Some(delay) = rule.as_ref().map(|rule| rule.delay_ms).filter(|ms| *ms > 0) {
-        tokio::time::sleep(Duration::from_millis(delay)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(delay)) => {}
+            // The sender lives as long as the hub.
+            _ = cleared.changed() => {}
+        }
     }
     let made = effect.as_ref().and_then(|effect| effect.made.as_deref());
     if let Some(made) = made

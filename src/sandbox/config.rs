@@ -130,6 +130,14 @@ pub enum Mistake {
     NoName,
     #[error("account `{0}` has no key: give it one of 32 characters")]
     NoKey(String),
+    #[error(
+        "account `{name}` has a key of {length} characters and `key_length` is {wanted}: every call with it would be refused"
+    )]
+    KeyLength {
+        name: String,
+        length: usize,
+        wanted: usize,
+    },
     #[error("accounts `{0}` and `{1}` have the same key: a vendor has one account per key")]
     SameKey(String, String),
     #[error("there are two accounts named `{0}`: rename one")]
@@ -174,7 +182,7 @@ impl SandboxConfig {
 
     pub fn check(&self) -> Result<(), Mistake> {
         for (at, account) in self.accounts.iter().enumerate() {
-            account.check()?;
+            account.check(self.key_length)?;
             for other in &self.accounts[..at] {
                 if other.name == account.name {
                     return Err(Mistake::SameName(account.name.clone()));
@@ -189,12 +197,20 @@ impl SandboxConfig {
 }
 
 impl AccountConfig {
-    pub(super) fn check(&self) -> Result<(), Mistake> {
+    pub(super) fn check(&self, key_length: usize) -> Result<(), Mistake> {
         if self.name.is_empty() {
             return Err(Mistake::NoName);
         }
         if self.key.is_empty() {
             return Err(Mistake::NoKey(self.name.clone()));
+        }
+        let length = self.key.chars().count();
+        if key_length > 0 && length != key_length {
+            return Err(Mistake::KeyLength {
+                name: self.name.clone(),
+                length,
+                wanted: key_length,
+            });
         }
         Ok(())
     }

@@ -102,6 +102,7 @@ impl Sandbox {
         self.hub.faults.remove(id)
     }
 
+    /// Calls that a fault delays are answered at once.
     pub fn clear_faults(&self) {
         self.hub.faults.clear();
     }
