@@ -230,6 +230,10 @@ mod tests {
         for (text, said) in [
             ("dialekt = \"captchaai\"", "unknown field `dialekt`"),
             ("[[accounts]]\nname = \"a\"", "account `a` has no key"),
+            (
+                "[[accounts]]\nname = \"a\"\nkey = \"short\"",
+                "account `a` has a key of 5 characters",
+            ),
         ] {
             std::fs::write(&path, text).unwrap();
             let (code, out, err) = ended(args(Some(path.clone()), "127.0.0.1:0")).await;

@@ -1,19 +1,20 @@
 //! One call: read it, let it take effect, record it, and let a fault strike the answer.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use hyper::http::{Method, header};
 use hyper::{Request, Response};
+use memchr::memmem;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::answer::{Answer, dollars};
-use super::config::{Dialect, IdShape};
+use super::answer::Answer;
+use super::effect::take_effect;
 use super::hub::Hub;
 use super::params::{Params, Value};
 use super::record::RecordedCall;
@@ -31,16 +32,16 @@ pub(super) struct Origin {
     pub(super) address: IpAddr,
 }
 
-/// What a call came to, before any fault.
-struct Effect {
-    answer: Answer,
-    /// The id that was asked for or given out.
-    task: Option<String>,
-    /// The task that this call made.
-    made: Option<Arc<str>>,
-    foreign: bool,
-    /// When the answer may go out: `solve.php` waits for the task.
-    not_before: Option<Instant>,
+/// A request, understood.
+pub(super) struct Call<'a> {
+    pub(super) origin: Origin,
+    pub(super) now: Instant,
+    pub(super) method: &'a str,
+    pub(super) endpoint: &'static str,
+    pub(super) action: &'a str,
+    pub(super) params: &'a Params,
+    pub(super) content_hash: String,
+    pub(super) forbidden: Vec<String>,
 }
 
 pub(super) async fn answer(
@@ -78,8 +79,23 @@ pub(super) async fn answer(
         .headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
-    let params = Params::read(head.uri.query().unwrap_or_default(), content_type, &body);
-    let reply = call(hub, origin, head.method.as_str(), endpoint, &params).await;
+    let query = head.uri.query().unwrap_or_default();
+    let params = Params::read(head.method == Method::POST, query, content_type, &body);
+    let call = Call {
+        origin,
+        endpoint,
+        // On in.php, `action` is data of the task.
+        action: match endpoint {
+            "res.php" => params.text("action").unwrap_or_default(),
+            _ => "",
+        },
+        content_hash: content_hash(&params),
+        forbidden: forbidden(&hub.config.forbidden, &head, &body),
+        method: head.method.as_str(),
+        now: Instant::now(),
+        params: &params,
+    };
+    let reply = respond(hub, &call).await;
     match reply {
         Struck::Http(reply) => reply.into_response(),
         Struck::Raw(take_over) => {
@@ -89,49 +105,29 @@ pub(super) async fn answer(
     }
 }
 
-async fn call(
-    hub: &Hub,
-    origin: Origin,
-    method: &str,
-    endpoint: &'static str,
-    params: &Params,
-) -> Struck {
-    let now = Instant::now();
+async fn respond(hub: &Hub, call: &Call<'_>) -> Struck {
+    let params = call.params;
     let key = params.key();
-    // On in.php, `action` is data of the task.
-    let action = if endpoint == "res.php" {
-        params.text("action").unwrap_or_default()
-    } else {
-        ""
-    };
     let account = hub.vendor().owner_of(key.as_deref());
-    let rule = hub.faults.for_call(endpoint, action, account.as_deref());
+    let mut cleared = hub.faults.cleared();
+    let rule = hub
+        .faults
+        .for_call(call.endpoint, call.action, account.as_deref());
     let done = rule.as_ref().is_none_or(|rule| rule.takes_effect());
-    let content_hash = content_hash(params);
-    let effect = done.then(|| {
-        take_effect(
-            hub,
-            origin.address,
-            endpoint,
-            action,
-            params,
-            &content_hash,
-            now,
-        )
-    });
+    let effect = done.then(|| take_effect(hub, call));
     if !done
-        && endpoint != "res.php"
+        && call.endpoint != "res.php"
         && let Some(account) = &account
     {
         hub.vendor().struck(account);
     }
     hub.recorder.push(RecordedCall {
         n: 0,
-        at_ms: hub.millis_since_start(now),
-        connection: origin.connection,
-        endpoint: endpoint.to_owned(),
-        method: method.to_owned(),
-        action: action.to_owned(),
+        at_ms: hub.millis_since_start(call.now),
+        connection: call.origin.connection,
+        endpoint: call.endpoint.to_owned(),
+        method: call.method.to_owned(),
+        action: call.action.to_owned(),
         account: account.as_deref().map(str::to_owned),
         keys: params.keys.clone(),
         task: effect.as_ref().map_or_else(
@@ -145,7 +141,8 @@ async fn call(
         fault: rule.as_ref().map(|rule| rule.fault.kind()),
         done,
         names: params.iter().map(|(name, _)| name.to_owned()).collect(),
-        content_hash,
+        content_hash: call.content_hash.clone(),
+        forbidden: call.forbidden.clone(),
         foreign: effect.as_ref().is_some_and(|effect| effect.foreign),
         key,
     });
@@ -154,7 +151,11 @@ async fn call(
         tokio::time::sleep_until(not_before).await;
     }
     if let Some(delay) = rule.as_ref().map(|rule| rule.delay_ms).filter(|ms| *ms > 0) {
-        tokio::time::sleep(Duration::from_millis(delay)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(delay)) => {}
+            // The sender lives as long as the hub.
+            _ = cleared.changed() => {}
+        }
     }
     let made = effect.as_ref().and_then(|effect| effect.made.as_deref());
     if let Some(made) = made
@@ -196,173 +197,15 @@ fn reply(hub: &Hub, answer: Option<&Answer>, params: &Params, json: bool) -> Rep
     }
 }
 
-fn take_effect(
-    hub: &Hub,
-    from: IpAddr,
-    endpoint: &'static str,
-    action: &str,
-    params: &Params,
-    content_hash: &str,
-    now: Instant,
-) -> Effect {
-    if endpoint == "load.php" {
-        return Effect::of(Answer::Verbatim(LOAD.to_owned()));
-    }
-    let account = match hub.vendor().admit(params.key().as_deref(), from, now) {
-        Ok(account) => account,
-        Err(code) => {
-            return Effect {
-                task: params.text("id").map(str::to_owned),
-                ..Effect::of(Answer::code(code))
-            };
-        }
+/// Which of `texts` arrived, in the target, in a header or in the body.
+fn forbidden(texts: &[String], head: &Parts, body: &[u8]) -> Vec<String> {
+    let arrived = |text: &&String| {
+        let holds = |place: &[u8]| memmem::find(place, text.as_bytes()).is_some();
+        holds(head.uri.to_string().as_bytes())
+            || head.headers.values().any(|value| holds(value.as_bytes()))
+            || holds(body)
     };
-    match endpoint {
-        "res.php" => result(hub, &account, action, params, now),
-        _ => submit(hub, &account, endpoint, params, content_hash, now),
-    }
-}
-
-fn submit(
-    hub: &Hub,
-    account: &Arc<str>,
-    endpoint: &str,
-    params: &Params,
-    content_hash: &str,
-    now: Instant,
-) -> Effect {
-    if let Some(code) = fault_of_request(params) {
-        return Effect::of(Answer::code(code));
-    }
-    let mut vendor = hub.vendor();
-    let made = match vendor.submit(account, content_hash.to_owned(), now) {
-        Ok(made) => made,
-        Err(code) => return Effect::of(Answer::code(code)),
-    };
-    let task = Some(made.id.to_string());
-    if endpoint == "solve.php" {
-        let answer = vendor.final_answer(&made.id);
-        return Effect {
-            answer,
-            task,
-            made: Some(made.id),
-            foreign: false,
-            not_before: Some(made.ready_at),
-        };
-    }
-    let as_number = hub.config.numeric_ids
-        && hub.config.ids == IdShape::Decimal
-        && params.text("method") == Some("userrecaptcha");
-    let answer = Answer::Task {
-        id: made.id.to_string(),
-        as_number,
-    };
-    Effect {
-        answer,
-        task,
-        made: Some(made.id),
-        foreign: false,
-        not_before: None,
-    }
-}
-
-/// The few checks that let a client's mistake show as the vendor would show it.
-fn fault_of_request(params: &Params) -> Option<&'static str> {
-    let is_empty = |name: &str| params.bytes(name).is_none_or(<[u8]>::is_empty);
-    match params.text("method") {
-        None if is_empty("textcaptcha") && is_empty("module") => Some("ERROR_BAD_PARAMETERS"),
-        Some("userrecaptcha") if is_empty("googlekey") => Some("ERROR_GOOGLEKEY"),
-        Some("userrecaptcha") if is_empty("pageurl") => Some("ERROR_PAGEURL"),
-        Some("base64") if is_empty("body") && is_empty("image") && is_empty("image_base64_1") => {
-            Some("ERROR_ZERO_CAPTCHA_FILESIZE")
-        }
-        _ => None,
-    }
-}
-
-fn result(hub: &Hub, account: &Arc<str>, action: &str, params: &Params, now: Instant) -> Effect {
-    let captchaai = hub.config.dialect == Dialect::Captchaai;
-    match action {
-        "get" if params.text("ids").is_some() && !captchaai => {
-            joined(hub, account, params.text("ids").unwrap_or_default(), now)
-        }
-        "get" | "get2" => about_task(params, |id| {
-            hub.vendor().poll(account, id, action == "get2", now)
-        }),
-        "" if captchaai && params.text("id").is_some() => {
-            about_task(params, |id| hub.vendor().poll(account, id, false, now))
-        }
-        "" => Effect::of(Answer::code("ERROR_EMPTY_ACTION")),
-        "reportgood" | "reportbad" => about_task(params, |id| {
-            hub.vendor()
-                .report(account, id, action == "reportgood", now)
-        }),
-        "getbalance" => {
-            let balance = hub
-                .vendor()
-                .account(account, now)
-                .map_or(0, |state| state.balance_micros);
-            Effect::of(Answer::Plain(dollars(balance)))
-        }
-        "threadsinfo" if captchaai => {
-            let state = hub.vendor().account(account, now);
-            let working = state.as_ref().map_or(0, |state| state.working);
-            // No limit still needs a number: clients read an integer.
-            let threads = state.and_then(|state| state.threads).unwrap_or(1000);
-            Effect::of(Answer::Verbatim(format!(
-                "{{\"threads\":\"{threads}\",\"working_threads\":\"{working}\"}}"
-            )))
-        }
-        _ => Effect::of(Answer::code("ERROR_BAD_PARAMETERS")),
-    }
-}
-
-fn about_task(params: &Params, ask: impl FnOnce(&str) -> Result<Answer, ()>) -> Effect {
-    let Some(id) = params.text("id").filter(|id| !id.is_empty()) else {
-        return Effect::of(Answer::code("ERROR_WRONG_ID_FORMAT"));
-    };
-    let asked = ask(id);
-    let foreign = asked.is_err();
-    let answer = asked.unwrap_or_else(|()| Answer::code("ERROR_WRONG_CAPTCHA_ID"));
-    Effect {
-        task: Some(id.to_owned()),
-        foreign,
-        ..Effect::of(answer)
-    }
-}
-
-/// `ids=1,2,3`: answers joined by `|`, without `OK|`.
-fn joined(hub: &Hub, account: &Arc<str>, ids: &str, now: Instant) -> Effect {
-    let mut foreign = false;
-    let mut vendor = hub.vendor();
-    let answers: Vec<String> = ids
-        .split(',')
-        .map(|id| match vendor.poll(account, id, false, now) {
-            Ok(Answer::Solved { text, .. } | Answer::Code(text)) => text,
-            Ok(other) => other.render(false, false),
-            Err(()) => {
-                foreign = true;
-                "ERROR_WRONG_CAPTCHA_ID".to_owned()
-            }
-        })
-        .collect();
-    Effect {
-        task: Some(ids.to_owned()),
-        foreign,
-        ..Effect::of(Answer::Plain(answers.join("|")))
-    }
-}
-
-impl Effect {
-    fn of(answer: Answer) -> Self {
-        Self {
-            answer,
-            task: None,
-            made: None,
-            foreign: false,
-            not_before: None,
-        }
-    }
+    texts.iter().filter(arrived).cloned().collect()
 }
 
 fn content_hash(params: &Params) -> String {
@@ -380,6 +223,3 @@ fn content_hash(params: &Params) -> String {
     }
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
-
-const LOAD: &str =
-    "<?xml version=\"1.0\"?>\n<response><load>12</load><minbid>0.00085</minbid></response>";

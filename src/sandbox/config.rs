@@ -20,6 +20,8 @@ pub struct SandboxConfig {
     pub numeric_ids: bool,
     /// `error_text` beside an error in JSON.
     pub error_text: bool,
+    /// Texts that must never arrive, such as a placeholder key: a call that holds one anywhere says so in the record.
+    pub forbidden: Vec<String>,
     pub max_connections: usize,
     /// Calls that are remembered; older ones are only counted.
     pub record_limit: usize,
@@ -40,6 +42,7 @@ impl Default for SandboxConfig {
             first_id: 73_548_291,
             numeric_ids: false,
             error_text: false,
+            forbidden: Vec::new(),
             max_connections: 10_000,
             record_limit: 200_000,
             task_limit: 1_000_000,
@@ -127,6 +130,14 @@ pub enum Mistake {
     NoName,
     #[error("account `{0}` has no key: give it one of 32 characters")]
     NoKey(String),
+    #[error(
+        "account `{name}` has a key of {length} characters and `key_length` is {wanted}: every call with it would be refused"
+    )]
+    KeyLength {
+        name: String,
+        length: usize,
+        wanted: usize,
+    },
     #[error("accounts `{0}` and `{1}` have the same key: a vendor has one account per key")]
     SameKey(String, String),
     #[error("there are two accounts named `{0}`: rename one")]
@@ -171,7 +182,7 @@ impl SandboxConfig {
 
     pub fn check(&self) -> Result<(), Mistake> {
         for (at, account) in self.accounts.iter().enumerate() {
-            account.check()?;
+            account.check(self.key_length)?;
             for other in &self.accounts[..at] {
                 if other.name == account.name {
                     return Err(Mistake::SameName(account.name.clone()));
@@ -186,12 +197,20 @@ impl SandboxConfig {
 }
 
 impl AccountConfig {
-    pub(super) fn check(&self) -> Result<(), Mistake> {
+    pub(super) fn check(&self, key_length: usize) -> Result<(), Mistake> {
         if self.name.is_empty() {
             return Err(Mistake::NoName);
         }
         if self.key.is_empty() {
             return Err(Mistake::NoKey(self.name.clone()));
+        }
+        let length = self.key.chars().count();
+        if key_length > 0 && length != key_length {
+            return Err(Mistake::KeyLength {
+                name: self.name.clone(),
+                length,
+                wanted: key_length,
+            });
         }
         Ok(())
     }

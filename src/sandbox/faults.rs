@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hyper::http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
+use tokio::sync::watch;
+
 use super::config::Mistake;
 
 /// A fault and the calls it strikes. What is left out matches everything.
@@ -30,7 +32,7 @@ pub struct FaultRule {
     /// The same seed strikes the same calls.
     #[serde(default)]
     pub seed: u64,
-    /// Time between the call's effect and the answer.
+    /// Time between the call's effect and the answer. Clearing all faults ends it.
     #[serde(default)]
     pub delay_ms: u64,
     /// Whether the call takes effect (a task is made, a report counted) although its answer is struck.
@@ -79,6 +81,10 @@ impl FaultRule {
             account: Some(account.to_owned()),
             ..self
         }
+    }
+
+    pub fn delay_ms(self, delay_ms: u64) -> Self {
+        Self { delay_ms, ..self }
     }
 
     pub fn times(self, times: u64) -> Self {
@@ -284,6 +290,7 @@ pub(super) struct Faults {
     rules: Mutex<Rules>,
     /// Lets a call pass without the lock while there is no rule.
     active: AtomicUsize,
+    cleared: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -323,6 +330,12 @@ impl Faults {
 
     pub(super) fn clear(&self) {
         self.retain(|_| false);
+        self.cleared.send_modify(|n| *n += 1);
+    }
+
+    /// Changes when all faults are cleared.
+    pub(super) fn cleared(&self) -> watch::Receiver<u64> {
+        self.cleared.subscribe()
     }
 
     pub(super) fn list(&self) -> Vec<ActiveFault> {

@@ -1,7 +1,7 @@
 //! A vendor to test against: accounts, balances, places, clocks and faults, in the words of real vendors.
 //!
 //! It runs inside a test (`start`) or as `sidekey sandbox`, where the control API below `/sandbox/` does what
-//! the methods of [`Sandbox`] do. A call travels `serve` -> `calls` -> (`params`, `faults`, `vendor`, `answer`,
+//! the methods of [`Sandbox`] do. A call travels `serve` -> `calls` -> (`params`, `faults`, `effect`, `vendor`, `answer`,
 //! `record`) -> `strike` -> `wire_io`.
 
 mod account;
@@ -10,6 +10,7 @@ mod calls;
 mod config;
 mod control;
 mod dump;
+mod effect;
 mod faults;
 mod hub;
 mod multipart;
@@ -51,13 +52,19 @@ pub async fn start(
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
-    background.spawn(serve::accept(
-        Arc::clone(&hub),
-        listener,
-        stop.clone(),
-        background.clone(),
-    ));
-    Ok(Sandbox { address, hub, stop })
+    let stopped = CancellationToken::new();
+    let accepting = serve::accept(Arc::clone(&hub), listener, stop.clone(), background.clone());
+    let closed = stopped.clone().drop_guard();
+    background.spawn(async move {
+        accepting.await;
+        drop(closed);
+    });
+    Ok(Sandbox {
+        address,
+        hub,
+        stop,
+        stopped,
+    })
 }
 
 /// A handle; clones are handles of the same sandbox.
@@ -66,6 +73,7 @@ pub struct Sandbox {
     address: SocketAddr,
     hub: Arc<Hub>,
     stop: CancellationToken,
+    stopped: CancellationToken,
 }
 
 /// What was done and what it cost, counted where it happened.
@@ -94,6 +102,7 @@ impl Sandbox {
         self.hub.faults.remove(id)
     }
 
+    /// Calls that a fault delays are answered at once.
     pub fn clear_faults(&self) {
         self.hub.faults.clear();
     }
@@ -187,8 +196,9 @@ impl Sandbox {
         self.hub.reset();
     }
 
-    /// Stops listening and drops every connection.
-    pub fn stop(&self) {
+    /// Drops every connection and returns when the address is free again.
+    pub async fn stop(&self) {
         self.stop.cancel();
+        self.stopped.cancelled().await;
     }
 }

@@ -30,10 +30,16 @@ pub(super) struct Params {
 }
 
 impl Params {
-    /// Body beats query, JSON beats both.
-    pub(super) fn read(query: &str, content_type: Option<&str>, body: &[u8]) -> Self {
+    /// Body beats query, JSON beats both. PHP reads no form from the body of a GET.
+    pub(super) fn read(
+        is_post: bool,
+        query: &str,
+        content_type: Option<&str>,
+        body: &[u8],
+    ) -> Self {
         let mut params = Self::default();
         params.add_pairs(query.as_bytes());
+        let content_type = content_type.filter(|_| is_post);
         let kind = content_type.map(media_type).unwrap_or_default();
         if kind == "application/x-www-form-urlencoded" {
             params.add_pairs(body);
@@ -191,7 +197,7 @@ mod tests {
     use super::*;
 
     fn query(text: &str) -> Params {
-        Params::read(text, None, b"")
+        Params::read(true, text, None, b"")
     }
 
     #[test]
@@ -234,16 +240,18 @@ mod tests {
     #[test]
     fn body_beats_query_and_both_keys_are_remembered() {
         let form = Some("Application/X-WWW-form-urlencoded, text/plain");
-        let params = Params::read("key=Q&action=get", form, b"key=P");
+        let params = Params::read(true, "key=Q&action=get", form, b"key=P");
         assert_eq!(params.key().as_deref(), Some("P"));
         assert_eq!(params.keys, ["Q", "P"]);
         assert_eq!(params.text("action"), Some("get"));
+        assert_eq!(Params::read(false, "key=Q", form, b"key=P").keys, ["Q"]);
     }
 
     #[test]
     fn a_form_without_its_type_is_not_read_and_json_is_read_under_any_type() {
-        assert_eq!(Params::read("", None, b"key=P").key(), None);
+        assert_eq!(Params::read(true, "", None, b"key=P").key(), None);
         let params = Params::read(
+            false,
             "",
             Some("text/plain"),
             br#"{"key":"J","id":2122988149,"json":1}"#,

@@ -37,6 +37,8 @@ pub struct RecordedCall {
     pub content_hash: String,
     /// The task belongs to another account.
     pub foreign: bool,
+    /// Which of the forbidden texts the target, a header or the body held.
+    pub forbidden: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -45,6 +47,8 @@ pub struct Counts {
     /// No longer in the record, because it is full.
     pub dropped: u64,
     pub foreign: u64,
+    /// Calls that held a forbidden text.
+    pub forbidden: u64,
     pub unknown_key: u64,
     /// By endpoint: `in.php`, `res.php`, …
     pub endpoints: BTreeMap<String, u64>,
@@ -86,6 +90,7 @@ impl Recorder {
             counts.calls += 1;
             call.n = counts.calls;
             counts.foreign += u64::from(call.foreign);
+            counts.forbidden += u64::from(!call.forbidden.is_empty());
             counts.unknown_key += u64::from(call.account.is_none());
             *counts.endpoints.entry(call.endpoint.clone()).or_default() += 1;
             if counts.outcomes.len() < MOST_OUTCOMES || counts.outcomes.contains_key(&call.outcome)

@@ -122,7 +122,7 @@ impl Vendor {
 
     /// Adds an account, or gives one of that name new settings; its tasks and its ledger stay.
     pub(super) fn put_account(&mut self, config: AccountConfig) -> Result<(), Mistake> {
-        config.check()?;
+        config.check(self.config.key_length)?;
         let name: Arc<str> = config.name.as_str().into();
         if let Some(owner) = self.by_key.get(&config.key)
             && *owner != name

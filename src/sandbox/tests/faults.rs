@@ -389,3 +389,17 @@ async fn a_rule_that_cannot_mean_anything_is_refused() {
         assert!(sandbox.set_fault(rule.clone()).is_err(), "{rule:?}");
     }
 }
+
+#[tokio::test]
+async fn clearing_the_faults_lets_delayed_answers_go() {
+    let sandbox = begin(config(Dialect::Captchaai)).await;
+    let rule = FaultRule::new(Fault::Slow).delay_ms(600_000).times(1);
+    sandbox.set_fault(rule).unwrap();
+    let request = get_request(&submit_target(ONE));
+    let clear = async {
+        sandbox.wait_for(|record| record.counts.calls == 1).await;
+        sandbox.clear_faults();
+    };
+    let ((text, _), ()) = tokio::join!(exchange(&sandbox, &request), clear);
+    assert!(text.ends_with("OK|73548291"), "{text}");
+}
