@@ -1,6 +1,6 @@
 //! Reads files once and remembers what was looked at, so that a change can be told by comparing contents.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -110,6 +110,7 @@ pub(crate) struct Files {
     seen: Seen,
     /// Where `..data` of a directory points to, asked once, so that all files of one volume are of one version.
     volumes: HashMap<PathBuf, Option<PathBuf>>,
+    mount_points: Option<HashSet<PathBuf>>,
     torn: bool,
 }
 
@@ -146,7 +147,8 @@ impl Files {
             return None;
         }
         let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
-        (mode & 0o044 != 0 && !is_mount_point(path) && !is_mount_point(&directory)).then_some(mode)
+        (mode & 0o044 != 0 && !self.is_mount_point(path) && !self.is_mount_point(&directory))
+            .then_some(mode)
     }
 
     /// A volume was swapped while it was read: read everything again.
@@ -156,6 +158,12 @@ impl Files {
 
     pub(crate) fn into_seen(self) -> Seen {
         self.seen
+    }
+
+    fn is_mount_point(&mut self, path: &Path) -> bool {
+        let mounted = self.mount_points.get_or_insert_with(mount_points);
+        path.canonicalize()
+            .is_ok_and(|path| mounted.contains(&path))
     }
 
     fn volume(&mut self, directory: &Path) -> Option<PathBuf> {
@@ -224,16 +232,11 @@ fn list_bounded(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn is_mount_point(path: &Path) -> bool {
-    let Ok(path) = path.canonicalize() else {
-        return false;
-    };
-    // Fifth field of a line; blanks in it are written \040, and then the answer is no: a warning too many.
-    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| {
-        mounts.lines().any(|line| {
-            line.split(' ')
-                .nth(4)
-                .is_some_and(|mounted| Path::new(mounted) == path)
-        })
-    })
+/// Fifth field of each line; a blank in it is written \040 and stays so: then there is a warning too many.
+fn mount_points() -> HashSet<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4).map(PathBuf::from))
+        .collect()
 }

@@ -62,21 +62,15 @@ pub struct Loaded {
 
 /// Reads files: call it where blocking is allowed.
 pub fn load(input: &Input) -> Attempt {
-    for _ in 1..TRIES_FOR_ONE_VERSION {
+    let mut tries = 0;
+    loop {
+        tries += 1;
         let mut files = Files::default();
         let outcome = understand(input, &mut files);
-        if !files.is_torn() {
-            return Attempt {
-                outcome,
-                seen: files.into_seen(),
-            };
+        if !files.is_torn() || tries == TRIES_FOR_ONE_VERSION {
+            let seen = files.into_seen();
+            return Attempt { seen, outcome };
         }
-    }
-    let mut files = Files::default();
-    let outcome = understand(input, &mut files);
-    Attempt {
-        outcome,
-        seen: files.into_seen(),
     }
 }
 
