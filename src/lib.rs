@@ -1,11 +1,22 @@
 //! Sidekey: a sidecar forward proxy that puts real captcha-vendor API keys where clients send placeholders.
+//!
+//! This is the map, in the order in which a request travels. Read `request/mod.rs` first.
 
+pub mod app;
 pub mod background;
 pub mod cli;
 pub mod config;
-pub mod keys;
+pub mod live;
+pub mod log;
+
 pub mod listen;
+pub mod request;
+pub mod wire;
+
+pub mod keys;
+pub mod tasks;
+pub mod vendor;
+
+pub mod admin;
 pub mod sandbox;
 pub mod store;
-pub mod vendor;
-pub mod wire;

@@ -1,1 +1,44 @@
-fn main() {}
+//! argv -> a command; nothing else.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use sidekey::cli::{self, Command};
+use sidekey::config::environment::Environment;
+
+fn main() -> ExitCode {
+    let arguments = match cli::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(usage) => {
+            // clap's own code for wrong usage is 2; 64 is what sysexits names it.
+            let code = if usage.use_stderr() { 64 } else { 0 };
+            let code = if usage.print().is_ok() { code } else { 70 };
+            return ExitCode::from(code);
+        }
+    };
+    let environment = Environment::of_this_process();
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let done = match arguments.command {
+        Command::Check(args) => cli::check::run(&args, environment, &mut out),
+        Command::Run(args) => on_runtime(cli::run::run(&args, environment, &mut err)),
+        Command::Sandbox(args) => on_runtime(cli::sandbox::run(&args, &mut out, &mut err)),
+        Command::Demo(args) => on_runtime(cli::demo::run(&args, &mut out, &mut err)),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        // Whoever reads our output has closed it: `sidekey check | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(err, "sidekey: {error}");
+            ExitCode::from(70)
+        }
+    }
+}
+
+fn on_runtime(command: impl Future<Output = io::Result<u8>>) -> io::Result<u8> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(command)
+}

@@ -11,7 +11,8 @@ use sidekey::vendor::answer::{Asked, Reading, read, trim};
 use sidekey::vendor::profile::Profile;
 use sidekey::vendor::scrub::scrub;
 
-static PROFILE: LazyLock<Profile> = LazyLock::new(|| Profile::builtin("captchaai").expect("built in"));
+static PROFILE: LazyLock<Profile> =
+    LazyLock::new(|| Profile::builtin("captchaai").expect("built in"));
 const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 fuzz_target!(|input: (u16, &[u8])| {
@@ -31,7 +32,10 @@ fuzz_target!(|input: (u16, &[u8])| {
             assert!(!id.is_empty() && id.len() <= 128 && !id.chars().any(char::is_control));
         }
         // Blanks around an answer change nothing.
-        assert_eq!(reading, read(&PROFILE, asked, status, &[b" \r\n", body, b"\n"].concat()));
+        assert_eq!(
+            reading,
+            read(&PROFILE, asked, status, &[b" \r\n", body, b"\n"].concat())
+        );
     }
     balance(body);
     threads(body);

@@ -1,4 +1,31 @@
 //! One file a command.
 
 pub mod check;
+pub mod demo;
+pub mod run;
 pub mod sandbox;
+
+/// A sidecar that puts real captcha-vendor API keys where legacy clients send placeholders
+///
+/// Point a client's base URL at it; the keys stay in one watched file.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "sidekey",
+    version,
+    after_help = "\
+Start here:
+  sidekey demo                                  see it work, without an account
+  CAPTCHAAI_KEYS=key1,key2 sidekey run          serve on 127.0.0.1:8080"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Run(run::Args),
+    Demo(demo::Args),
+    Sandbox(sandbox::Args),
+    Check(check::Args),
+}

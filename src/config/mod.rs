@@ -8,11 +8,15 @@ use toml::de::DeTable;
 
 pub mod environment;
 pub mod files;
+mod key_checks;
 mod key_sources;
+mod keys_file;
+mod listen_options;
 mod notes;
 mod options;
 mod reader;
 pub mod report;
+mod section;
 pub mod settings;
 mod suggest;
 mod units;
@@ -23,7 +27,7 @@ use environment::Environment;
 use files::{Files, Seen};
 use notes::Notes;
 use reader::Reader;
-use report::{Diagnostic, Place, Report, Severity};
+use report::{Diagnostic, Report, Severity};
 use settings::{KeyEntry, Settings};
 use variables::CONFIG_VARIABLE;
 
@@ -118,16 +122,9 @@ fn config_path(input: &Input) -> (PathBuf, bool) {
 }
 
 fn config_text(path: &Path, named: bool, files: &mut Files) -> Result<String, Box<Diagnostic>> {
-    let unreadable = |message: String, help: &str| {
-        Box::new(Diagnostic {
-            severity: Severity::Error,
-            message,
-            help: Some(help.to_owned()),
-            place: Some(Place {
-                origin: path.display().to_string(),
-                quote: None,
-            }),
-        })
+    let origin = path.display().to_string();
+    let unreadable = |message: String, help| {
+        Box::new(Diagnostic::about(&origin, Severity::Error, message, help))
     };
     match files.read(path) {
         Ok(content) => String::from_utf8(content)
@@ -139,3 +136,6 @@ fn config_text(path: &Path, named: bool, files: &mut Files) -> Result<String, Bo
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,18 +61,12 @@ impl Notes {
         if self.broken.len() >= MOST_BROKEN {
             return;
         }
-        let message = match error.message() {
-            "duplicate key" => "this name is written twice",
-            other => other,
-        };
-        let help = message
-            .contains("quoted")
-            .then(|| "put the value in double quotes".to_owned());
+        let (message, help) = in_plain_words(error);
         self.broken.push(Finding {
             severity: Severity::Error,
             at: error.span(),
             message: message.to_owned(),
-            help,
+            help: help.map(str::to_owned),
         });
     }
 
@@ -110,7 +104,12 @@ impl Notes {
                     .as_ref()
                     .is_some_and(|at| !at.is_empty() && !is_broken(lines.of(at.start)))
             });
-            findings.extend(broken);
+            let mut last = None;
+            findings.extend(broken.into_iter().filter(|finding| {
+                // What follows the first on a line mostly follows from it.
+                let line = finding.at.as_ref().map(|at| lines.of(at.start));
+                std::mem::replace(&mut last, line) != line || line.is_none()
+            }));
         }
         findings.sort_by_key(|finding| finding.at.as_ref().map(|at| at.start));
         let all_toml = broken_lines.is_empty();
@@ -176,6 +175,7 @@ fn mask<'s>(
 ) -> String {
     let mut masked = String::with_capacity(line.len());
     let mut shown = shown.peekable();
+    let mut quote = None;
     let mut at = line.start;
     while at < line.end {
         while shown.next_if(|part| part.end <= at).is_some() {}
@@ -192,7 +192,7 @@ fn mask<'s>(
         let rest = &text[at..line.end];
         let word = rest.bytes().take_while(|b| is_word(*b)).count();
         if word > 0 {
-            if words.contains(&&rest[..word]) {
+            if quote.is_none() && words.contains(&&rest[..word]) {
                 masked.push_str(&rest[..word]);
             } else {
                 masked.extend(std::iter::repeat_n('*', word));
@@ -203,10 +203,19 @@ fn mask<'s>(
         let Some(c) = rest.chars().next() else { break };
         let after_name =
             c == '.' && masked.ends_with(|before: char| before.is_ascii_alphanumeric());
-        if c == ' ' || c == '\t' || after_name || "[]{}=,\"'#".contains(c) {
+        let keeps = c == ' '
+            || c == '\t'
+            || quote == Some(c)
+            || (quote.is_none() && (after_name || "[]{}=,\"'#".contains(c)));
+        if keeps {
             masked.push(c);
         } else {
             masked.extend(std::iter::repeat_n('*', c.len_utf8()));
+        }
+        match quote {
+            None if c == '"' || c == '\'' => quote = Some(c),
+            Some(open) if open == c => quote = None,
+            _ => {}
         }
         at += c.len_utf8();
     }
@@ -222,6 +231,43 @@ fn shown_in_broken(text: &str, line: Range<usize>, words: &[&str], shown: &mut V
     let quiet = name.trim() != "url" && !value.contains(['"', '\'', '#', '{', '@']);
     if quiet && words.contains(&name.trim()) {
         shown.push(line.start + name.len()..line.end);
+    }
+}
+
+/// The parser's sentences that operators meet most, said for them.
+fn in_plain_words(error: &toml::de::Error) -> (&str, Option<&'static str>) {
+    let message = error.message();
+    let nothing_there = error.span().is_none_or(|span| span.is_empty());
+    let is_about = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if message == "duplicate key" {
+        ("this name is written twice", Some("keep one of them"))
+    } else if message.starts_with("invalid multi-line") {
+        (
+            "a text in three quotes is not closed",
+            Some("the opening quotes are somewhere above"),
+        )
+    } else if message.starts_with("invalid basic string, expected `\"`")
+        || message.starts_with("invalid literal string, expected")
+    {
+        ("the closing quote is missing", None)
+    } else if message.starts_with("string values must be quoted") && nothing_there {
+        ("there is no value", None)
+    } else if is_about(&[
+        "must be quoted",
+        "float",
+        "integer",
+        "leading zero",
+        "date",
+        "time",
+        "numeric",
+        "radix",
+    ]) {
+        (
+            "this is neither a number nor text in quotes",
+            Some("put text in double quotes"),
+        )
+    } else {
+        (message, None)
     }
 }
 
@@ -274,5 +320,54 @@ impl Lines {
         let start = self.starts[line - 1];
         let end = self.starts.get(line).map_or(self.length, |next| next - 1);
         start..end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quoted(text: &str, secret: bool) -> Vec<String> {
+        let mut notes = Notes::default();
+        let (_, errors) = toml::de::DeTable::parse_recoverable(text);
+        errors.iter().for_each(|error| notes.not_toml(error));
+        let value = text.find("shown").unwrap();
+        notes.show(value..value + 5);
+        notes.add(Severity::Error, Some(value..value + 5), "about it", "");
+        let words = &["name", "value"];
+        let diagnostics = notes.into_diagnostics("file", text, Quoting { words, secret });
+        let quotes = diagnostics
+            .into_iter()
+            .filter_map(|found| found.place?.quote);
+        quotes.map(|quote| quote.text).collect()
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_harmless_is_quoted() {
+        let text = "name = \"shown\" # more\nvalue = 1\n";
+        assert_eq!(quoted(text, true), ["name = \"shown\" # ****"]);
+    }
+
+    #[test]
+    fn a_list_of_secrets_that_is_not_toml_shows_no_value_on_any_line() {
+        let text = "name = \"shown\"\nvalue = \"x\nname = y\n";
+        assert_eq!(
+            quoted(text, true),
+            ["name = \"*****\"", "value = \"*", "name = *"]
+        );
+        assert_eq!(
+            quoted(text, false),
+            ["name = \"shown\"", "value = \"*", "name = y"]
+        );
+    }
+
+    #[test]
+    fn offsets_hold_in_lines_of_any_letters_and_any_length() {
+        let text = format!("x = [\"{}\", \"shown\"]", "é".repeat(5_000));
+        let quote = quoted(&text, false).remove(0);
+        assert!(
+            quote.len() <= LONGEST_QUOTE && quote.ends_with("*\", \"shown\"]"),
+            "{quote}"
+        );
     }
 }

@@ -1,15 +1,15 @@
 //! `sidekey.toml` and `SIDEKEY_…` to [`Settings`]: which options exist, their defaults, and what must hold between them.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::files::Files;
+use super::listen_options::{admin, listen};
 use super::notes::Quoting;
-use super::reader::{At, Reader, Section, Value, shown};
+use super::reader::{At, Value, shown};
+use super::section::Section;
 use super::settings::*;
 use super::vendor_options::vendor;
-use crate::keys::secret::Secret;
 
 /// Where keys are to be looked for.
 #[derive(Clone, Debug)]
@@ -123,130 +123,16 @@ pub(crate) const QUOTING: Quoting = Quoting {
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn listen(mut section: Section<'_, '_>, files: &mut Files) -> Listen {
-    let loopback = [
-        (Ipv4Addr::LOCALHOST, 8080).into(),
-        (Ipv6Addr::LOCALHOST, 8080).into(),
-    ];
-    let http = addresses(&mut section, "http", &loopback);
-    let https = addresses(&mut section, "https", &[]);
-    let cert = section.path("tls_cert");
-    let key = section.path("tls_key");
-    let max_connections = section.integer("max_connections", 10_000, 1..1_000_001);
-    let max_body = section.size("max_body", 16 << 20, 1 << 30);
-    let max_body_total = section.size("max_body_total", 64 << 20, 64 << 30);
-
-    let reader = &mut *section.reader;
-    if http.value.is_empty() && https.value.is_empty() {
-        let at = if http.is_written() {
-            &http.at
-        } else {
-            &https.at
-        };
-        reader.error(
-            at,
-            "nothing to listen on: `http` and `https` are both empty",
-            "give one of them an address",
-        );
-    }
-    if let Some(twice) = https.value.iter().find(|https| {
-        http.value
-            .iter()
-            .any(|http| http.address == https.address && http.address.port() != 0)
-    }) {
-        reader.error(
-            &https.at,
-            format!("{} is in `http` and in `https`", twice.address),
-            "give each a port of its own",
-        );
-    }
-    if !https.value.is_empty() && (cert.is_none() || key.is_none()) {
-        let help = "set `tls_cert` and `tls_key` to PEM files";
-        reader.error(
-            &https.at,
-            "`https` needs a certificate and its private key",
-            help,
-        );
-    }
-    if https.value.is_empty()
-        && let Some(unused) = cert.as_ref().or(key.as_ref())
-    {
-        reader.warn(
-            &unused.at,
-            "the certificate is used by nothing: `https` is empty",
-            "add an address to `https`",
-        );
-    }
-    if max_body.value > max_body_total.value {
-        let at = if max_body_total.is_written() {
-            &max_body_total.at
-        } else {
-            &max_body.at
-        };
-        reader.error(
-            at,
-            "`max_body_total` is less than `max_body`",
-            "one body must fit into what all may take together",
-        );
-    }
-    for (file, label) in [(&cert, "CERTIFICATE"), (&key, "PRIVATE KEY")] {
-        if let Some(file) = file {
-            pem(reader, files, file, label);
-        }
-    }
-    section.done();
-    Listen {
-        http: http.value,
-        https: https.value,
-        tls: cert.zip(key).map(|(cert, key)| TlsFiles {
-            cert: cert.value,
-            key: key.value,
-        }),
-        max_connections: usize::try_from(max_connections.value).unwrap_or(usize::MAX),
-        max_body: usize::try_from(max_body.value).unwrap_or(usize::MAX),
-        max_body_total: usize::try_from(max_body_total.value).unwrap_or(usize::MAX),
-    }
-}
-
-fn admin(mut section: Section<'_, '_>, files: &mut Files) -> Admin {
-    let listen = addresses(
-        &mut section,
-        "listen",
-        &[(Ipv4Addr::LOCALHOST, 9090).into()],
-    );
-    let token_file = section.path("token_file");
-    let reader = &mut *section.reader;
-    if token_file.is_none()
-        && listen
-            .value
-            .iter()
-            .any(|listen| !listen.address.ip().is_loopback())
-    {
-        let message = "without `token_file` only probes and metrics answer there";
-        reader.warn(
-            &listen.at,
-            message,
-            "set `token_file`, or listen on 127.0.0.1 if that is all you want to reach",
-        );
-    }
-    let token = token_file.and_then(|file| token(reader, files, &file));
-    section.done();
-    Admin {
-        listen: listen.value,
-        token,
-    }
-}
-
 fn submit(mut section: Section<'_, '_>) -> Submit {
     let ms = Duration::from_millis;
-    let deadline = section.duration("deadline", ms(15_000), ms(100), ms(600_000));
-    let max_keys = section.integer("max_keys", 3, 1..1001);
+    let deadline = section.duration("deadline", ms(15_000), ms(100)..=ms(600_000));
+    let max_keys = section.integer("max_keys", 3, 1..=1000);
     let when_busy = section.choice(
         "when_busy",
         WhenBusy::Wait,
         &[("wait", WhenBusy::Wait), ("fail", WhenBusy::Fail)],
     );
-    let wait = section.duration("wait", ms(2_000), ms(0), ms(600_000));
+    let wait = section.duration("wait", ms(2_000), ms(0)..=ms(600_000));
     if wait.value > deadline.value {
         let at = if wait.is_written() {
             &wait.at
@@ -262,7 +148,7 @@ fn submit(mut section: Section<'_, '_>) -> Submit {
     section.done();
     Submit {
         deadline: deadline.value,
-        max_keys: usize::try_from(max_keys.value).unwrap_or(usize::MAX),
+        max_keys: max_keys.value,
         when_busy: when_busy.value,
         wait: wait.value,
     }
@@ -270,10 +156,10 @@ fn submit(mut section: Section<'_, '_>) -> Submit {
 
 fn poll(mut section: Section<'_, '_>) -> Poll {
     let seconds = Duration::from_secs;
-    let hide_outage = section.duration("hide_outage", seconds(60), seconds(0), DAY);
+    let hide_outage = section.duration("hide_outage", seconds(60), seconds(0)..=DAY);
     let tasks = [("ask", UnknownTask::Ask), ("refuse", UnknownTask::Refuse)];
     let unknown_task = section.choice("unknown_task", UnknownTask::Ask, &tasks);
-    let keep = section.duration("keep", seconds(3600), seconds(60), 365 * DAY);
+    let keep = section.duration("keep", seconds(3600), seconds(60)..=365 * DAY);
     section.done();
     Poll {
         hide_outage: hide_outage.value,
@@ -352,129 +238,55 @@ fn log(mut section: Section<'_, '_>) -> Log {
     }
 }
 
-fn addresses(
-    section: &mut Section<'_, '_>,
-    name: &'static str,
-    default: &[SocketAddr],
-) -> Value<Vec<ListenAddress>> {
-    let Some(list) = section.list(name) else {
-        let default = default.iter().map(|&address| ListenAddress {
-            address,
-            written: false,
-        });
-        return Value::default(default.collect());
-    };
-    let mut addresses: Vec<ListenAddress> = Vec::new();
-    for Value { value, at } in list.value {
-        match value.parse::<SocketAddr>() {
-            Ok(address)
-                if address.port() != 0
-                    && addresses.iter().any(|other| other.address == address) =>
-            {
-                section.reader.error(
-                    &at,
-                    format!("{address} is listed twice"),
-                    "remove one of them",
-                );
-            }
-            Ok(address) => addresses.push(ListenAddress {
-                address,
-                written: true,
-            }),
-            Err(_) => {
-                let message = format!("{} is not an address to listen on", shown(&value));
-                section.reader.error(&at, message, address_help(&value));
-            }
-        }
-    }
-    Value {
-        value: addresses,
-        at: list.at,
-    }
-}
-
-fn address_help(written: &str) -> String {
-    let port = written
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.parse::<u16>().ok());
-    match (written.rsplit_once(':'), port) {
-        (Some(("localhost", _)), Some(port)) => {
-            format!("write \"127.0.0.1:{port}\" and \"[::1]:{port}\": a name may mean either")
-        }
-        (Some(("" | "*", _)), Some(port)) => {
-            format!("for every address of the host write \"0.0.0.0:{port}\" or \"[::]:{port}\"")
-        }
-        (None, Some(port)) => format!("write \"127.0.0.1:{port}\""),
-        _ => "write an IP address and a port: \"127.0.0.1:8080\" or \"[::1]:8080\"".to_owned(),
-    }
-}
-
 /// `scheme://host` or `scheme://host:port`, in lower case.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once("://") else {
         return false;
     };
-    let authority: Option<hyper::http::uri::Authority> = rest.parse().ok();
-    scheme
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-        && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && !rest.contains(['@', '*'])
-        && authority.is_some_and(|authority| {
-            !authority.host().is_empty()
-                && (authority.port_u16().is_some()
-                    || !rest.trim_end_matches(']').contains("]:") && !rest.ends_with(':'))
-        })
-}
-
-/// Present and of the right kind; whether key and certificate belong together, the listener finds out.
-fn pem(reader: &mut Reader<'_>, files: &mut Files, file: &Value<PathBuf>, label: &str) {
-    let path = file.value.display();
-    match files.read(&file.value) {
-        Err(error) => reader.error(
-            &file.at,
-            format!("cannot read {path}: {error}"),
-            "check the path and its permissions",
-        ),
-        Ok(content)
-            if memchr::memmem::find(&content, format!("{label}-----").as_bytes()).is_none() =>
-        {
-            reader.error(
-                &file.at,
-                format!("{path} holds no {}", label.to_lowercase()),
-                "it must be a PEM file",
-            );
-        }
-        Ok(_) => {}
-    }
-}
-
-fn token(reader: &mut Reader<'_>, files: &mut Files, file: &Value<PathBuf>) -> Option<Secret> {
-    let path = file.value.display().to_string();
-    let content = match files.read(&file.value) {
-        Ok(content) => content,
-        Err(error) => {
-            reader.error(
-                &file.at,
-                format!("cannot read {path}: {error}"),
-                "check the path and its permissions",
-            );
-            return None;
-        }
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (rest, None),
     };
-    let token = content.trim_ascii();
-    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
-        let help = "write one line of printable characters without blanks, such as the output of `openssl rand -hex 32`";
-        reader.error(&file.at, format!("{path} holds no token"), help);
-        return None;
+    let is_made_of = |text: &str, others: &[u8]| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || others.contains(&b))
+    };
+    is_made_of(scheme, b"+-.")
+        && is_made_of(host, b"-._[]:")
+        && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        for good in [
+            "https://a.example",
+            "http://localhost:3000",
+            "http://[::1]:80",
+            "http://[::1]",
+            "chrome-extension://abc",
+        ] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "",
+            "null",
+            "*",
+            "a.example",
+            "https://",
+            "https://a/",
+            "https://a:",
+            "https://a:x",
+            "https://u@a",
+            "https://*.a",
+            "://a",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
     }
-    if token.len() < 16 {
-        reader.warn(
-            &file.at,
-            format!("the token in {path} is short"),
-            "16 characters or more cannot be guessed",
-        );
-    }
-    Some(Secret::new(token))
 }

@@ -99,6 +99,24 @@ impl fmt::Display for Report {
 impl std::error::Error for Report {}
 
 impl Diagnostic {
+    /// About a whole file, directory or variable.
+    pub(crate) fn about(
+        origin: &str,
+        severity: Severity,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            message: message.into(),
+            help: Some(help.into()).filter(|help| !help.is_empty()),
+            place: Some(Place {
+                origin: origin.to_owned(),
+                quote: None,
+            }),
+        }
+    }
+
     /// One line, for logs: where and what.
     pub fn one_line(&self) -> String {
         match &self.place {

@@ -35,13 +35,16 @@ pub(crate) fn size(text: &str) -> Option<u64> {
 /// As [`duration`] reads it, in the largest unit that is exact.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
+    if duration.is_zero() {
+        return "0s".to_owned();
+    }
     for (unit, size) in [
         ("d", 86_400_000),
         ("h", 3_600_000),
         ("m", 60_000),
         ("s", 1_000),
     ] {
-        if milliseconds > 0 && milliseconds.is_multiple_of(size) {
+        if milliseconds.is_multiple_of(size) {
             return format!("{}{unit}", milliseconds / size);
         }
     }
@@ -101,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_what_was_read() {
-        for text in ["250ms", "5s", "2m", "1h", "7d", "0ms"] {
+        for text in ["250ms", "5s", "2m", "1h", "7d", "0s"] {
             assert_eq!(duration(text).map(show_duration).as_deref(), Some(text));
         }
         for text in ["16MiB", "3GiB", "5KiB", "1000B"] {

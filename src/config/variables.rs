@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::report::{Diagnostic, Place, Severity};
+use super::report::{Diagnostic, Severity};
 use super::suggest::nearest;
 
 /// Names the file, where no flag does.
@@ -51,13 +51,6 @@ pub(crate) fn stray_variable(
         };
         ("ignored: no option has this name".to_owned(), help)
     };
-    Some(Diagnostic {
-        severity: Severity::Warning,
-        message,
-        help: Some(help),
-        place: Some(Place {
-            origin: format!("environment variable {name}"),
-            quote: None,
-        }),
-    })
+    let origin = format!("environment variable {name}");
+    Some(Diagnostic::about(&origin, Severity::Warning, message, help))
 }

@@ -7,21 +7,21 @@ use std::time::Duration;
 use hyper::Uri;
 
 use super::files::Files;
-use super::reader::{At, Reader, Section, Value, shown};
+use super::reader::{At, Reader, Value, shown};
+use super::section::Section;
 use super::settings::Vendor;
 use super::suggest::nearest;
 use crate::vendor::profile::{Class, CodeRule, Profile};
 
 pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor {
-    let mut profile = profile(&mut section);
+    let (mut profile, profile_at) = profile(&mut section);
     let url = section.text("url");
     let allow_plaintext = section.boolean("allow_plaintext", false);
     let ca_file = section.path("ca_file");
     let connect_timeout = section.duration(
         "connect_timeout",
         Duration::from_secs(2),
-        Duration::from_millis(10),
-        Duration::from_secs(60),
+        Duration::from_millis(10)..=Duration::from_secs(60),
     );
     if let Some(hosts) = section.list("hosts") {
         profile.hosts = host_names(section.reader, hosts.value);
@@ -49,7 +49,7 @@ pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor 
         None if profile.url.is_empty() => {
             let help = "set `url` in [vendor], such as \"https://solver.example.com\"";
             section.reader.error(
-                &At::Default,
+                &profile_at,
                 "the profile `custom` has no url of its own",
                 help,
             );
@@ -84,7 +84,7 @@ pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor 
     }
 }
 
-fn profile(section: &mut Section<'_, '_>) -> Profile {
+fn profile(section: &mut Section<'_, '_>) -> (Profile, At) {
     let name = section
         .text("profile")
         .unwrap_or_else(|| Value::default(DEFAULT_PROFILE.to_owned()));
@@ -100,7 +100,9 @@ fn profile(section: &mut Section<'_, '_>) -> Profile {
         );
         Profile::builtin(DEFAULT_PROFILE)
     });
-    found.unwrap_or_else(|| unreachable!("the default profile is built in; a test loads it"))
+    let found =
+        found.unwrap_or_else(|| unreachable!("the default profile is built in; a test loads it"));
+    (found, name.at)
 }
 
 const DEFAULT_PROFILE: &str = "captchaai";
@@ -150,12 +152,13 @@ fn host_names(reader: &mut Reader<'_>, written: Vec<Value<String>>) -> Vec<Strin
 }
 
 fn codes(section: &mut Section<'_, '_>, codes: &mut BTreeMap<String, CodeRule>) {
-    const CLASSES: [(&str, Class); 7] = [
+    const CLASSES: [(&str, Class); 8] = [
         ("key-bad", Class::KeyBad),
         ("key-empty", Class::KeyEmpty),
         ("key-busy", Class::KeyBusy),
         ("egress-ip", Class::EgressIp),
         ("request", Class::Request),
+        ("no-task", Class::NoTask),
         ("task", Class::Task),
         ("server", Class::Server),
     ];
@@ -187,10 +190,13 @@ fn codes(section: &mut Section<'_, '_>, codes: &mut BTreeMap<String, CodeRule>) 
         let cooldown = rule.duration(
             "cooldown",
             rest,
-            Duration::ZERO,
-            Duration::from_secs(86_400),
+            Duration::ZERO..=Duration::from_secs(86_400),
         );
-        if known.is_none() && !class.is_written() {
+        let says_class = value
+            .get_ref()
+            .as_table()
+            .is_some_and(|rule| rule.contains_key("class"));
+        if known.is_none() && !says_class {
             rule.reader.error(
                 &at,
                 "a code that the profile does not have needs a `class`",

@@ -76,7 +76,7 @@ impl Egress {
     }
 
     /// Resolves at the end of a trial that runs now or begins later. Create it before looking at the keys, so that no end is missed.
-    pub fn ended(&self) -> Notified<'_> {
+    pub fn trial_ended(&self) -> Notified<'_> {
         self.ended.notified()
     }
 

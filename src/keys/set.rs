@@ -86,6 +86,15 @@ impl KeySet {
             .filter(|key| key.standing != Standing::Draining)
     }
 
+    /// Whether `next` would let a draining key go.
+    pub fn has_drained(&self, keep: Duration, now: Instant) -> bool {
+        let drains = |key: &&Arc<Key>| key.standing == Standing::Draining;
+        self.keys
+            .iter()
+            .filter(drains)
+            .any(|key| now.duration_since(key.last_used()) >= keep)
+    }
+
     fn key(&self, entry: &KeyEntry, salt: &Salt, now: Instant) -> Key {
         let identity = Identity::of(&entry.value, salt);
         let life = self

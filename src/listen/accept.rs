@@ -74,20 +74,22 @@ where
 
     async fn accept_for_ever(&self, listener: &TcpListener) {
         let mut trouble = Trouble::default();
-        // SECURITY: a flood of connections is left in the kernel's backlog once all permits are taken; each permit
-        // bounds the memory and the descriptor of one connection. The cost: honest clients queue behind the flood,
-        // until its connections meet their deadlines.
-        while let Ok(permit) = Arc::clone(&self.limits.connections).acquire_owned().await {
+        loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
                     trouble.is_over();
+                    // SECURITY: each permit bounds the memory and the descriptor of one connection; once all are taken, a
+                    // flood is left in the kernel's backlog. The cost: honest clients queue behind it until its
+                    // connections meet their deadlines. Taken after the accept, because a listener that waits for
+                    // its first client must not keep the last permit from the others.
+                    let Ok(permit) = Arc::clone(&self.limits.connections).acquire_owned().await
+                    else {
+                        return;
+                    };
                     self.start(stream, address, permit);
                 }
                 Err(error) if is_of_that_connection(&error) => {}
-                Err(error) => {
-                    drop(permit);
-                    tokio::time::sleep(trouble.pause(&error)).await;
-                }
+                Err(error) => tokio::time::sleep(trouble.pause(&error)).await,
             }
         }
     }

@@ -14,7 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::io::{ClientIo, Turn};
 use super::{Certificates, Drain, Limits, Peer, Reply};
@@ -63,7 +63,7 @@ where
         }
     }
 
-    async fn converse<S>(self, stream: S, deadline: Instant)
+    pub(super) async fn converse<S>(self, stream: S, deadline: Instant)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -74,7 +74,7 @@ where
             handler,
             ..
         } = self;
-        let turn = Arc::new(Turn::default());
+        let turn = Arc::new(Turn::new());
         let io = ClientIo::new(stream, Arc::clone(&limits), Arc::clone(&turn), deadline);
         let service = service_fn(|request| {
             turn.begin();
@@ -83,7 +83,8 @@ where
             // Boxed, because hyper keeps room for this future in every connection, idle ones too.
             Box::pin(async move {
                 let mut response = answer.await;
-                if drain.is_leaving() {
+                // hyper closes after a request that was not read to its end, but does not say so.
+                if drain.is_leaving() || !turn.is_request_complete() {
                     let headers = response.headers_mut();
                     headers.insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -95,12 +96,22 @@ where
             http1::Builder::new()
                 // `ClientIo` keeps the deadlines: hyper has one for both the head and the idle time before it.
                 .header_read_timeout(None)
+                // The buffer alone is no bound: its last growth may double it.
                 .max_buf_size(MAX_HEAD)
+                .max_header_size(MAX_HEAD)
                 .serve_connection(TokioIo::new(io), service)
         );
+        let closing = async {
+            drain.finishing().await;
+            if !turn.has_begun() {
+                sleep(LAST_CALL).await;
+            }
+        };
         let ended = tokio::select! {
+            // First, so that bytes that are here already are seen as the request that they are.
+            biased;
             ended = connection.as_mut() => ended,
-            () = drain.finishing() => {
+            () = closing => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -111,8 +122,8 @@ where
     }
 }
 
-/// Head and read buffer at once. 60 KiB of target (base64 in a GET) and some headers must fit; hyper's default of
-/// 400 KiB would let 10,000 unfinished heads take 4 GB.
+/// Room for 60 KiB of target (base64 in a GET) and some headers. SECURITY: hyper's default of 400 KiB would let 10,000
+/// unfinished heads take 4 GB. Also the size of a read of a body and of a write of an answer.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// A client that connected just before the listener closed gets this long to send its request.

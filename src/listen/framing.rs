@@ -14,6 +14,7 @@ pub(super) struct Framing {
     line: Line,
     content_length: Option<u64>,
     chunked: bool,
+    complete: usize,
     /// How much of `REFUSED` hyper has been given.
     refused: Option<usize>,
 }
@@ -43,7 +44,8 @@ impl Framing {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
-            at += match self.state {
+            let before = self.state;
+            at += match before {
                 State::Body(left) => self.skip(left, rest.len(), State::Body, State::Between),
                 State::ChunkData(left) => {
                     self.skip(left, rest.len(), State::ChunkData, State::ChunkEnd)
@@ -53,8 +55,16 @@ impl Framing {
                     Violation { at }
                 })?,
             };
+            if self.state == State::Between && before != State::Between {
+                self.complete += 1;
+            }
         }
         Ok(())
+    }
+
+    /// How many messages have come whole.
+    pub(super) fn complete(&self) -> usize {
+        self.complete
     }
 
     /// No byte of a further message has come.

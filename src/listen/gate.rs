@@ -137,6 +137,12 @@ impl Refusal {
 fn check_target(head: &Parts, vendor_hosts: &[String]) -> Result<(), Refusal> {
     let host = host(head);
     if let Some(authority) = head.uri.authority() {
+        let default = match head.uri.scheme_str() {
+            Some("http") => "80",
+            Some("https") => "443",
+            // No scheme: a form that only CONNECT uses.
+            _ => return Err(Refusal::Target),
+        };
         let (named, port) =
             split_host(authority.as_str().as_bytes()).ok_or(Refusal::ForeignHost)?;
         if !vendor_hosts
@@ -145,11 +151,6 @@ fn check_target(head: &Parts, vendor_hosts: &[String]) -> Result<(), Refusal> {
         {
             return Err(Refusal::ForeignHost);
         }
-        let default = match head.uri.scheme_str() {
-            Some("http") => "80",
-            Some("https") => "443",
-            _ => return Err(Refusal::Target),
-        };
         host?;
         // RFC 9112 section 3.2.2 lets the target win; two names for one request are not worth a guess.
         if let Some(header) = head.headers.get(HOST) {

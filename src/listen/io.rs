@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,21 +14,55 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::Limits;
 use super::framing::{Framing, Violation};
 
-/// Whose turn it is to speak. Odd while a request is being answered.
-#[derive(Debug, Default)]
-pub(super) struct Turn(AtomicUsize);
+/// What the stream and the service of one connection know of each other.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// Turns to speak, ours and the client's: odd while a request is being answered.
+    turns: AtomicUsize,
+    /// Requests of which the last byte was read.
+    complete: AtomicUsize,
+    start: Instant,
+    /// When the last answer was ready, in milliseconds from `start`.
+    answered: AtomicU64,
+}
 
 impl Turn {
+    pub(super) fn new() -> Self {
+        Self {
+            turns: AtomicUsize::new(0),
+            complete: AtomicUsize::new(0),
+            start: Instant::now(),
+            answered: AtomicU64::new(0),
+        }
+    }
+
     pub(super) fn begin(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn end(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.answered.store(passed, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn now(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+    /// A request has come, once.
+    pub(super) fn has_begun(&self) -> bool {
+        self.turns() > 0
+    }
+
+    /// Nothing of the request that is being answered is left to read.
+    pub(super) fn is_request_complete(&self) -> bool {
+        let requests = self.turns().div_ceil(2);
+        self.complete.load(Ordering::Relaxed) >= requests
+    }
+
+    fn turns(&self) -> usize {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    fn answered(&self) -> Instant {
+        self.start + Duration::from_millis(self.answered.load(Ordering::Relaxed))
     }
 }
 
@@ -66,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
                 turn,
                 seen: 0,
                 heard: true,
-                waiting: Waiting::Head(deadline),
+                head: Some(deadline),
             },
             read_alarm: Alarm::default(),
             write_alarm: Alarm::default(),
@@ -77,7 +111,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
 
     /// Judges what was read after `before`. What must not reach hyper is taken back.
     fn judge(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
-        let Err(Violation { at }) = self.framing.check(&buf.filled()[before..]) else {
+        let judged = self.framing.check(&buf.filled()[before..]);
+        self.hearing
+            .turn
+            .complete
+            .store(self.framing.complete(), Ordering::Relaxed);
+        let Err(Violation { at }) = judged else {
             return Ok(());
         };
         buf.set_filled(before + at);
@@ -121,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Ok(())) => {
-                me.hearing.heard = true;
+                me.hearing.hears();
                 Poll::Ready(me.judge(buf, before))
             }
             Poll::Ready(Err(error)) => {
@@ -129,9 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
                 Poll::Ready(Err(error))
             }
             Poll::Pending => {
-                let Some(deadline) = me.hearing.deadline(&me.limits) else {
-                    return Poll::Pending;
-                };
+                let deadline = me.hearing.deadline(&me.limits);
                 ready!(me.read_alarm.poll(context, deadline));
                 me.closing = Closing::Done;
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -230,41 +267,39 @@ struct Hearing {
     seen: usize,
     /// Bytes came since then.
     heard: bool,
-    waiting: Waiting,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Waiting {
-    No,
-    Request(Instant),
-    Head(Instant),
+    head: Option<Instant>,
 }
 
 impl Hearing {
-    /// When to give up on a client that sends nothing now. None while its request is being answered: then the body has
-    /// its own deadlines, and an answer may take minutes.
-    fn deadline(&mut self, limits: &Limits) -> Option<Instant> {
-        let turn = self.turn.now();
+    fn hears(&mut self) {
+        self.catch_up();
+        self.heard = true;
+    }
+
+    /// What was heard in an earlier turn says nothing of this one.
+    fn catch_up(&mut self) -> usize {
+        let turn = self.turn.turns();
         if turn != self.seen {
             self.seen = turn;
             self.heard = false;
-            self.waiting = Waiting::No;
+            self.head = None;
         }
+        turn
+    }
+
+    /// When to give up on a client that sends nothing now.
+    fn deadline(&mut self, limits: &Limits) -> Instant {
+        let turn = self.catch_up();
         if turn % 2 == 1 {
-            return None;
-        }
-        match (self.waiting, self.heard) {
-            (Waiting::Head(deadline), _) | (Waiting::Request(deadline), false) => Some(deadline),
-            (Waiting::No, false) => {
-                let deadline = Instant::now() + limits.idle;
-                self.waiting = Waiting::Request(deadline);
-                Some(deadline)
-            }
-            (_, true) => {
-                let deadline = Instant::now() + limits.header;
-                self.waiting = Waiting::Head(deadline);
-                Some(deadline)
-            }
+            // Never: a body has its own deadlines, and an answer may take minutes. But the alarm must ring once in a
+            // while, because hyper does not ask for bytes again when the answer is out.
+            Instant::now() + limits.idle
+        } else if self.heard {
+            *self
+                .head
+                .get_or_insert_with(|| Instant::now() + limits.header)
+        } else {
+            self.turn.answered() + limits.idle
         }
     }
 }

@@ -145,21 +145,22 @@ impl Tables {
 
 impl Inner {
     fn insert(&mut self, task: TaskRecord) -> u64 {
-        self.by_use.insert((task.used_at_ms, task.key.clone()));
-        let used_at_ms = task.used_at_ms;
-        let old = self.tasks.insert(task.key.clone(), task);
-        if let Some(old) = &old {
-            if old.used_at_ms != used_at_ms {
-                self.by_use.remove(&(old.used_at_ms, old.key.clone()));
-            }
-            self.replaced += 1;
+        let (key, used_at_ms) = (task.key.clone(), task.used_at_ms);
+        let mut replaced = false;
+        if let Some(old) = self.tasks.get(&key) {
+            // The same change made twice replaces nothing.
+            replaced = *old != task;
+            self.by_use.remove(&(old.used_at_ms, key.clone()));
         }
+        self.by_use.insert((used_at_ms, key.clone()));
+        self.tasks.insert(key, task);
+        self.replaced += u64::from(replaced);
         if self.tasks.len() > MAX_TASKS
             && let Some((_, key)) = self.by_use.pop_first()
         {
             self.tasks.remove(&key);
         }
-        u64::from(old.is_some())
+        u64::from(replaced)
     }
 
     fn touch(&mut self, key: &TaskKey, used_at_ms: i64, state: TaskState) {

@@ -18,7 +18,7 @@ mod written;
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -34,7 +34,7 @@ pub use written::Written;
 
 use crate::config::settings::Sync;
 use crate::keys::secret::Salt;
-use queue::{Operation, Queue};
+use queue::Operation;
 use rows::Change;
 use written::State;
 
@@ -55,7 +55,13 @@ pub struct Sqlite {
     shared: Arc<writer::Shared>,
     questions: reader::Questions,
     numbers: Numbers,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Taken by the first `close`.
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
 }
 
 struct Numbers {
@@ -115,28 +121,17 @@ impl Store {
     /// Blocks for as long as the disk takes. The directory must exist.
     pub fn open(path: &Path, sync: Sync) -> Result<(Self, Recovered), OpenError> {
         let opened = sqlite::open(path, sync)?;
-        let shared = Arc::new(writer::Shared {
-            path: path.to_owned(),
-            sync,
-            queue: Queue::default(),
-            in_hand: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            replaced: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            trouble_since: Mutex::new(None),
-            write_seconds: write_seconds(),
-            #[cfg(test)]
-            max_pages: AtomicI64::new(i64::from(u32::MAX - 1)),
-        });
+        let shared = Arc::new(writer::Shared::new(path, sync, write_seconds()));
         let writer = writer::Writer::new(Arc::clone(&shared), opened.connection, opened.lock);
         let (questions, reader) = reader::reader(path);
-        let threads = start("store-writer", || writer.run())
-            .and_then(|writer| Ok(vec![writer, start("store-reader", reader)?]))
-            .map_err(|source| OpenError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
+        let no_thread = |source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let threads = Threads {
+            reader: start("store-reader", reader).map_err(no_thread)?,
+            writer: start("store-writer", || writer.run()).map_err(no_thread)?,
+        };
         let store = Self::Sqlite(Arc::new(Sqlite {
             shared,
             questions,
@@ -145,7 +140,7 @@ impl Store {
                 last_intent: AtomicI64::new(opened.last_intent),
                 last_bad_key_answer: AtomicI64::new(opened.last_bad_key_answer),
             },
-            threads: Mutex::new(threads),
+            threads: Mutex::new(Some(threads)),
         }));
         Ok((store, opened.recovered))
     }
@@ -307,19 +302,7 @@ impl Store {
                 commits: 0,
                 written: 0,
             },
-            Self::Sqlite(sqlite) => {
-                let shared = &sqlite.shared;
-                let since = *shared.lock_trouble();
-                Health {
-                    writing: since.is_none(),
-                    since,
-                    queued: shared.queue.len() as u64 + shared.in_hand.load(Ordering::Relaxed),
-                    lost: shared.lost.load(Ordering::Relaxed),
-                    replaced: shared.replaced.load(Ordering::Relaxed),
-                    commits: shared.commits.load(Ordering::Relaxed),
-                    written: shared.written.load(Ordering::Relaxed),
-                }
-            }
+            Self::Sqlite(sqlite) => sqlite.shared.health(),
         }
     }
 
@@ -337,17 +320,18 @@ impl Store {
             return Ok(());
         };
         let lost_before = sqlite.shared.lost.load(Ordering::Relaxed);
-        // The reader first: the last connection that closes removes the log.
+        let threads = sqlite.threads.lock();
+        let threads = threads.unwrap_or_else(PoisonError::into_inner).take();
         let _ = sqlite.questions.send(None).await;
-        sqlite.shared.queue.close();
-        let threads = std::mem::take(
-            &mut *sqlite
-                .threads
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        let join = || threads.into_iter().all(|thread| thread.join().is_ok());
-        let ended = tokio::task::spawn_blocking(join).await;
+        let writer = Arc::clone(&sqlite.shared);
+        let end = move || {
+            let Some(threads) = threads else { return true };
+            // The reader first: only a writer that closes last can remove the log.
+            let reader = threads.reader.join();
+            writer.queue.close();
+            threads.writer.join().is_ok() && reader.is_ok()
+        };
+        let ended = tokio::task::spawn_blocking(end).await;
         match sqlite.shared.lost.load(Ordering::Relaxed) - lost_before {
             0 if ended.unwrap_or(false) => Ok(()),
             lost => Err(StoreError::Lost(lost)),

@@ -54,6 +54,22 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// The place cannot hold a store at all, which says nothing about a store that is there.
+    pub fn is_unwritable(&self) -> bool {
+        match self {
+            Self::NoDirectory(_) | Self::ReadOnly(_) => true,
+            Self::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                )
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What was found in the store when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovered {
@@ -180,16 +196,22 @@ fn create(path: &Path, directory: &Path) -> Result<u64, OpenError> {
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map_err(|error| io_error(path, io::Error::other(error)))?;
     fill(&new, &salt).map_err(|error| sqlite_error(path, error))?;
-    let size = fs::metadata(&new).map_err(|source| io_error(&new, source))?;
+    let size = File::open(&new)
+        .and_then(|file| file.sync_all().and_then(|()| file.metadata()))
+        .map_err(|source| io_error(&new, source))?
+        .len();
     fs::rename(&new, path).map_err(|source| io_error(path, source))?;
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(|source| io_error(directory, source))?;
-    Ok(size.len())
+    Ok(size)
 }
 
 fn fill(new: &Path, salt: &[u8; 32]) -> rusqlite::Result<()> {
-    let mut connection = connect(new, Sync::Full)?;
+    let mut connection = connect(new, Sync::Process)?;
+    // Synced once, when it is complete: the start waits for every sync.
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    connection.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
     let transaction = connection.transaction()?;
     transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     // A fresh file has version 0, which no program is older than.

@@ -106,8 +106,21 @@ fn forget_intent(connection: &Connection, id: IntentId) -> Result<u64> {
     Ok(0)
 }
 
-fn insert_task(connection: &Connection, task: &TaskRecord) -> Result<u64> {
-    let values = params![
+fn insert_task(connection: &Connection, record: &TaskRecord) -> Result<u64> {
+    // SQLite does not tell an insert from a replacement, so an id that is known costs more statements.
+    if write_task(connection, INSERT_TASK, record)? == 1 {
+        return Ok(0);
+    }
+    // The same change made twice replaces nothing.
+    if task(connection, &record.key)?.as_ref() == Some(record) {
+        return Ok(0);
+    }
+    write_task(connection, REPLACE_TASK, record)?;
+    Ok(1)
+}
+
+fn write_task(connection: &Connection, sql: &str, task: &TaskRecord) -> Result<usize> {
+    connection.prepare_cached(sql)?.execute(params![
         &*task.key.profile,
         &*task.key.tenant,
         &*task.key.id,
@@ -119,13 +132,7 @@ fn insert_task(connection: &Connection, task: &TaskRecord) -> Result<u64> {
         task.state == TaskState::Final,
         task.submitted_at_ms,
         task.used_at_ms,
-    ];
-    // SQLite does not tell an insert from a replacement, so a known id costs a second statement.
-    if connection.prepare_cached(INSERT_TASK)?.execute(values)? == 1 {
-        return Ok(0);
-    }
-    connection.prepare_cached(REPLACE_TASK)?.execute(values)?;
-    Ok(1)
+    ])
 }
 
 pub(super) fn task(connection: &Connection, key: &TaskKey) -> Result<Option<TaskRecord>> {

@@ -3,7 +3,7 @@
 //! when the process ends.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,9 +12,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::{Connection, ErrorCode};
 use tokio::time::Instant;
 
-use super::StoreError;
 use super::queue::{Operation, Queue};
-use super::{sqlite, statements};
+#[cfg(test)]
+use super::tests;
+use super::{Health, StoreError, sqlite, statements};
 use crate::config::settings::Sync;
 
 /// What the writer and those who ask about it share.
@@ -22,16 +23,24 @@ pub(super) struct Shared {
     pub(super) path: PathBuf,
     pub(super) sync: Sync,
     pub(super) queue: Queue,
-    /// Taken from the queue, not yet written.
-    pub(super) in_hand: AtomicU64,
+    progress: Mutex<Progress>,
     pub(super) commits: AtomicU64,
     pub(super) written: AtomicU64,
     pub(super) replaced: AtomicU64,
     pub(super) lost: AtomicU64,
-    pub(super) trouble_since: Mutex<Option<Instant>>,
     pub(super) write_seconds: Histogram,
     #[cfg(test)]
     pub(super) max_pages: std::sync::atomic::AtomicI64,
+}
+
+/// Under a std mutex: every section is short.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// Operations taken from the queue and not yet written, and since when.
+    in_hand: usize,
+    in_hand_since: Option<Instant>,
+    /// Since the first error of an episode that has not ended.
+    trouble_since: Option<Instant>,
 }
 
 pub(super) struct Writer {
@@ -60,11 +69,16 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut batch = Vec::new();
         while self.shared.queue.take(&mut batch) {
-            self.shared
-                .in_hand
-                .store(batch.len() as u64, Ordering::Relaxed);
+            let in_hand_since = Some(Instant::now());
+            self.shared.progress(|progress| {
+                progress.in_hand = batch.len();
+                progress.in_hand_since = in_hand_since;
+            });
             self.write_until_done(&mut batch);
-            self.shared.in_hand.store(0, Ordering::Relaxed);
+            self.shared.progress(|progress| {
+                progress.in_hand = 0;
+                progress.in_hand_since = None;
+            });
         }
         if let Some(connection) = &self.connection {
             // Leaves one file. If it fails, the log stays and the next start reads it.
@@ -168,9 +182,12 @@ impl Writer {
             error.sqlite_error_code(),
             Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt)
         );
-        let mut since = self.shared.lock_trouble();
-        if since.is_none() {
-            *since = Some(Instant::now());
+        let first = self.shared.progress(|progress| {
+            let first = progress.trouble_since.is_none();
+            progress.trouble_since.get_or_insert_with(Instant::now);
+            first
+        });
+        if first {
             tracing::error!(
                 store = %self.shared.path.display(), %error,
                 "the store cannot be written; changes wait in memory and would be lost with the process: check disk space and the disk"
@@ -179,7 +196,10 @@ impl Writer {
     }
 
     fn end_of_trouble(&self) {
-        if let Some(since) = self.shared.lock_trouble().take() {
+        if let Some(since) = self
+            .shared
+            .progress(|progress| progress.trouble_since.take())
+        {
             tracing::warn!(
                 store = %self.shared.path.display(),
                 seconds = since.elapsed().as_secs(),
@@ -191,10 +211,42 @@ impl Writer {
 }
 
 impl Shared {
-    pub(super) fn lock_trouble(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.trouble_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(path: &Path, sync: Sync, write_seconds: Histogram) -> Self {
+        Self {
+            path: path.to_owned(),
+            sync,
+            queue: Queue::default(),
+            progress: Mutex::default(),
+            commits: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            write_seconds,
+            #[cfg(test)]
+            max_pages: std::sync::atomic::AtomicI64::new(tests::NO_LIMIT),
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let progress = self.progress(|progress| *progress);
+        // A disk that hangs gives no error.
+        let stalled = progress
+            .in_hand_since
+            .filter(|since| since.elapsed() > STALL);
+        let since = progress.trouble_since.or(stalled);
+        Health {
+            writing: since.is_none(),
+            since,
+            queued: (self.queue.len() + progress.in_hand) as u64,
+            lost: self.lost.load(Ordering::Relaxed),
+            replaced: self.replaced.load(Ordering::Relaxed),
+            commits: self.commits.load(Ordering::Relaxed),
+            written: self.written.load(Ordering::Relaxed),
+        }
+    }
+
+    fn progress<T>(&self, look: impl FnOnce(&mut Progress) -> T) -> T {
+        look(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Stands for a disk that is full.
@@ -215,6 +267,9 @@ fn blames_the_change(error: &rusqlite::Error) -> bool {
         None => true,
     }
 }
+
+/// As long as a caller waits for a change before it goes on without.
+const STALL: Duration = Duration::from_secs(1);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);

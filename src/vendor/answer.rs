@@ -237,6 +237,13 @@ pub(super) fn scalar(raw: &RawValue) -> String {
     serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
 }
 
+/// The joined answers to `ids=`: JSON, one piece for each id in the order asked.
+pub fn pieces(body: &[u8]) -> Option<Vec<String>> {
+    let fields = fields(body)?;
+    let joined = scalar(fields.get("request")?);
+    Some(joined.split('|').map(str::to_owned).collect())
+}
+
 fn is_html(text: &[u8]) -> bool {
     let head = text[..text.len().min(9)].to_ascii_lowercase();
     head.starts_with(b"<!doctype") || head.starts_with(b"<html")

@@ -1,5 +1,6 @@
 //! The outgoing call: one request, one answer, and the truth about whether it left.
 
+use std::fmt;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ pub enum Kind {
     Repeatable,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     pub status: u16,
     pub content_type: Option<HeaderValue>,
@@ -66,6 +67,19 @@ pub struct Answer {
     pub body: Bytes,
     /// From the first step towards the vendor to the last byte of the answer.
     pub took: Duration,
+}
+
+/// A solution, or an echo of the key, must not reach a log by way of `{:?}`.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Answer({}, {} bytes, {:?})",
+            self.status,
+            self.body.len(),
+            self.took
+        )
+    }
 }
 
 /// Neither text holds the url, the query, or anything else of the request.

@@ -11,10 +11,11 @@ use std::vec;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{self, HeaderMap};
 use hyper::http::response;
-use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
@@ -63,11 +64,8 @@ impl Connection {
         let response = self.sender.send_request(request);
         let answered = async {
             let (head, body) = response.await.map_err(|error| chain(&error))?.into_parts();
-            let encoding = head.headers.get(header::CONTENT_ENCODING);
-            if encoding
-                .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-            {
-                return Err("the answer is compressed although identity was asked for".to_owned());
+            if let Some(why) = unreadable(&head.headers) {
+                return Err(why.to_owned());
             }
             let body = whole(body).await?;
             Ok((head, body))
@@ -81,6 +79,21 @@ impl Connection {
         })
         .await
     }
+}
+
+fn unreadable(headers: &HeaderMap) -> Option<&'static str> {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Some("the answer is compressed although identity was asked for");
+    }
+    // SECURITY: RFC 9112 section 6.3: such a message "might indicate an attempt to perform response splitting". What the
+    // vendor's gateway takes for the end of this answer may not be what we take for it.
+    if headers.contains_key(header::CONTENT_LENGTH)
+        && headers.contains_key(header::TRANSFER_ENCODING)
+    {
+        return Some("the answer states its length in two ways");
+    }
+    None
 }
 
 /// SECURITY: an endless answer is cut here; solutions are a few kB.

@@ -51,6 +51,8 @@ pub enum Class {
     KeyBusy,
     EgressIp,
     Request,
+    /// The account has no such task: another account may.
+    NoTask,
     Task,
     Server,
 }

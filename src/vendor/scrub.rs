@@ -15,9 +15,11 @@ pub fn scrub(body: &Bytes, key: &[u8], token: &[u8]) -> Bytes {
     if key.len() < SHORTEST_KEY || body.len() < key.len() {
         return body.clone();
     }
-    spellings(key).iter().fold(body.clone(), |body, spelling| {
-        replace(body, spelling, token)
-    })
+    spellings(key, body)
+        .iter()
+        .fold(body.clone(), |body, spelling| {
+            replace(body, spelling, token)
+        })
 }
 
 fn replace(body: Bytes, spelling: &[u8], token: &[u8]) -> Bytes {
@@ -38,8 +40,8 @@ fn replace(body: Bytes, spelling: &[u8], token: &[u8]) -> Bytes {
 }
 
 /// The plain key first, then only what differs from it: keys are letters and digits nearly always.
-fn spellings(key: &[u8]) -> Vec<Cow<'_, [u8]>> {
-    let mut all: Vec<Cow<'_, [u8]>> = vec![Cow::Borrowed(key)];
+fn spellings<'a>(key: &'a [u8], body: &[u8]) -> Vec<Cow<'a, [u8]>> {
+    let mut all: Vec<Cow<'a, [u8]>> = vec![Cow::Borrowed(key)];
     if !key.iter().all(u8::is_ascii_alphanumeric) {
         let percent = percent_encode(key, NON_ALPHANUMERIC).to_string();
         all.push(percent.to_ascii_lowercase().into_bytes().into());
@@ -52,6 +54,15 @@ fn spellings(key: &[u8]) -> Vec<Cow<'_, [u8]>> {
             // PHP's json_encode escapes slashes.
             all.push(inner.replace('/', "\\/").into_bytes().into());
         }
+    }
+    // Hex and base64 of a key are one long word. Without such a word, as in every not-ready, they need not be made.
+    let encodes = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    let shortest = (key.len() - 2) / 3 * 4;
+    if !body
+        .split(|b| !encodes(b))
+        .any(|word| word.len() >= shortest)
+    {
+        return all;
     }
     all.push(hex(key, b"0123456789abcdef").into());
     all.push(hex(key, b"0123456789ABCDEF").into());

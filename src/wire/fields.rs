@@ -62,9 +62,15 @@ pub(super) fn merge(
     query: &Found,
     body: &Found,
 ) -> Result<Fields, BadParameters> {
-    let both = Both { parts, query, body };
+    let is_json = matches!(kind, Kind::Json { .. });
+    let both = Both {
+        parts,
+        query,
+        body,
+        body_first: parts.post || is_json,
+    };
     // Only a form that is posted is sure to be read, and to win over the query. Of the others nobody knows which side counts.
-    let body_wins = parts.post && !matches!(kind, Kind::Json { .. });
+    let body_wins = parts.post && !is_json;
     if !body_wins {
         both.agree_on_json()?;
     }
@@ -98,17 +104,24 @@ pub(super) fn merge(
     Ok(fields)
 }
 
-/// Query and body of one request. Where both have a field, the body's is taken, as PHP does.
+/// Query and body of one request.
 struct Both<'a> {
     parts: &'a Parts,
     query: &'a Found,
     body: &'a Found,
+    /// Where both have a field, PHP takes the body's, if it reads the body.
+    body_first: bool,
 }
 
 impl<'a> Both<'a> {
     fn get(&self, name: Name) -> Option<(&'a Value, &'a Bytes)> {
+        let in_query = self.query.get(name).map(|value| (value, &self.parts.query));
         let in_body = self.body.get(name).map(|value| (value, &self.parts.body));
-        in_body.or_else(|| self.query.get(name).map(|value| (value, &self.parts.query)))
+        if self.body_first {
+            in_body.or(in_query)
+        } else {
+            in_query.or(in_body)
+        }
     }
 
     fn text(&self, name: Name) -> Option<Cow<'a, [u8]>> {

@@ -19,7 +19,7 @@ mod tests;
 use bytes::Bytes;
 
 pub use fields::{Fields, Hints};
-pub use splice::{Message, Rewritten};
+pub use splice::{Message, Rewritten, own_query};
 
 use sniff::Kind;
 use splice::Place;
@@ -77,7 +77,7 @@ pub enum BadParameters {
     Json,
     #[error("the JSON body is nested deeper than {MAX_JSON_DEPTH} levels")]
     JsonTooDeep,
-    #[error("the body is both JSON and a form that holds parameters: send one of them")]
+    #[error("the body is declared as a form and looks like JSON: send one of the two")]
     TwoForms,
     #[error(
         "the body is of no known form and the query has no key: send a form, multipart or JSON"

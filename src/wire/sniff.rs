@@ -38,11 +38,13 @@ pub(super) fn read_body(parts: &Parts) -> Result<(Kind, Found), BadParameters> {
     if token == FORM.as_bytes() {
         let form = query::scan(body)?;
         // SECURITY: `{"a":"&key=x&"}` is both. A server that reads the other one of the two would see the client's key.
-        return match json::scan(body) {
-            Ok(_) if looks_like_json && !form.is_empty() => Err(BadParameters::TwoForms),
-            Ok(found) if looks_like_json => Ok((Kind::Json { declared: false }, found)),
-            _ => Ok((Kind::Form { declared: true }, no_json_left(body, form)?)),
-        };
+        if looks_like_json
+            && form.is_empty()
+            && let Ok(found) = json::scan(body)
+        {
+            return Ok((Kind::Json { declared: false }, found));
+        }
+        return Ok((Kind::Form { declared: true }, no_json_left(body, form)?));
     }
     if token == b"multipart/form-data"
         && let Some(boundary) = multipart::boundary(&content_type)?
@@ -60,14 +62,15 @@ pub(super) fn read_body(parts: &Parts) -> Result<(Kind, Found), BadParameters> {
     Ok((Kind::Foreign, Found::default()))
 }
 
-/// SECURITY: `debug_dump=1&{"key":"x"}` is a form until its first pair is cut; then it is JSON with the client's key.
+/// SECURITY: `debug_dump=1&{"key":"x"}` is a form until its first pair is cut; then it is JSON with the client's key. No client
+/// has a form whose first name starts with a brace.
 fn no_json_left(body: &[u8], form: Found) -> Result<Found, BadParameters> {
     let left = form
         .splice
         .kept_ranges(body.len())
         .next()
         .map_or(&[][..], |range| &body[range]);
-    if !form.splice.is_untouched() && left.trim_ascii_start().starts_with(b"{") {
+    if left.trim_ascii_start().starts_with(b"{") {
         return Err(BadParameters::TwoForms);
     }
     Ok(form)

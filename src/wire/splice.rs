@@ -116,6 +116,28 @@ impl Message {
     }
 }
 
+/// A query that Sidekey makes up itself: the key first, then `fields`.
+pub fn own_query(key: &[u8], fields: &[(&str, &[u8])]) -> Rewritten {
+    let room = fields
+        .iter()
+        .map(|(name, value)| name.len() + 3 * value.len() + 2)
+        .sum();
+    let mut query = pair(key, &Splice::default(), room);
+    for (name, value) in fields {
+        query.extend_from_slice(b"&");
+        query.extend_from_slice(name.as_bytes());
+        query.extend_from_slice(b"=");
+        for piece in percent_encode(value, &RESERVED) {
+            query.extend_from_slice(piece.as_bytes());
+        }
+    }
+    Rewritten {
+        query: query.freeze(),
+        content_type: None,
+        body: Vec::new(),
+    }
+}
+
 /// `key=…` for a query or a form, with room for what follows.
 fn pair(key: &[u8], splice: &Splice, room: usize) -> BytesMut {
     let mut text = BytesMut::with_capacity(3 * key.len() + room + 8);
@@ -194,6 +216,9 @@ impl Splice {
     }
 
     fn many(&self, original: &Bytes, insert: Option<Bytes>) -> Vec<Bytes> {
+        if original.is_empty() && insert.is_none() {
+            return Vec::new();
+        }
         let mut pieces = Vec::with_capacity(self.cuts.len() + 3);
         pieces.push(original.slice(..self.insert_at));
         pieces.extend(insert);

@@ -1,1 +1,4 @@
 //! The whole program, from outside: one binary, one module a subject.
+#![expect(clippy::unwrap_used, reason = "test support")]
+
+mod check;

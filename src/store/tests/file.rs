@@ -70,10 +70,12 @@ async fn close_writes_what_nobody_waited_for_and_leaves_one_file() {
     store.touch(&key("", "7"), 4_000, TaskState::Final);
     let (id, _) = store.intend(intent("main"));
     store.forget(id);
+    store.find_task(&key("", "7")).await.unwrap();
     let later = store.clone();
     store.close().await.unwrap();
     assert_eq!(later.flush().await, Err(StoreError::Closed));
     assert!(!directory.path().join("sidekey.db-wal").exists());
+    assert!(!directory.path().join("sidekey.db-shm").exists());
 
     let (store, recovered) = Store::open(&file_in(directory.path()), Sync::Full).unwrap();
     assert_eq!(recovered.open_intents, 0);
@@ -115,11 +117,13 @@ async fn an_operator_reads_while_the_store_is_open() {
 #[tokio::test]
 async fn a_damaged_file_is_refused_and_left_as_it_was() {
     type Damage = fn(&mut Vec<u8>);
-    let damages: [(Damage, &str); 4] = [
+    let damages: [(Damage, &str); 5] = [
         (|bytes| bytes.clear(), "is empty"),
         (|bytes| bytes.truncate(10), "damaged"),
         (|bytes| bytes.truncate(8192), "damaged"),
         (|bytes| bytes[4096..4200].fill(0xff), "damaged"),
+        // The tasks themselves, which opening does not read.
+        (|bytes| bytes[8192..8300].fill(0xff), "damaged"),
     ];
     for (damage, wanted) in damages {
         let directory = closed_store_with_a_task().await;

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use super::*;
 use crate::keys::secret::Identity;
 
+/// Pages of a disk that is not full: the most that SQLite allows.
+pub(super) const NO_LIMIT: i64 = 4_294_967_294;
+
 /// Every kind of store, with the directory that must outlive it.
 fn stores() -> Vec<(Store, tempfile::TempDir)> {
     let (full, process) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -95,6 +98,11 @@ async fn a_task_is_found_only_below_its_own_tenant_and_profile() {
 async fn the_second_task_of_one_id_wins_and_is_counted() {
     for (store, _directory) in stores() {
         assert_eq!(submit(&store, task("7", "first")).await, 0);
+        assert_eq!(
+            submit(&store, task("7", "first")).await,
+            0,
+            "the same again"
+        );
         assert_eq!(submit(&store, task("7", "second")).await, 1);
         let found = store.find_task(&key("", "7")).await.unwrap().unwrap();
         assert_eq!(&*found.owner_name, "second");
@@ -113,6 +121,21 @@ async fn a_final_task_stays_final_and_its_time_only_moves_on() {
         let found = store.find_task(&key("", "7")).await.unwrap().unwrap();
         assert_eq!((found.state, found.used_at_ms), (TaskState::Final, 9_000));
         assert_eq!(store.find_task(&key("", "unknown")).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_written_all_the_same() {
+    for (store, _directory) in stores() {
+        submit(&store, task("7", "main")).await;
+        store.touch(&key("", "7"), 2_000, TaskState::Final);
+        let written = async {
+            while !store.live_owners(0).await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let patience = std::time::Duration::from_secs(20);
+        tokio::time::timeout(patience, written).await.unwrap();
     }
 }
 
@@ -231,6 +254,6 @@ async fn a_thousand_callers_at_once_are_all_answered() {
         }
         let live = store.live_owners(0).await.unwrap();
         assert_eq!(live[0].tasks, 1_000);
-        store.close().await.unwrap();
+        background.spawn(store.close()).await.unwrap().unwrap();
     }
 }

@@ -43,7 +43,7 @@ async fn a_full_disk_delays_a_task_and_loses_none() {
     // Half of the callers lose patience.
     let patient: Vec<_> = tasks.into_iter().skip(5).collect();
 
-    max_pages(&store).store(i64::from(u32::MAX - 1), Ordering::Relaxed);
+    max_pages(&store).store(NO_LIMIT, Ordering::Relaxed);
     for task in patient {
         task.await.unwrap();
     }
@@ -97,7 +97,7 @@ async fn more_than_can_wait_is_refused_and_counted() {
     }
     assert_eq!(store.flush().await, Err(StoreError::Overloaded));
     assert_eq!(store.health().lost, 1);
-    max_pages(&store).store(i64::from(u32::MAX - 1), Ordering::Relaxed);
+    max_pages(&store).store(NO_LIMIT, Ordering::Relaxed);
     first.await.unwrap();
     until(|| store.health().queued == 0).await;
     store.close().await.unwrap();

@@ -101,6 +101,17 @@ async fn whatever_breaks_after_the_vendor_read_is_unknown_and_was_read_once() {
             ],
         ),
         (
+            "two lengths",
+            vec![
+                Read,
+                write(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n\
+                      6\r\nOK|123\r\n0\r\n\r\n",
+                ),
+                Silence,
+            ],
+        ),
+        (
             "compressed",
             vec![
                 Read,

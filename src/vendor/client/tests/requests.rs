@@ -16,6 +16,10 @@ async fn a_request_is_built_from_scratch() {
     agent.user_agent = Some("old/1.0".into());
     let answer = call(&client, agent).await.unwrap();
     assert_eq!((answer.status, &answer.body[..]), (200, &b"OK|123"[..]));
+    assert!(
+        !format!("{answer:?}").contains("123"),
+        "a solution is never printed"
+    );
     call(&client, poll()).await.unwrap();
     let host = vendor.url.strip_prefix("http://").unwrap();
     let requests = vendor.seen.requests.lock().unwrap();

@@ -89,3 +89,33 @@ async fn shutdown_does_not_wait_for_the_client() {
     assert_eq!(background.wait(Duration::from_secs(5)).await, 0);
     drop(client);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vendor_that_closes_unannounced_makes_no_submit_arrive_twice() {
+    // Every second answer is the connection's last, and nothing says so.
+    let vendor = Vendor::plays(&[&[Read, ok(), Read, ok()]]).await;
+    let client = vendor.client();
+    let mut uncertain = 0;
+    for number in 0..2000 {
+        let request = Outgoing {
+            path_and_query: format!("/in.php?n={number}").into(),
+            ..submit()
+        };
+        let outcome = call(&client, request).await;
+        assert!(outcome.is_ok() || is_unknown(&outcome), "{outcome:?}");
+        uncertain += usize::from(outcome.is_err());
+    }
+    let mut lines: Vec<_> = vendor
+        .seen
+        .requests
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|bytes| bytes[..25].to_vec())
+        .collect();
+    let copies = lines.len();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), copies);
+    assert!(copies + uncertain >= 2000);
+}

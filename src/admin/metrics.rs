@@ -1,0 +1,285 @@
+//! What is counted, by the names of the public contract. Label values come from the configuration and from code, never
+//! from requests, so that nobody outside decides how many series there are.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::store::Store;
+use crate::vendor::answer::Asked;
+use crate::vendor::profile::Class;
+
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    request_seconds: Family<Endpoint, Histogram, fn() -> Histogram>,
+    vendor_requests: Family<VendorRequest, Counter>,
+    vendor_seconds: Histogram,
+    overhead_seconds: Histogram,
+    failovers: Family<Reason, Counter>,
+    uncertain_submits: Counter,
+    unheard_answers: Counter,
+    key_failures: Family<KeyFailure, Counter>,
+    store_errors: Counter,
+    reloads: Family<Reload, Counter>,
+    last_reload_successful: Gauge,
+    last_reload: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Request {
+    endpoint: &'static str,
+    action: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Endpoint {
+    endpoint: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct VendorRequest {
+    action: &'static str,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KeyFailure {
+    key: Arc<str>,
+    code: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reload {
+    result: &'static str,
+}
+
+impl Metrics {
+    pub fn new(store: &Store) -> Self {
+        let mut registry = Registry::with_prefix("sidekey");
+        let metrics = Self {
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(seconds),
+            vendor_requests: Family::default(),
+            vendor_seconds: seconds(),
+            // From memory answers (microseconds) to a submit that waited for its commit.
+            overhead_seconds: Histogram::new([
+                0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.1, 1.0,
+            ]),
+            failovers: Family::default(),
+            uncertain_submits: Counter::default(),
+            unheard_answers: Counter::default(),
+            key_failures: Family::default(),
+            store_errors: Counter::default(),
+            reloads: Family::default(),
+            last_reload_successful: Gauge::default(),
+            last_reload: Gauge::default(),
+            registry: Registry::default(),
+        };
+        let m = &metrics;
+        // The library appends `_total` to counters and a full stop to the help texts.
+        registry.register(
+            "requests",
+            "Client requests by what they were and how they ended",
+            m.requests.clone(),
+        );
+        registry.register(
+            "request_seconds",
+            "Time from the head to the answer",
+            m.request_seconds.clone(),
+        );
+        registry.register(
+            "vendor_requests",
+            "Calls to the vendor by the class of answer",
+            m.vendor_requests.clone(),
+        );
+        registry.register(
+            "vendor_seconds",
+            "Time of calls to the vendor",
+            m.vendor_seconds.clone(),
+        );
+        registry.register(
+            "overhead_seconds",
+            "Time of a request spent in Sidekey itself",
+            m.overhead_seconds.clone(),
+        );
+        registry.register(
+            "failovers",
+            "Submits that went on to another key, by the reason",
+            m.failovers.clone(),
+        );
+        registry.register(
+            "uncertain_submits",
+            "Submits of which nobody can know whether the vendor accepted them",
+            m.uncertain_submits.clone(),
+        );
+        registry.register(
+            "unheard_answers",
+            "Ids whose client had hung up, given to its next identical submit",
+            m.unheard_answers.clone(),
+        );
+        registry.register(
+            "key_failures",
+            "Refusals that blame a key, by code",
+            m.key_failures.clone(),
+        );
+        registry.register(
+            "store_errors",
+            "Store operations that failed or took over a second",
+            m.store_errors.clone(),
+        );
+        registry.register(
+            "store_write_seconds",
+            "Time of a transaction of the store",
+            store.write_seconds(),
+        );
+        registry.register(
+            "config_reloads",
+            "Changed configurations, adopted or refused",
+            m.reloads.clone(),
+        );
+        registry.register(
+            "config_last_reload_successful",
+            "1 when the last changed configuration was adopted",
+            m.last_reload_successful.clone(),
+        );
+        registry.register(
+            "config_last_reload_timestamp_seconds",
+            "When a configuration was adopted last",
+            m.last_reload.clone(),
+        );
+        registry.register(
+            "build",
+            "The running program",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        metrics.adopted_now();
+        Self {
+            registry,
+            ..metrics
+        }
+    }
+
+    /// The whole text, in OpenMetrics; `more` registers what is only known at the time of asking.
+    pub fn text(&self, more: impl FnOnce(&mut Registry)) -> String {
+        let mut text = String::new();
+        let mut at_the_moment = Registry::with_prefix("sidekey");
+        more(&mut at_the_moment);
+        let written = text::encode_registry(&mut text, &self.registry)
+            .and_then(|()| text::encode_registry(&mut text, &at_the_moment))
+            .and_then(|()| text::encode_eof(&mut text));
+        debug_assert!(written.is_ok(), "writing to a String does not fail");
+        text
+    }
+
+    pub fn request(
+        &self,
+        endpoint: &'static str,
+        action: &'static str,
+        outcome: &'static str,
+        took: Duration,
+        vendor: Duration,
+    ) {
+        self.requests
+            .get_or_create(&Request {
+                endpoint,
+                action,
+                outcome,
+            })
+            .inc();
+        self.request_seconds
+            .get_or_create(&Endpoint { endpoint })
+            .observe(took.as_secs_f64());
+        self.overhead_seconds
+            .observe(took.saturating_sub(vendor).as_secs_f64());
+    }
+
+    pub fn vendor_call(&self, asked: Asked, class: &'static str, took: Duration) {
+        let action = match asked {
+            Asked::Submit => "submit",
+            Asked::Solve => "solve",
+            Asked::Poll => "poll",
+            Asked::Report => "report",
+            Asked::Balance => "balance",
+            Asked::Threads => "threads",
+            Asked::Other => "other",
+        };
+        self.vendor_requests
+            .get_or_create(&VendorRequest { action, class })
+            .inc();
+        self.vendor_seconds.observe(took.as_secs_f64());
+    }
+
+    pub fn failover(&self, class: Class) {
+        let reason = match class {
+            Class::KeyBad => "key_bad",
+            Class::KeyEmpty => "key_empty",
+            Class::KeyBusy => "key_busy",
+            Class::EgressIp | Class::Request | Class::NoTask | Class::Task | Class::Server => {
+                "other"
+            }
+        };
+        self.failovers.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub fn uncertain_submit(&self) {
+        self.uncertain_submits.inc();
+    }
+
+    pub fn unheard_answer(&self) {
+        self.unheard_answers.inc();
+    }
+
+    /// `code` stands in the profile, which only the operator can make longer.
+    pub fn key_failure(&self, key: &Arc<str>, code: &str) {
+        self.key_failures
+            .get_or_create(&KeyFailure {
+                key: Arc::clone(key),
+                code: code.to_owned(),
+            })
+            .inc();
+    }
+
+    pub fn store_error(&self) {
+        self.store_errors.inc();
+    }
+
+    pub fn reloaded(&self, adopted: bool) {
+        let result = if adopted { "adopted" } else { "refused" };
+        self.reloads.get_or_create(&Reload { result }).inc();
+        if adopted {
+            self.adopted_now();
+        } else {
+            self.last_reload_successful.set(0);
+        }
+    }
+
+    fn adopted_now(&self) {
+        self.last_reload_successful.set(1);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.last_reload
+            .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    }
+}
+
+/// From a local answer to solve.php, which blocks until the captcha is solved.
+fn seconds() -> Histogram {
+    Histogram::new([
+        0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+    ])
+}

@@ -1,0 +1,74 @@
+//! Series that are read off the state when somebody asks, so that they cannot drift from it.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+
+use super::api;
+use crate::request::Server;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KeyState {
+    key: Arc<str>,
+    state: &'static str,
+}
+
+pub(super) fn register(server: &Server, registry: &mut Registry) {
+    let now = Instant::now();
+    let snapshot = server.live.load();
+    let key_state = Family::<KeyState, Gauge>::default();
+    for key in snapshot.keys.listed() {
+        for state in api::STATES {
+            let is = i64::from(state == api::state(key, now));
+            key_state
+                .get_or_create(&KeyState {
+                    key: Arc::clone(&key.name),
+                    state,
+                })
+                .set(is);
+        }
+    }
+    registry.register("key_state", "1 for the state that a key is in", key_state);
+
+    let health = server.store.health();
+    gauge(
+        registry,
+        "store_writing",
+        "0 while changes wait in memory for the store",
+        u64::from(health.writing),
+    );
+    gauge(
+        registry,
+        "store_queued",
+        "Changes that are not on the disk yet",
+        health.queued,
+    );
+    gauge(
+        registry,
+        "store_lost",
+        "Changes that the store never took, since the start",
+        health.lost,
+    );
+    gauge(
+        registry,
+        "tasks_in_memory",
+        "Tasks that are known without asking the store",
+        server.tasks.in_memory() as u64,
+    );
+    gauge(
+        registry,
+        "body_bytes_free",
+        "What is left of listen.max_body_total",
+        server.bodies.free() as u64,
+    );
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    registry.register(name, help, gauge);
+}

@@ -1,0 +1,273 @@
+//! The composition root: everything is made and bound here before anything runs, so that a start either fails or serves.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+
+use crate::admin::{self, Admin, metrics::Metrics};
+use crate::background::Background;
+use crate::config::settings::{ListenAddress, Settings, State, StoreKind};
+use crate::config::{Attempt, Input};
+use crate::keys::egress::{BAD_KEY_WINDOW, Egress};
+use crate::listen::body::BodyBudget;
+use crate::listen::{self, CertError, Certificates, Drain, Limits};
+use crate::live::Live;
+use crate::live::reload::Reloader;
+use crate::request::{self, Server, clock};
+use crate::store::{OpenError, Store, StoreError};
+use crate::tasks::Tasks;
+use crate::tasks::unknown::Asking;
+use crate::vendor::client::ClientError;
+
+/// How long running work may take to end. Kubernetes kills after 30 s, and the app beside us used part of them.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(25);
+const UPKEEP: Duration = Duration::from_secs(30);
+
+/// A program that serves.
+pub struct Running {
+    pub http: Vec<SocketAddr>,
+    pub https: Vec<SocketAddr>,
+    pub admin: Vec<SocketAddr>,
+    pub server: Arc<Server>,
+    state: Arc<Admin>,
+    data_drain: Drain,
+    admin_drain: Drain,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the configuration cannot be used:\n{0}")]
+    Config(String),
+    #[error(transparent)]
+    Vendor(#[from] ClientError),
+    #[error(transparent)]
+    Certificate(#[from] CertError),
+    #[error(transparent)]
+    Bind(#[from] listen::BindError),
+    #[error(transparent)]
+    State(#[from] OpenError),
+    #[error("the state cannot be read: {0}")]
+    StateRead(#[from] StoreError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl StartError {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Vendor(_) | Self::Certificate(_) => 78,
+            Self::Bind(_) | Self::State(_) | Self::StateRead(_) => 69,
+            Self::Io(_) => 70,
+        }
+    }
+}
+
+/// Builds and binds everything, then starts it. Returns once it serves.
+pub async fn start(
+    input: Input,
+    attempt: Attempt,
+    background: &Background,
+) -> Result<Running, StartError> {
+    let Attempt { seen, outcome } = attempt;
+    let loaded = outcome.map_err(|report| StartError::Config(report.to_string()))?;
+    for warning in loaded.warnings.diagnostics() {
+        tracing::warn!("{}", warning.message);
+    }
+    let settings = loaded.settings.clone();
+    let certificates = settings
+        .listen
+        .tls
+        .as_ref()
+        .map(Certificates::load)
+        .transpose()?;
+    let http = bind(&settings.listen.http)?;
+    let https = bind(&settings.listen.https)?;
+    let admin_listeners = bind(&settings.admin.listen)?;
+
+    let store = open(&settings.state)?;
+    let egress = Egress::new(bad_key_answers(&store).await?);
+    let live = Arc::new(Live::new(loaded, store.salt(), background)?);
+    let metrics = Arc::new(Metrics::new(&store));
+    let limits = Arc::new(Limits::new(settings.listen.max_connections));
+    let server = Arc::new(Server {
+        live: Arc::clone(&live),
+        tasks: Tasks::new(store.clone()),
+        store,
+        asking: Asking::default(),
+        unheard: Default::default(),
+        egress,
+        metrics: Arc::clone(&metrics),
+        background: background.clone(),
+        bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
+        limits: Arc::clone(&limits),
+    });
+    let state = Arc::new(Admin {
+        server: Arc::clone(&server),
+        token: settings.admin.token.clone(),
+        ready: AtomicBool::new(true),
+    });
+
+    // From here on nothing fails.
+    let running = Running {
+        http: addresses(&http)?,
+        https: addresses(&https)?,
+        admin: addresses(&admin_listeners)?,
+        server: Arc::clone(&server),
+        state: Arc::clone(&state),
+        data_drain: Drain::new(),
+        admin_drain: Drain::new(),
+    };
+    let reloader = Reloader {
+        live,
+        input,
+        seen,
+        certificates: certificates.clone(),
+        metrics,
+    };
+    background.spawn(reloader.run(background.clone()));
+    background.spawn(upkeep(Arc::clone(&server)));
+    let data = |listener, tls| {
+        let server = Arc::clone(&server);
+        listen::serve(
+            listener,
+            tls,
+            &limits,
+            &running.data_drain,
+            background,
+            move |request, _| request::serve(Arc::clone(&server), request),
+        );
+    };
+    http.into_iter().for_each(|listener| data(listener, None));
+    https
+        .into_iter()
+        .for_each(|listener| data(listener, certificates.clone()));
+    // Connections of its own: probes are answered also while clients fill the data ports.
+    let admin_limits = Arc::new(Limits::new(ADMIN_CONNECTIONS));
+    for listener in admin_listeners {
+        let state = Arc::clone(&state);
+        listen::serve(
+            listener,
+            None,
+            &admin_limits,
+            &running.admin_drain,
+            background,
+            move |request, peer| admin::serve(Arc::clone(&state), request, peer),
+        );
+    }
+    say_started(&running, &settings);
+    Ok(running)
+}
+
+const ADMIN_CONNECTIONS: usize = 100;
+
+impl Running {
+    /// Unready at once; `linger` more seconds of accepting, for those who have not heard yet; then what runs may finish.
+    pub async fn drain(&self, linger: Duration) {
+        self.state.ready.store(false, Ordering::Relaxed);
+        self.data_drain.leave();
+        sleep(linger).await;
+        self.data_drain.finish();
+    }
+
+    /// Ends everything and waits for it. Returns how many pieces of work were cut off.
+    pub async fn stop(self, background: &Background) -> usize {
+        self.data_drain.finish();
+        self.admin_drain.finish();
+        background.ask_to_stop();
+        let cut_off = background.wait(DRAIN_PATIENCE).await;
+        let Self { server, .. } = self;
+        if let Err(error) = server.store.clone().close().await {
+            tracing::error!(%error, "the store was not closed in order");
+        }
+        cut_off
+    }
+}
+
+fn bind(addresses: &[ListenAddress]) -> Result<Vec<TcpListener>, listen::BindError> {
+    listen::bind(addresses)
+}
+
+fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    listeners.iter().map(TcpListener::local_addr).collect()
+}
+
+fn open(state: &State) -> Result<Store, StartError> {
+    if state.store == StoreKind::Memory {
+        return Ok(Store::memory());
+    }
+    match Store::open(&state.path, state.sync) {
+        Ok((store, recovered)) => {
+            if recovered.open_intents > 0 {
+                tracing::warn!(
+                    submits = recovered.open_intents,
+                    "the last run ended in mid-submit: these are uncertain, see /api/uncertain"
+                );
+            }
+            Ok(store)
+        }
+        // A path that was asked for must work. The default one may be somewhere that cannot be written.
+        Err(error) if !state.path_written && error.is_unwritable() => {
+            tracing::warn!(%error, "tasks are kept in memory only, a restart forgets them; set state.path");
+            Ok(Store::memory())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// On the monotonic clock, oldest first.
+async fn bad_key_answers(store: &Store) -> Result<Vec<Instant>, StoreError> {
+    let (now, now_ms) = (Instant::now(), clock::now_ms());
+    let window = i64::try_from(BAD_KEY_WINDOW.as_millis()).unwrap_or(i64::MAX);
+    let times = store.bad_key_answers_since(now_ms - window).await?;
+    // A clock that was set back must not stretch the window: nothing lies in the future.
+    let ago = |at_ms: i64| Duration::from_millis(u64::try_from(now_ms - at_ms).unwrap_or_default());
+    Ok(times
+        .into_iter()
+        .filter_map(|at_ms| now.checked_sub(ago(at_ms)))
+        .collect())
+}
+
+async fn upkeep(server: Arc<Server>) {
+    loop {
+        tokio::select! {
+            () = sleep(UPKEEP) => {}
+            () = server.background.stopping() => return,
+        }
+        server.tasks.sweep(Instant::now());
+        server.live.end_drains();
+        let keep = server.live.load().settings.poll.keep;
+        let unused_since = clock::now_ms() - i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        if let Err(error) = server.store.forget_tasks_unused_since(unused_since).await {
+            tracing::warn!(%error, "old tasks could not be forgotten");
+        }
+    }
+}
+
+fn say_started(running: &Running, settings: &Settings) {
+    let list = |addresses: &[SocketAddr]| {
+        addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let keys = running.server.live.load().keys.listed().count();
+    tracing::info!(
+        http = list(&running.http),
+        https = list(&running.https),
+        admin = list(&running.admin),
+        profile = settings.vendor.profile.name,
+        keys,
+        "sidekey serves"
+    );
+    if keys == 0 {
+        tracing::warn!(
+            "there is no key yet: submits are refused until the keys file or CAPTCHAAI_KEYS has one"
+        );
+    }
+}

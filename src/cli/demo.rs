@@ -1,0 +1,235 @@
+//! `sidekey demo`: a fake vendor, Sidekey and a client in one process, to see it work without an account.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+use crate::app::{self, Running};
+use crate::background::Background;
+use crate::config::environment::Environment;
+use crate::config::settings::{Log, LogFormat, LogLevel};
+use crate::config::{Input, load};
+use crate::log;
+use crate::sandbox::{self, Sandbox, SandboxConfig};
+use crate::vendor::client::{Client, Outgoing};
+
+/// See it work: a fake vendor with three accounts, Sidekey before it, and a client that submits and polls
+///
+/// Everything is on loopback and in a temporary directory; no account and no file is needed.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sidekey demo                     solve six captchas, then serve until Ctrl-C
+  sidekey demo --exit-after 6      solve six captchas and end")]
+pub struct Args {
+    /// End after so many solves instead of serving until Ctrl-C
+    #[arg(long, value_name = "N")]
+    pub exit_after: Option<u32>,
+}
+
+const SOLVES: u32 = 6;
+const PLACEHOLDER: &str = "placeholder-of-a-legacy-client-0";
+const POLL_EVERY: Duration = Duration::from_millis(300);
+/// The fake vendor solves in about a second.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Returns the exit code. `out` gets the show, `err` what went wrong.
+pub async fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
+    let _log = log::start(Log {
+        format: LogFormat::Text,
+        level: LogLevel::Warn,
+    });
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let background = Background::new();
+    let place = TempDir::with_prefix("sidekey-demo-")?;
+    let demo = match Demo::start(place.path(), &background).await {
+        Ok(demo) => demo,
+        Err(error) => {
+            writeln!(err, "sidekey demo: {error}")?;
+            return Ok(69);
+        }
+    };
+    demo.introduce(out)?;
+    let shown = tokio::select! {
+        shown = demo.show(args.exit_after.unwrap_or(SOLVES), out) => shown,
+        _ = interrupt.recv() => Ok(true),
+    };
+    let solved = shown?;
+    if solved && args.exit_after.is_none() {
+        demo.invite(out, &place.path().join("keys.toml"))?;
+        interrupt.recv().await;
+    }
+    demo.running.stop(&background).await;
+    if !solved {
+        writeln!(err, "sidekey demo: a task was not solved in time")?;
+    }
+    Ok(if solved { 0 } else { 70 })
+}
+
+struct Demo {
+    sandbox: Sandbox,
+    running: Running,
+    client: Client,
+    url: String,
+}
+
+impl Demo {
+    async fn start(place: &Path, background: &Background) -> anyhow::Result<Self> {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let accounts = SandboxConfig::default().with_three_accounts();
+        let keys: String = accounts
+            .accounts
+            .iter()
+            .map(|account| {
+                format!(
+                    "[[key]]\nname  = {:?}\nvalue = {:?}\n\n",
+                    account.name, account.key
+                )
+            })
+            .collect();
+        let sandbox = sandbox::start(accounts, any_port, background).await?;
+        let config = format!(
+            "[listen]\nhttp = [\"127.0.0.1:0\"]\n[admin]\nlisten = [\"127.0.0.1:0\"]\n\
+             [vendor]\nurl = {:?}\nallow_plaintext = true\n[state]\npath = {:?}\n",
+            sandbox.url(),
+            place.join("demo.db"),
+        );
+        let config_path = place.join("sidekey.toml");
+        std::fs::write(&config_path, config)?;
+        let mut keys_file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .mode(0o600)
+            .open(place.join("keys.toml"))?;
+        keys_file.write_all(keys.as_bytes())?;
+        let input = Input {
+            config: Some(config_path),
+            environment: Environment::default(),
+        };
+        let attempt = load(&input);
+        let running = app::start(input, attempt, background).await?;
+        let url = running
+            .http
+            .first()
+            .map(|address| format!("http://{address}"))
+            .unwrap_or_default();
+        let client = Client::new(&url, None, Duration::from_secs(1), background)?;
+        Ok(Self {
+            sandbox,
+            running,
+            client,
+            url,
+        })
+    }
+
+    fn introduce(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "vendor (sandbox)  {}", self.sandbox.url())?;
+        writeln!(out, "sidekey           {}", self.url)?;
+        if let Some(admin) = self.running.admin.first() {
+            writeln!(
+                out,
+                "admin port        http://{admin}/metrics  http://{admin}/api/keys"
+            )?;
+        }
+        writeln!(
+            out,
+            "\nA client submits with the key {PLACEHOLDER:?} and polls:\n"
+        )?;
+        writeln!(
+            out,
+            "{:<12} {:<22} {:<10} answer",
+            "task", "submitted by account", "polled by"
+        )?;
+        out.flush()
+    }
+
+    /// Submits two tasks at a time, so that it is seen that each is polled by its own account. False: one was not solved.
+    async fn show(&self, solves: u32, out: &mut impl Write) -> io::Result<bool> {
+        let mut left = solves;
+        while left > 0 {
+            let mut ids = Vec::new();
+            for _ in 0..left.min(2) {
+                let answer = self
+                    .get(
+                        "/in.php",
+                        "method=userrecaptcha&googlekey=SITEKEY&pageurl=http://example.com",
+                    )
+                    .await;
+                match answer.strip_prefix("OK|") {
+                    Some(id) => ids.push(id.to_owned()),
+                    None => writeln!(out, "submit: {answer}")?,
+                }
+                left -= 1;
+            }
+            for id in ids {
+                let Some(answer) = self.answer(&id).await else {
+                    return Ok(false);
+                };
+                let (submitted, polled) = self.accounts_of(&id);
+                writeln!(out, "{id:<12} {submitted:<22} {polled:<10} {answer}")?;
+                out.flush()?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn answer(&self, id: &str) -> Option<String> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let answer = self.get("/res.php", &format!("action=get&id={id}")).await;
+            if answer != "CAPCHA_NOT_READY" {
+                return answer.strip_prefix("OK|").map(str::to_owned);
+            }
+            sleep(POLL_EVERY).await;
+        }
+        None
+    }
+
+    /// By the vendor's own record.
+    fn accounts_of(&self, id: &str) -> (String, String) {
+        let record = self.sandbox.record();
+        let by = |endpoint: &str| {
+            let call = record
+                .calls
+                .iter()
+                .rev()
+                .find(|call| call.endpoint == endpoint && call.task.as_deref() == Some(id));
+            call.and_then(|call| call.account.clone())
+                .unwrap_or_else(|| "?".to_owned())
+        };
+        (by("in.php"), by("res.php"))
+    }
+
+    async fn get(&self, path: &str, query: &str) -> String {
+        let path_and_query = format!("{path}?key={PLACEHOLDER}&{query}").into();
+        let request = Outgoing {
+            path_and_query,
+            ..Outgoing::default()
+        };
+        match self.client.call(request, Instant::now() + PATIENCE).await {
+            Ok(answer) => String::from_utf8_lossy(&answer.body).into_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn invite(&self, out: &mut impl Write, keys: &Path) -> io::Result<()> {
+        let url = &self.url;
+        writeln!(
+            out,
+            "\nGo on yourself; edit {} and see the keys change at once. Ctrl-C ends.\n\n\
+             curl '{url}/in.php?key={PLACEHOLDER}&method=userrecaptcha&googlekey=SITEKEY&pageurl=http://example.com'\n\
+             curl '{url}/res.php?key={PLACEHOLDER}&action=get&id=ID'\n\
+             curl '{}/sandbox/record'",
+            keys.display(),
+            self.sandbox.url(),
+        )?;
+        out.flush()
+    }
+}

@@ -1,0 +1,126 @@
+//! `sidekey run`: serve until told to stop.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::thread::set_no_new_privs;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app;
+use crate::background::Background;
+use crate::config::environment::Environment;
+use crate::config::{Attempt, Input, load};
+use crate::log;
+
+const DONE: u8 = 0;
+const CUT_SHORT: u8 = 0;
+
+/// Serve clients, with real keys in the place of their placeholders
+///
+/// Without a file all defaults hold, and the keys come from CAPTCHAAI_KEYS. SIGHUP reloads, SIGTERM drains; a second
+/// one ends at once.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  CAPTCHAAI_KEYS=key1,key2 sidekey run
+  sidekey run --config /etc/sidekey/sidekey.toml
+  SIDEKEY_LISTEN__HTTP=127.0.0.1:8081 sidekey run")]
+pub struct Args {
+    /// Configuration file [default: $SIDEKEY_CONFIG, or sidekey.toml if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// After SIGTERM, go on accepting for so many seconds while /readyz says 503
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub linger: u64,
+}
+
+/// Returns the exit code; `err` gets what prevented the start.
+pub async fn run(args: &Args, environment: Environment, err: &mut impl Write) -> io::Result<u8> {
+    harden(err)?;
+    let input = Input {
+        config: args.config.clone(),
+        environment,
+    };
+    let attempt = load(&input);
+    let Attempt {
+        outcome: Ok(loaded),
+        ..
+    } = &attempt
+    else {
+        if let Attempt {
+            outcome: Err(report),
+            ..
+        } = &attempt
+        {
+            write!(err, "{report}")?;
+        }
+        return Ok(78);
+    };
+    let _log = log::start(loaded.settings.log);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    let mut told_to_stop = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let background = Background::new();
+    let running = match app::start(input, attempt, &background).await {
+        Ok(running) => running,
+        Err(error) => {
+            tracing::error!("{error}");
+            writeln!(err, "sidekey: {error}")?;
+            return Ok(error.exit_code());
+        }
+    };
+    told_to_stop().await;
+    tracing::info!("draining; a second signal ends at once");
+    let drained = async {
+        running.drain(Duration::from_secs(args.linger)).await;
+        running.stop(&background).await
+    };
+    tokio::select! {
+        cut_off = drained => {
+            if cut_off > 0 {
+                tracing::warn!(cut_off, "the drain took too long, some work was cut off");
+            }
+            tracing::info!("drained");
+            Ok(DONE)
+        }
+        () = told_to_stop() => {
+            tracing::warn!("ended at once by a second signal");
+            Ok(CUT_SHORT)
+        }
+    }
+}
+
+/// SECURITY: keys are in this process's memory, so before any is read: no core files, no other process of this user may
+/// look inside, no new privileges.
+fn harden(err: &mut impl Write) -> io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let steps = [
+        (
+            "core files cannot be switched off",
+            setrlimit(Resource::Core, none),
+        ),
+        (
+            "this process's memory stays readable",
+            set_dumpable_behavior(DumpableBehavior::NotDumpable),
+        ),
+        ("privileges can still be gained", set_no_new_privs(true)),
+    ];
+    for (what, done) in steps {
+        if let Err(error) = done {
+            writeln!(err, "sidekey: warning: {what}: {error}")?;
+        }
+    }
+    Ok(())
+}

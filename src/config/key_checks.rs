@@ -1,0 +1,151 @@
+//! Which values can be keys, and which names can name one.
+
+use std::path::Path;
+
+use super::environment::Environment;
+use super::files::Files;
+use super::reader::is_plain_name;
+use super::report::{Diagnostic, Severity};
+use crate::keys::secret::Secret;
+
+/// SECURITY: a vendor's key is about 32 characters; a longer value is some other secret in the wrong place.
+const LONGEST_KEY: usize = 512;
+const LONGEST_NAME: usize = 64;
+
+/// A problem that has no place yet.
+pub(crate) struct Problem {
+    pub severity: Severity,
+    pub message: String,
+    pub help: &'static str,
+}
+
+impl Problem {
+    /// For a value that is not where it is named.
+    pub(crate) fn found_in(self, place: &str) -> Self {
+        Self {
+            message: format!("in {place}: {}", self.message),
+            ..self
+        }
+    }
+
+    pub(crate) fn error(message: impl Into<String>, help: &'static str) -> Self {
+        Self {
+            severity: Severity::Error,
+            message: message.into(),
+            help,
+        }
+    }
+
+    pub(crate) fn warning(message: impl Into<String>, help: &'static str) -> Self {
+        Self {
+            severity: Severity::Warning,
+            message: message.into(),
+            help,
+        }
+    }
+
+    pub(crate) fn in_source(self, origin: &str) -> Diagnostic {
+        Diagnostic::about(origin, self.severity, self.message, self.help)
+    }
+}
+
+/// What stands behind `value =`: the key, or `ENV:` and where it is.
+pub(crate) fn written_value(written: &str, environment: &Environment) -> Result<Secret, Problem> {
+    let Some(variable) = written.trim().strip_prefix("ENV:") else {
+        return check_value(written);
+    };
+    let is_name = !variable.is_empty()
+        && variable
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !is_name {
+        return Err(Problem::error(
+            "after `ENV:` comes the name of a variable",
+            "such as \"ENV:CAPTCHAAI_KEY_1\"",
+        ));
+    }
+    // Somebody may have written the key itself behind `ENV:`.
+    let looks_like_a_name = is_plain_name(variable)
+        || (variable.contains('_') && !variable.contains(|c: char| c.is_ascii_lowercase()));
+    let place = match looks_like_a_name {
+        true => format!("the environment variable {variable}"),
+        false => "that environment variable".to_owned(),
+    };
+    match environment.get(variable) {
+        None => Err(Problem::error(
+            format!("{place} is not set"),
+            "set it before sidekey starts",
+        )),
+        Some(value) => check_value(value).map_err(|problem| problem.found_in(&place)),
+    }
+}
+
+pub(crate) fn value_in_file(path: &Path, files: &mut Files) -> Result<Secret, Problem> {
+    let content = files.read(path).map_err(|error| {
+        Problem::error(
+            format!("cannot read it: {error}"),
+            "check the path and its permissions",
+        )
+    })?;
+    text_of(&content).and_then(check_value)
+}
+
+pub(crate) fn text_of(content: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(content)
+        .map_err(|_| Problem::error("this is not UTF-8 text", "save it as UTF-8"))
+}
+
+pub(crate) fn check_value(written: &str) -> Result<Secret, Problem> {
+    let value = written.trim();
+    if value.is_empty() {
+        return Err(Problem::error(
+            "the key is blank",
+            "write its value, or remove it",
+        ));
+    }
+    if value.contains("<no value>") {
+        let help = "the secret's name in the template is wrong, or the secret is not there; see error_on_missing_key";
+        return Err(Problem::error(
+            "the key is the text `<no value>`, which a Vault template writes for a missing secret",
+            help,
+        ));
+    }
+    if value.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Problem::error(
+            "the key has blanks or control characters in it",
+            "one key is one word; check how it was copied",
+        ));
+    }
+    if !value.is_ascii() {
+        return Err(Problem::error(
+            "the key has characters in it that are not ASCII",
+            "check how it was copied",
+        ));
+    }
+    if value.len() > LONGEST_KEY {
+        return Err(Problem::error(
+            "the key is longer than 512 characters",
+            "check that this is a vendor's key",
+        ));
+    }
+    Ok(Secret::new(value))
+}
+
+/// A refused name is not repeated: it may be a key in the wrong place.
+pub(crate) fn check_name(name: &str) -> Result<(), Problem> {
+    let characters = name.chars().count();
+    if characters == 0
+        || characters > LONGEST_NAME
+        || !name
+            .chars()
+            .all(|c| c.is_alphanumeric() || "._-@+".contains(c))
+    {
+        let help = "1 to 64 letters, digits and . _ - @ +";
+        return Err(Problem::error("this cannot be the name of a key", help));
+    }
+    if name.len() >= 32 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let help = "names are shown in logs and metrics; the key itself belongs into `value`";
+        return Err(Problem::error("this name looks like a key", help));
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! `keys.toml`.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::environment::Environment;
+use super::files::Files;
+use super::key_checks::{Problem, check_name, text_of, value_in_file, written_value};
+use super::key_sources::Collected;
+use super::notes::Quoting;
+use super::reader::{At, Reader, Value, is_plain_name};
+use super::report::Diagnostic;
+use super::section::Section;
+use super::settings::KeyEntry;
+use crate::keys::secret::Secret;
+
+/// How a keys file is quoted: names of options, and what was read as harmless. When unsure, masked.
+const QUOTING: Quoting = Quoting {
+    words: &[
+        "key",
+        "name",
+        "value",
+        "file",
+        "weight",
+        "priority",
+        "disabled",
+        "max_tasks",
+        "max_requests_per_second",
+        "true",
+        "false",
+        "pool",
+    ],
+    secret: true,
+};
+
+/// Returns whether there is such a file.
+pub(crate) fn read(
+    path: &Value<PathBuf>,
+    environment: &Environment,
+    files: &mut Files,
+    keys: &mut Collected,
+    found: &mut Vec<Diagnostic>,
+) -> bool {
+    let origin = path.value.display().to_string();
+    let content = match files.read(&path.value) {
+        Ok(content) => content,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if path.is_written() {
+                let help = "it is looked for again while sidekey runs";
+                found.push(
+                    Problem::warning("the keys file does not exist (yet)", help).in_source(&origin),
+                );
+            }
+            return false;
+        }
+        Err(error) => {
+            let message = format!("cannot read the keys file: {error}");
+            found.push(
+                Problem::error(message, "check the path and its permissions").in_source(&origin),
+            );
+            return false;
+        }
+    };
+    if let Some(mode) = files.readable_by_others(&path.value) {
+        let message =
+            format!("the keys file can be read by others than its owner (mode {mode:04o})");
+        found.push(Problem::warning(message, "chmod 600").in_source(&origin));
+    }
+    let text = match text_of(&content) {
+        Ok(text) => text,
+        Err(problem) => {
+            found.push(problem.in_source(&origin));
+            return true;
+        }
+    };
+    if text.trim().is_empty() {
+        found.push(blank_file().in_source(&origin));
+        return true;
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let no_environment = Environment::default();
+    let base = path.value.parent().unwrap_or_else(|| Path::new(""));
+    let mut reader = Reader::secret(&no_environment, base);
+    for error in &errors {
+        reader.notes.not_toml(error);
+    }
+    let mut root = reader.root(Some(table.get_ref()));
+    match root.tables("key") {
+        None if errors.is_empty() && table.get_ref().is_empty() => {
+            found.push(blank_file().in_source(&origin))
+        }
+        None => {}
+        Some(tables) => {
+            for value in tables {
+                if let Some(mut section) = root.inner(String::new(), value) {
+                    key(
+                        &mut section,
+                        &At::Text(value.span()),
+                        &origin,
+                        (environment, files),
+                        keys,
+                    );
+                    section.done();
+                }
+            }
+        }
+    }
+    root.done();
+    found.extend(reader.finish().0.into_diagnostics(&origin, text, QUOTING));
+    true
+}
+
+fn blank_file() -> Problem {
+    Problem::error(
+        "there is no key in this file",
+        "write `key = []` if none is meant",
+    )
+}
+
+/// One `[[key]]`.
+fn key(
+    section: &mut Section<'_, '_>,
+    table: &At,
+    origin: &str,
+    (environment, files): (&Environment, &mut Files),
+    keys: &mut Collected,
+) {
+    let name = section.secret_text("name");
+    let value = section.secret_text("value");
+    let file = section.secret_text("file");
+    let weight = section.integer("weight", 1u32, 0..=1000);
+    let priority = section.integer("priority", 0, -1000..=1000);
+    let disabled = section.boolean("disabled", false);
+
+    let reader = &mut *section.reader;
+    if weight.value == 0 {
+        let help = "write disabled = true to take a key out of use";
+        reader.error(&weight.at, "a key of weight 0 would never be chosen", help);
+    }
+    let name = checked_name(reader, name, table);
+    let value = checked_value(reader, value, file, table, (environment, files));
+    let Some(Value { value: name, at }) = name else {
+        return;
+    };
+    let problem = match value {
+        None => keys.claim(&name, origin),
+        Some(value) => {
+            let (weight, priority, disabled) = (weight.value, priority.value, disabled.value);
+            keys.add(
+                KeyEntry {
+                    name,
+                    value,
+                    weight,
+                    priority,
+                    disabled,
+                },
+                origin,
+            )
+        }
+    };
+    if let Some(Problem {
+        severity,
+        message,
+        help,
+    }) = problem
+    {
+        reader.note(severity, &at, message, help);
+    }
+}
+
+fn checked_name(
+    reader: &mut Reader<'_>,
+    name: Option<Value<String>>,
+    table: &At,
+) -> Option<Value<String>> {
+    let Some(name) = name else {
+        if reader.notes.is_toml() {
+            let help = "add name = \"account-1\"; logs and metrics show it";
+            reader.error(table, "this key has no name", help);
+        }
+        return None;
+    };
+    if let Err(Problem { message, help, .. }) = check_name(&name.value) {
+        reader.error(&name.at, message, help);
+        return None;
+    }
+    show(reader, &name.at);
+    Some(name)
+}
+
+fn checked_value(
+    reader: &mut Reader<'_>,
+    value: Option<Value<String>>,
+    file: Option<Value<String>>,
+    table: &At,
+    (environment, files): (&Environment, &mut Files),
+) -> Option<Secret> {
+    let (value, at) = match (value, file) {
+        (Some(value), None) => (written_value(&value.value, environment), value.at),
+        (None, Some(file)) => {
+            // Somebody may have put the key itself here.
+            if file.value.contains(['/', '.']) || is_plain_name(&file.value) {
+                show(reader, &file.at);
+            }
+            let value = value_in_file(&reader.base.join(file.value), files);
+            (
+                value.map_err(|problem| problem.found_in("this file")),
+                file.at,
+            )
+        }
+        (Some(_), Some(file)) => {
+            reader.error(
+                &file.at,
+                "this key has both `value` and `file`",
+                "keep one of them",
+            );
+            return None;
+        }
+        (None, None) => {
+            if reader.notes.is_toml() {
+                let help = "add value = \"…\", value = \"ENV:NAME\" or file = \"…\"";
+                reader.error(table, "this key has no value", help);
+            }
+            return None;
+        }
+    };
+    value
+        .map_err(|Problem { message, help, .. }| reader.error(&at, message, help))
+        .ok()
+}
+
+fn show(reader: &mut Reader<'_>, at: &At) {
+    if let At::Text(part) = at {
+        reader.notes.show(part.clone());
+    }
+}

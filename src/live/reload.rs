@@ -1,0 +1,142 @@
+//! Watch, read, check, prepare, swap. A bad file leaves the old snapshot serving, loudly.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::watch::{Cause, Watch};
+use super::{Live, Snapshot};
+use crate::admin::metrics::Metrics;
+use crate::background::Background;
+use crate::config::files::Seen;
+use crate::config::settings::Settings;
+use crate::config::{Attempt, Input, load};
+use crate::listen::Certificates;
+
+pub struct Reloader {
+    pub live: Arc<Live>,
+    pub input: Input,
+    /// What the current snapshot was made from.
+    pub seen: Seen,
+    pub certificates: Option<Certificates>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Reloader {
+    /// Runs until shutdown.
+    pub async fn run(mut self, background: Background) {
+        let mut watch = Watch::new();
+        watch.set(self.directories());
+        // What changed between the first reading and the watch.
+        self.look(Cause::Timer).await;
+        loop {
+            let cause = tokio::select! {
+                cause = watch.next() => cause,
+                () = background.stopping() => return,
+            };
+            self.look(cause).await;
+            watch.set(self.directories());
+        }
+    }
+
+    async fn look(&mut self, cause: Cause) {
+        if let Some(certificates) = self.certificates.clone() {
+            self.reload_certificates(certificates).await;
+        }
+        let (seen, input) = (self.seen.clone(), self.input.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            (cause == Cause::Asked || seen.look_again() != seen).then(|| load(&input))
+        });
+        match looked.await {
+            Ok(Some(attempt)) => self.adopt(attempt),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "reading the configuration panicked"),
+        }
+    }
+
+    fn adopt(&mut self, Attempt { seen, outcome }: Attempt) {
+        // Remembered whether good or bad, so that each content is judged and reported once.
+        self.seen = seen;
+        let adopted = match outcome {
+            Ok(loaded) => {
+                for warning in loaded.warnings.diagnostics() {
+                    tracing::warn!("{}", warning.message);
+                }
+                self.live.adopt(loaded).map_err(|error| error.to_string())
+            }
+            Err(report) => Err(report.to_string()),
+        };
+        match adopted {
+            Ok(old) => {
+                let new = self.live.load();
+                self.metrics.reloaded(true);
+                say_what_changed(&old, &new);
+            }
+            Err(why) => {
+                self.metrics.reloaded(false);
+                tracing::warn!(
+                    "the changed configuration is not used, the last good one goes on serving:\n{why}"
+                );
+            }
+        }
+    }
+
+    async fn reload_certificates(&self, certificates: Certificates) {
+        match tokio::task::spawn_blocking(move || certificates.reload()).await {
+            Ok(Ok(true)) => tracing::info!("the TLS certificate was replaced"),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the changed TLS certificate is not used, the last good one goes on serving")
+            }
+            Err(error) => tracing::error!(%error, "reading the TLS certificate panicked"),
+        }
+    }
+
+    fn directories(&self) -> BTreeSet<std::path::PathBuf> {
+        let mut directories = self.seen.directories();
+        if let Some(tls) = &self.live.load().settings.listen.tls {
+            let parents = [&tls.cert, &tls.key]
+                .into_iter()
+                .filter_map(|path| path.parent());
+            directories.extend(parents.map(std::path::Path::to_path_buf));
+        }
+        directories
+    }
+}
+
+fn say_what_changed(old: &Snapshot, new: &Snapshot) {
+    let names = |snapshot: &Snapshot| {
+        snapshot
+            .keys
+            .listed()
+            .map(|key| (Arc::clone(&key.name), key.identity))
+            .collect::<BTreeSet<_>>()
+    };
+    let (before, after) = (names(old), names(new));
+    let list = |keys: &mut dyn Iterator<Item = &(Arc<str>, crate::keys::secret::Identity)>| {
+        let names: Vec<_> = keys
+            .map(|(name, identity)| format!("{name} ({})", identity.fingerprint()))
+            .collect();
+        names.join(", ")
+    };
+    let added = list(&mut after.difference(&before));
+    let withdrawn = list(&mut before.difference(&after));
+    tracing::info!(
+        keys = after.len(),
+        added,
+        withdrawn,
+        "configuration reloaded"
+    );
+    let fixed = |settings: &Settings| {
+        (
+            settings.listen.clone(),
+            settings.admin.clone(),
+            settings.state.clone(),
+            settings.log,
+        )
+    };
+    if fixed(&old.settings) != fixed(&new.settings) {
+        tracing::warn!(
+            "changes of [listen], [admin], [state] and [log] take effect at the next start only"
+        );
+    }
+}

@@ -1,0 +1,67 @@
+//! Who calls, and whether they may. What was not admitted cannot be forwarded: every later stage takes `Admitted`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::Method;
+
+use super::call::Call;
+use super::read::Received;
+use super::refuse::Refusal;
+use crate::config::settings::Clients;
+use crate::listen::body::HeldBody;
+use crate::wire::{Endpoint, Hints, Message};
+
+pub struct Admitted {
+    pub call: Call,
+    pub endpoint: Endpoint,
+    pub method: Method,
+    pub message: Message,
+    pub hints: Hints,
+    pub user_agent: Option<Bytes>,
+    /// Empty in open mode: everybody is the same.
+    pub tenant: Arc<str>,
+    pub project: Option<String>,
+    _held: HeldBody,
+}
+
+pub fn admit(received: Received, clients: &Clients) -> Result<Admitted, Refusal> {
+    let Received {
+        call,
+        endpoint,
+        method,
+        message,
+        hints,
+        user_agent,
+        origin,
+        project,
+        held,
+    } = received;
+    // SECURITY: a web page in the operator's browser can reach a loopback port; it must not spend keys.
+    if origin.is_some_and(|origin| !clients.origins.contains(&origin)) {
+        return Err(Refusal::OriginNotAllowed);
+    }
+    let project = project.or_else(|| message.fields().project.clone());
+    Ok(Admitted {
+        call,
+        endpoint,
+        method,
+        message,
+        hints,
+        user_agent,
+        tenant: "".into(),
+        project,
+        _held: held,
+    })
+}
+
+impl Admitted {
+    /// What the client sent as its key: it stands in for the real one where an answer echoes that.
+    pub fn token(&self) -> &[u8] {
+        self.message
+            .fields()
+            .token
+            .as_deref()
+            .unwrap_or(b"********************************")
+    }
+}

@@ -1,0 +1,221 @@
+//! One call to the vendor with one key: rewritten, sent under a deadline, its answer read, and the key judged by it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Method;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::admit::Admitted;
+use super::respond::{Outcome, Relay};
+use super::trace::Trace;
+use super::{Server, clock};
+use crate::keys::key::Key;
+use crate::live::Snapshot;
+use crate::vendor::answer::{self, Asked, Reading};
+use crate::vendor::client::{CallError, Kind, Outgoing};
+use crate::vendor::profile::Class;
+use crate::vendor::scrub;
+use crate::wire::{Endpoint, Hints, Rewritten, own_query};
+
+/// What goes out, with its key.
+pub(super) struct Sending {
+    pub method: Method,
+    pub rewritten: Rewritten,
+}
+
+impl Sending {
+    /// The client's own request, with this key in the place of its own.
+    pub(super) fn of(admitted: &Admitted, key: &Key) -> Self {
+        Self {
+            method: admitted.method.clone(),
+            rewritten: admitted.message.with_key(&key.value()),
+        }
+    }
+
+    pub(super) fn keyless(admitted: &Admitted) -> Self {
+        Self {
+            method: admitted.method.clone(),
+            rewritten: admitted.message.without_key(),
+        }
+    }
+
+    /// A request that Sidekey makes up itself, to `res.php`.
+    pub(super) fn own(key: &Key, fields: &[(&str, &[u8])]) -> Self {
+        Self {
+            method: Method::GET,
+            rewritten: own_query(&key.value(), fields),
+        }
+    }
+}
+
+/// Where a call goes and how long it may take.
+pub(super) struct Route<'a> {
+    pub endpoint: Endpoint,
+    pub user_agent: Option<&'a Bytes>,
+    pub asked: Asked,
+    pub deadline: Instant,
+    /// Ends a call that was not sent yet.
+    pub client_left: Option<&'a CancellationToken>,
+}
+
+pub(super) struct Answered {
+    pub reading: Reading,
+    pub relay: Relay,
+}
+
+pub(super) async fn forward(
+    server: &Server,
+    snapshot: &Snapshot,
+    key: Option<&Key>,
+    token: &[u8],
+    sending: Sending,
+    route: &Route<'_>,
+    trace: &mut Trace,
+) -> Result<Answered, CallError> {
+    let profile = &snapshot.settings.vendor.profile;
+    let path = match route.endpoint {
+        Endpoint::Submit => &profile.endpoints.submit,
+        Endpoint::Solve => &profile.endpoints.solve,
+        Endpoint::Result => &profile.endpoints.result,
+        Endpoint::Load => &profile.endpoints.load,
+    };
+    let changes_nothing = matches!(route.asked, Asked::Poll | Asked::Balance | Asked::Threads);
+    let Sending { method, rewritten } = sending;
+    let outgoing = Outgoing {
+        method,
+        path_and_query: target(path, &rewritten.query),
+        content_type: rewritten.content_type,
+        user_agent: route.user_agent.cloned(),
+        body: rewritten.body,
+        kind: if changes_nothing {
+            Kind::Repeatable
+        } else {
+            Kind::Once
+        },
+        abandoned: route.client_left.cloned(),
+    };
+    let began = Instant::now();
+    let answer = snapshot.client.call(outgoing, route.deadline).await;
+    let now = Instant::now();
+    trace.asked_vendor(now - began);
+    if let Some(key) = key {
+        key.touch(now);
+    }
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            server
+                .metrics
+                .vendor_call(route.asked, "no_answer", now - began);
+            return Err(error);
+        }
+    };
+    let reading = answer::read(profile, route.asked, answer.status, &answer.body);
+    server
+        .metrics
+        .vendor_call(route.asked, class_label(&reading), now - began);
+    if let Some(key) = key {
+        judge(server, key, &reading, answer.retry_after, now);
+    }
+    let secret = key.map(Key::value).unwrap_or_default();
+    let body = scrub::scrub(&answer::trim(&answer.body), &secret, token);
+    let relay = Relay {
+        body,
+        content_type: answer.content_type,
+        allow_origin: answer.acao,
+    };
+    Ok(Answered { reading, relay })
+}
+
+fn target(path: &str, query: &[u8]) -> Bytes {
+    let mut target = Vec::with_capacity(path.len() + 1 + query.len());
+    target.extend_from_slice(path.as_bytes());
+    if !query.is_empty() {
+        target.push(b'?');
+        target.extend_from_slice(query);
+    }
+    target.into()
+}
+
+/// What an answer does to the key it was made with. Faults of the vendor's host, of the network and of the client do nothing.
+fn judge(
+    server: &Server,
+    key: &Key,
+    reading: &Reading,
+    retry_after: Option<Duration>,
+    now: Instant,
+) {
+    match reading {
+        Reading::Accepted { .. } | Reading::Final | Reading::NotReady | Reading::Said => {
+            key.accepted()
+        }
+        Reading::Trouble { .. } => {}
+        Reading::Code { code, rule } => match rule.class {
+            Class::Task => key.accepted(),
+            Class::Request | Class::NoTask | Class::Server => {}
+            Class::EgressIp => {
+                let until = now + rule.cooldown;
+                server.egress.banned(until);
+                tracing::warn!(
+                    code,
+                    seconds = rule.cooldown.as_secs(),
+                    "the vendor bans this address"
+                );
+            }
+            Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
+                if rule.class == Class::KeyBad {
+                    server.egress.bad_answer(now);
+                    server.store.note_bad_key_answer(clock::now_ms());
+                }
+                key.refused(code, *rule, retry_after, now);
+                server.metrics.key_failure(&key.name, code);
+                tracing::debug!(key = %key.name, code, "the vendor refused this key");
+            }
+        },
+    }
+}
+
+impl Answered {
+    /// The vendor's own bytes where they are in the client's format, else the same code rendered anew.
+    pub(super) fn control(self, code: &str, hints: Hints) -> Outcome {
+        if self.is_json() == hints.json {
+            Outcome::Relay(self.relay)
+        } else {
+            Outcome::Code(code.to_owned())
+        }
+    }
+
+    pub(super) fn accepted(self, id: &str, hints: Hints) -> Outcome {
+        if self.is_json() == hints.json {
+            Outcome::Relay(self.relay)
+        } else {
+            Outcome::Value(id.to_owned())
+        }
+    }
+
+    fn is_json(&self) -> bool {
+        self.relay.body.first() == Some(&b'{')
+    }
+}
+
+fn class_label(reading: &Reading) -> &'static str {
+    match reading {
+        Reading::Accepted { .. } => "accepted",
+        Reading::Final => "final",
+        Reading::NotReady => "not_ready",
+        Reading::Said => "said",
+        Reading::Trouble { .. } => "trouble",
+        Reading::Code { rule, .. } => match rule.class {
+            Class::KeyBad => "key_bad",
+            Class::KeyEmpty => "key_empty",
+            Class::KeyBusy => "key_busy",
+            Class::EgressIp => "egress_ip",
+            Class::Request => "request",
+            Class::NoTask => "no_task",
+            Class::Task => "task",
+            Class::Server => "server",
+        },
+    }
+}

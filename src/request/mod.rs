@@ -1,0 +1,144 @@
+//! ONE REQUEST, IN TO OUT. Read `answer` first: it calls the stages in their order, and each takes what the one before it made.
+//!
+//! ```text
+//! read     the bounded body and its parameters: what is asked       read, call
+//! admit    who calls, within which limits                           admit
+//! choose   a key: the task's own, or one from the pool              choose, poll
+//! rewrite  exactly one key, nothing else changed                    wire
+//! forward  under a deadline                                         forward
+//! judge    what the answer means, and what it does to the key       forward, vendor::answer
+//! settle   task -> key, durable before the client hears             submit
+//! respond  in the client's own format, or refuse in it              respond, refuse
+//! trace    one log line and one metric, however it ends             trace
+//! ```
+//! A submit may go round from choose again with another key (`submit`); a poll never does (`poll`).
+
+pub mod account;
+pub mod admit;
+pub mod call;
+mod choose;
+pub mod clock;
+pub mod flight;
+mod forward;
+mod info;
+mod many;
+mod poll;
+pub mod read;
+pub mod refuse;
+pub mod respond;
+mod submit;
+pub mod trace;
+mod unknown;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+use crate::admin::metrics::Metrics;
+use crate::background::Background;
+use crate::keys::egress::Egress;
+use crate::listen::body::BodyBudget;
+use crate::listen::gate::{self, gate};
+use crate::listen::{Limits, Reply};
+use crate::live::{Live, Snapshot};
+use crate::store::Store;
+use crate::tasks::Tasks;
+use crate::tasks::unknown::Asking;
+use crate::vendor::answer::Asked;
+
+use admit::{Admitted, admit};
+use call::Call;
+use flight::Unheard;
+use read::{Unread, read};
+use refuse::Refusal;
+use respond::Outcome;
+use trace::Trace;
+
+/// What outlives a request and is shared by all.
+pub struct Server {
+    pub live: Arc<Live>,
+    pub store: Store,
+    pub tasks: Tasks,
+    pub asking: Asking,
+    pub unheard: Unheard,
+    pub egress: Egress,
+    pub metrics: Arc<Metrics>,
+    pub background: Background,
+    pub bodies: Arc<BodyBudget>,
+    pub limits: Arc<Limits>,
+}
+
+/// One request. Once its head is an acceptable call, every answer is 200 in the client's own format.
+pub async fn serve(server: Arc<Server>, request: Request<Incoming>) -> Response<Reply> {
+    // One snapshot for the whole request: two loads could see two configurations.
+    let snapshot = server.live.load();
+    let (head, body) = request.into_parts();
+    let gated = match gate(&head, &snapshot.hosts) {
+        Ok(gated) => gated,
+        Err(refusal) => return refusal.response(),
+    };
+    let mut trace = Trace::new(&server.metrics, gated.endpoint);
+    let request = Request::from_parts(head, body);
+    let response = match read(&server, &snapshot, gated, request).await {
+        Ok(received) => {
+            let hints = received.hints;
+            trace.call(&received.call);
+            let outcome = match admit(received, &snapshot.settings.clients) {
+                Ok(admitted) => answer(&server, snapshot, admitted, trace).await,
+                Err(refusal) => refused(refusal, trace),
+            };
+            outcome.into_response(hints)
+        }
+        Err(Unread::Refused(refusal, hints)) => refused(refusal, trace).into_response(hints),
+        Err(Unread::Broken) => return gate::Refusal::Body.response(),
+    };
+    response.map(Reply::from)
+}
+
+async fn answer(
+    server: &Arc<Server>,
+    snapshot: Arc<Snapshot>,
+    admitted: Admitted,
+    trace: Trace,
+) -> Outcome {
+    let caught = AssertUnwindSafe(carry_out(server, snapshot, admitted, trace)).catch_unwind();
+    // The panic hook has said where; a poll goes on, and a submit ran detached.
+    caught.await.unwrap_or(Outcome::Refused(Refusal::Internal))
+}
+
+async fn carry_out(
+    server: &Arc<Server>,
+    snapshot: Arc<Snapshot>,
+    admitted: Admitted,
+    mut trace: Trace,
+) -> Outcome {
+    let outcome = match &admitted.call {
+        Call::Submit | Call::Solve => {
+            return submit::submit(server, snapshot, admitted, trace).await;
+        }
+        Call::Poll { id } => poll::poll(server, &snapshot, &admitted, id, &mut trace).await,
+        Call::PollMany { ids } => {
+            many::poll_many(server, &snapshot, &admitted, ids, &mut trace).await
+        }
+        Call::Report { id } => {
+            poll::act(server, &snapshot, &admitted, id, Asked::Report, &mut trace).await
+        }
+        Call::TaskAction { id } => {
+            poll::act(server, &snapshot, &admitted, id, Asked::Other, &mut trace).await
+        }
+        Call::Balance => account::balance(server, &snapshot, &admitted, &mut trace).await,
+        Call::Threads => account::threads(server, &snapshot, &admitted, &mut trace).await,
+        Call::Info => info::info(server, &snapshot, &admitted, &mut trace).await,
+    };
+    trace.end(&outcome);
+    outcome
+}
+
+fn refused(refusal: Refusal, mut trace: Trace) -> Outcome {
+    let outcome = Outcome::Refused(refusal);
+    trace.end(&outcome);
+    outcome
+}

@@ -1,0 +1,103 @@
+//! From bytes to a call: the bounded body, the parameters, what is asked.
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderMap, ORIGIN, USER_AGENT};
+use hyper::http::request;
+use hyper::{Method, Request};
+
+use super::Server;
+use super::call::Call;
+use super::refuse::Refusal;
+use crate::listen::body::{BodyError, HeldBody, read_body};
+use crate::listen::gate::Gated;
+use crate::live::Snapshot;
+use crate::wire::{self, Endpoint, Hints, Message, Parts};
+
+/// A request that was understood, and not admitted yet.
+pub struct Received {
+    pub call: Call,
+    pub endpoint: Endpoint,
+    pub method: Method,
+    pub message: Message,
+    pub hints: Hints,
+    pub user_agent: Option<Bytes>,
+    pub origin: Option<String>,
+    /// From the path; a field of the body comes second.
+    pub project: Option<String>,
+    /// The body's share of the budget, held as long as the request.
+    pub held: HeldBody,
+}
+
+/// Why a request went no further, and in which format its client hears so.
+pub enum Unread {
+    Refused(Refusal, Hints),
+    /// The body broke HTTP itself.
+    Broken,
+}
+
+pub(super) async fn read(
+    server: &Server,
+    snapshot: &Snapshot,
+    gated: Gated,
+    request: Request<Incoming>,
+) -> Result<Received, Unread> {
+    let (head, body) = request.into_parts();
+    let query = query_of(&head);
+    let listen = &snapshot.settings.listen;
+    let held = match read_body(body, listen.max_body, &server.bodies, &server.limits).await {
+        Ok(held) => held,
+        Err(BodyError::Broken) => return Err(Unread::Broken),
+        Err(error) => return Err(Unread::Refused(of_body(error), wire::hints(&query))),
+    };
+    let parts = Parts {
+        post: head.method == Method::POST,
+        query: query.clone(),
+        content_type: header(&head.headers, CONTENT_TYPE),
+        body: held.bytes.clone(),
+    };
+    let message = wire::read(gated.endpoint, parts)
+        .map_err(|why| Unread::Refused(Refusal::BadParameters(why), wire::hints(&query)))?;
+    let fields = message.fields();
+    let hints = Hints {
+        json: fields.json,
+        header_acao: fields.header_acao,
+    };
+    let call = Call::understand(gated.endpoint, fields)
+        .map_err(|refusal| Unread::Refused(refusal, hints))?;
+    Ok(Received {
+        call,
+        endpoint: gated.endpoint,
+        method: head.method,
+        message,
+        hints,
+        user_agent: header(&head.headers, USER_AGENT),
+        origin: head
+            .headers
+            .get(ORIGIN)
+            .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
+        project: gated.project,
+        held,
+    })
+}
+
+fn query_of(head: &request::Parts) -> Bytes {
+    head.uri
+        .query()
+        .map(|query| Bytes::copy_from_slice(query.as_bytes()))
+        .unwrap_or_default()
+}
+
+fn header(headers: &HeaderMap, name: hyper::header::HeaderName) -> Option<Bytes> {
+    headers
+        .get(name)
+        .map(|value| Bytes::copy_from_slice(value.as_bytes()))
+}
+
+fn of_body(error: BodyError) -> Refusal {
+    match error {
+        BodyError::TooBig => Refusal::BodyTooBig,
+        BodyError::NoBudget => Refusal::NoBodyBudget,
+        BodyError::TooSlow | BodyError::Broken => Refusal::BodyBroken,
+    }
+}

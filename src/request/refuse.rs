@@ -1,0 +1,112 @@
+//! Every way that Sidekey itself says no, in the vendor's own words.
+//!
+//! The code decides what a legacy client does next, so each is chosen for its effect. The matches below are exhaustive:
+//! a new refusal does not compile until its code, its sentence and its metric label are decided.
+
+use crate::wire::BadParameters;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// Every key is full or rests, or the vendor bans our address.
+    AllBusy,
+    AllEmpty,
+    NoKey,
+    /// Nothing was sent.
+    VendorUnreachable,
+    /// Nobody can know whether the vendor accepted the submit.
+    Uncertain,
+    /// A poll's own trouble on the way, hidden for a while.
+    PollTrouble,
+    /// The same, when it lasted too long; or an account call that nobody answered.
+    VendorTrouble,
+    UnknownTask,
+    BadParameters(BadParameters),
+    BodyTooBig,
+    NoBodyBudget,
+    /// The body came too slowly or not whole.
+    BodyBroken,
+    UnknownAction,
+    /// Changes accounts: every key would have to be changed alike.
+    PingbackRegistration,
+    OriginNotAllowed,
+    /// A call ended in a panic; it was caught.
+    Internal,
+}
+
+impl Refusal {
+    pub fn code(&self) -> &'static str {
+        match self {
+            // The only code that some clients retry.
+            Self::AllBusy | Self::VendorUnreachable | Self::NoBodyBudget => {
+                "ERROR_NO_SLOT_AVAILABLE"
+            }
+            Self::AllEmpty => "ERROR_ZERO_BALANCE",
+            Self::NoKey | Self::OriginNotAllowed => "ERROR_KEY_DOES_NOT_EXIST",
+            // Known to no client, so that none submits again by itself: ERROR_SERVER_ERROR would be retried by the CaptchaAI SDK.
+            Self::Uncertain => "ERROR_SUBMIT_UNCERTAIN",
+            Self::PollTrouble => "CAPCHA_NOT_READY",
+            Self::VendorTrouble | Self::Internal => "ERROR_SERVER_ERROR",
+            Self::UnknownTask => "ERROR_WRONG_CAPTCHA_ID",
+            Self::BadParameters(_) | Self::BodyBroken => "ERROR_BAD_PARAMETERS",
+            Self::BodyTooBig => "ERROR_TOO_BIG_CAPTCHA_FILESIZE",
+            Self::UnknownAction | Self::PingbackRegistration => "ERROR_EMPTY_ACTION",
+        }
+    }
+
+    /// For `error_text`, after "sidekey: ". Says what to do where something can be done.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::AllBusy => "every key is busy or resting, try again in a few seconds".into(),
+            Self::AllEmpty => "no key has balance left, refill an account or add a key".into(),
+            Self::NoKey => "no usable key, see the keys file and `sidekey check`".into(),
+            Self::VendorUnreachable => {
+                "the vendor could not be reached and nothing was sent".into()
+            }
+            Self::Uncertain => {
+                "the vendor's answer was lost, the task may exist and was not sent again".into()
+            }
+            Self::PollTrouble => "the vendor gave no usable answer, polling goes on".into(),
+            Self::VendorTrouble => "the vendor gave no usable answer".into(),
+            Self::UnknownTask => "no account is known to have this task".into(),
+            Self::BadParameters(why) => why.to_string(),
+            Self::BodyTooBig => "the body is larger than listen.max_body".into(),
+            Self::NoBodyBudget => {
+                "too many bodies are in flight (listen.max_body_total), try again".into()
+            }
+            Self::BodyBroken => "the body came too slowly or not whole".into(),
+            Self::UnknownAction => {
+                "the action is unknown or missing, and there is no id to follow".into()
+            }
+            Self::PingbackRegistration => {
+                "pingback addresses belong to an account, register them at the vendor for every key"
+                    .into()
+            }
+            Self::OriginNotAllowed => {
+                "calls from web pages are refused, list the origin in clients.origins".into()
+            }
+            Self::Internal => "an internal error, see the log".into(),
+        }
+    }
+
+    /// The metric and log label.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::AllBusy => "all_busy",
+            Self::AllEmpty => "all_empty",
+            Self::NoKey => "no_key",
+            Self::VendorUnreachable => "vendor_unreachable",
+            Self::Uncertain => "uncertain",
+            Self::PollTrouble => "poll_trouble",
+            Self::VendorTrouble => "vendor_trouble",
+            Self::UnknownTask => "unknown_task",
+            Self::BadParameters(_) => "bad_parameters",
+            Self::BodyTooBig => "body_too_big",
+            Self::NoBodyBudget => "no_body_budget",
+            Self::BodyBroken => "body_broken",
+            Self::UnknownAction => "unknown_action",
+            Self::PingbackRegistration => "pingback_registration",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::Internal => "internal",
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! `in.php` and `solve.php`: the calls that cost money.
+//!
+//! They run detached from the client's connection: a client that hangs up does not lose a paid task. A submit is sent
+//! again only if it provably did not reach the vendor or the vendor explicitly refused it. Everything else is uncertain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::admit::Admitted;
+use super::choose::choose;
+use super::flight::{Heard, Identical, Pilot};
+use super::forward::{Answered, Route, Sending, forward};
+use super::refuse::Refusal;
+use super::respond::Outcome;
+use super::trace::Trace;
+use super::{Server, clock};
+use crate::keys::key::Key;
+use crate::keys::secret::Identity;
+use crate::live::Snapshot;
+use crate::store::{self, Intent, IntentId, StoreError, TaskKey, TaskRecord, TaskState, Written};
+use crate::tasks::kind;
+use crate::vendor::answer::{Asked, Reading};
+use crate::vendor::client::CallError;
+use crate::vendor::profile::Class;
+use crate::wire::Endpoint;
+
+/// solve.php answers when the captcha is solved. The vendor's own limit is not documented; clients wait 600 s at most.
+const SOLVE_PATIENCE: Duration = Duration::from_secs(600);
+/// After that the store's trouble is not the client's any more: the id is kept in memory and relayed.
+const STORE_PATIENCE: Duration = Duration::from_secs(1);
+/// Two proven keys that the vendor calls bad for one submit: the submit is to blame, and must not bench the others.
+const PROVEN_KEYS_BLAMED: usize = 2;
+/// Between tries that did not reach the vendor.
+const UNREACHED_PAUSE: Duration = Duration::from_millis(200);
+
+pub(super) async fn submit(
+    server: &Arc<Server>,
+    snapshot: Arc<Snapshot>,
+    admitted: Admitted,
+    mut trace: Trace,
+) -> Outcome {
+    let identical = Identical {
+        endpoint: admitted.endpoint,
+        project: admitted.project.clone(),
+        parts: admitted.message.parts().clone(),
+    };
+    // Whoever finds an identical submit whose client left waits for that one instead of paying again.
+    while let Some(listener) = server.unheard.adopt(&identical, Instant::now()) {
+        if let Heard::Outcome(outcome) = listener.hear().await {
+            server.metrics.unheard_answer();
+            trace.unheard();
+            trace.end(&outcome);
+            return outcome;
+        }
+    }
+    let (pilot, listener) = server.unheard.start(identical);
+    let work = Submitting {
+        server: Arc::clone(server),
+        snapshot,
+        admitted,
+        pilot,
+    };
+    server.background.spawn(work.run(trace));
+    match listener.hear().await {
+        Heard::Outcome(outcome) => outcome,
+        // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent.
+        Heard::Dropped | Heard::Lost => Outcome::Refused(Refusal::Uncertain),
+    }
+}
+
+struct Submitting {
+    server: Arc<Server>,
+    snapshot: Arc<Snapshot>,
+    admitted: Admitted,
+    pilot: Pilot,
+}
+
+/// What one try came to.
+enum Tried {
+    Done {
+        outcome: Outcome,
+        accepted: bool,
+    },
+    Refused {
+        class: Class,
+        code: String,
+        proven: bool,
+        answered: Answered,
+    },
+    NotSent,
+}
+
+impl Submitting {
+    async fn run(self, mut trace: Trace) {
+        match self.tries(&mut trace).await {
+            Some((outcome, accepted)) => {
+                trace.end(&outcome);
+                self.pilot.land(outcome, accepted);
+            }
+            None => self.pilot.drop_unsent(),
+        }
+    }
+
+    /// `None` when the client left before anything was sent.
+    async fn tries(&self, trace: &mut Trace) -> Option<(Outcome, bool)> {
+        let refuse = |refusal| Some((Outcome::Refused(refusal), false));
+        let rules = &self.snapshot.settings.submit;
+        let began = Instant::now();
+        let (deadline, wait_until) = match self.admitted.endpoint {
+            Endpoint::Solve => (began + SOLVE_PATIENCE, began + rules.wait),
+            _ => (
+                began + rules.deadline,
+                began + rules.wait.min(rules.deadline),
+            ),
+        };
+        let mut refused: Vec<(Identity, Class)> = Vec::new();
+        let mut proven_blamed = 0;
+        loop {
+            let chosen = match choose(&self.server, &self.snapshot, wait_until).await {
+                Ok(chosen) => chosen,
+                Err(refusal) => return refuse(refusal),
+            };
+            let known = refused
+                .iter()
+                .any(|(identity, _)| *identity == chosen.key.identity);
+            if !known && refused.len() >= rules.max_keys {
+                return refuse(after(&refused));
+            }
+            match self.once(&chosen.key, deadline, trace).await {
+                Tried::Done { outcome, accepted } => return Some((outcome, accepted)),
+                Tried::NotSent if self.pilot.client_left().is_cancelled() => return None,
+                Tried::NotSent => {
+                    if Instant::now() + UNREACHED_PAUSE >= wait_until {
+                        return refuse(Refusal::VendorUnreachable);
+                    }
+                    drop(chosen);
+                    sleep(UNREACHED_PAUSE).await;
+                }
+                Tried::Refused {
+                    class,
+                    code,
+                    proven,
+                    answered,
+                } => {
+                    self.server.metrics.failover(class);
+                    proven_blamed += usize::from(proven && class == Class::KeyBad);
+                    if proven_blamed >= PROVEN_KEYS_BLAMED {
+                        return Some((answered.control(&code, self.admitted.hints), false));
+                    }
+                    if !known {
+                        refused.push((chosen.key.identity, class));
+                    }
+                    if Instant::now() >= deadline {
+                        return refuse(after(&refused));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn once(&self, key: &Key, deadline: Instant, trace: &mut Trace) -> Tried {
+        let proven = key.is_proven();
+        let solve = self.admitted.endpoint == Endpoint::Solve;
+        let intent = self.intent(key);
+        let (intent_id, written) = self.server.store.intend(intent.clone());
+        self.stored(written, "intent").await;
+        let route = Route {
+            endpoint: self.admitted.endpoint,
+            user_agent: self.admitted.user_agent.as_ref(),
+            asked: if solve { Asked::Solve } else { Asked::Submit },
+            deadline,
+            client_left: Some(self.pilot.client_left()),
+        };
+        trace.uses(key);
+        let sending = Sending::of(&self.admitted, key);
+        let token = self.admitted.token();
+        let answered = forward(
+            &self.server,
+            &self.snapshot,
+            Some(key),
+            token,
+            sending,
+            &route,
+            trace,
+        )
+        .await;
+        match answered {
+            Err(CallError::NotSent { why }) => {
+                tracing::debug!(why, "the vendor could not be reached");
+                self.server.store.forget(intent_id);
+                Tried::NotSent
+            }
+            Err(CallError::Unknown { why }) => self.uncertain(intent_id, intent, &why, key).await,
+            Ok(answered) => match &answered.reading {
+                Reading::Accepted { id } => {
+                    let id = id.clone();
+                    trace.task(&id);
+                    self.accepted(intent_id, intent, &id).await;
+                    Tried::Done {
+                        outcome: answered.accepted(&id, self.admitted.hints),
+                        accepted: true,
+                    }
+                }
+                Reading::Final => {
+                    self.server.store.forget(intent_id);
+                    Tried::Done {
+                        outcome: Outcome::Relay(answered.relay),
+                        accepted: true,
+                    }
+                }
+                Reading::Code { code, rule } => match rule.class {
+                    Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
+                        self.server.store.forget(intent_id);
+                        Tried::Refused {
+                            class: rule.class,
+                            code: code.clone(),
+                            proven,
+                            answered,
+                        }
+                    }
+                    Class::EgressIp => {
+                        self.server.store.forget(intent_id);
+                        Tried::Done {
+                            outcome: Outcome::Refused(Refusal::AllBusy),
+                            accepted: false,
+                        }
+                    }
+                    Class::Request | Class::NoTask | Class::Task => {
+                        self.server.store.forget(intent_id);
+                        let code = code.clone();
+                        Tried::Done {
+                            outcome: answered.control(&code, self.admitted.hints),
+                            accepted: false,
+                        }
+                    }
+                    Class::Server => self.uncertain(intent_id, intent, code, key).await,
+                },
+                Reading::NotReady | Reading::Said => {
+                    self.uncertain(intent_id, intent, "an answer that fits no submit", key)
+                        .await
+                }
+                Reading::Trouble { why } => self.uncertain(intent_id, intent, why, key).await,
+            },
+        }
+    }
+
+    /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
+    async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str) {
+        let record = TaskRecord {
+            key: TaskKey {
+                profile: intent.profile,
+                tenant: intent.tenant,
+                id: id.into(),
+            },
+            owner_name: intent.owner_name,
+            owner_identity: intent.owner_identity,
+            kind: intent.kind,
+            project: intent.project,
+            price_micro_usd: None,
+            state: TaskState::Running,
+            submitted_at_ms: intent.at_ms,
+            used_at_ms: clock::now_ms(),
+        };
+        let written = self.server.store.accept(intent_id, record.clone());
+        self.server.tasks.remember(record, Instant::now());
+        #[cfg(not(sidekey_relay_before_commit))]
+        self.stored(written, "task").await;
+        // The negative control of the crash test: the id goes out before its record is durable.
+        #[cfg(sidekey_relay_before_commit)]
+        drop(written);
+    }
+
+    async fn uncertain(&self, intent_id: IntentId, intent: Intent, why: &str, key: &Key) -> Tried {
+        tracing::warn!(key = %key.name, why, "a submit is uncertain: it may have made a task and is not sent again");
+        self.server.metrics.uncertain_submit();
+        let hash = Identical {
+            endpoint: self.admitted.endpoint,
+            project: self.admitted.project.clone(),
+            parts: self.admitted.message.parts().clone(),
+        }
+        .digest();
+        self.stored(
+            self.server
+                .store
+                .uncertain(intent_id, intent, why, Some(hash)),
+            "uncertain submit",
+        )
+        .await;
+        Tried::Done {
+            outcome: Outcome::Refused(Refusal::Uncertain),
+            accepted: false,
+        }
+    }
+
+    async fn stored(&self, written: Written, what: &'static str) {
+        let error = match timeout(STORE_PATIENCE, written).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error,
+            Err(_) => StoreError::Refused("it takes longer than a second".into()),
+        };
+        self.server.metrics.store_error();
+        tracing::error!(what, %error, "the store is in trouble, this is kept in memory only for now");
+    }
+
+    fn intent(&self, key: &Key) -> Intent {
+        Intent {
+            profile: Arc::clone(&self.snapshot.profile_name),
+            tenant: Arc::clone(&self.admitted.tenant),
+            project: self.admitted.project.as_deref().map(Arc::from),
+            kind: kind::of(self.admitted.message.fields()).into(),
+            endpoint: match self.admitted.endpoint {
+                Endpoint::Solve => store::Endpoint::Solve,
+                _ => store::Endpoint::Submit,
+            },
+            owner_name: Arc::clone(&key.name),
+            owner_identity: key.identity,
+            at_ms: clock::now_ms(),
+        }
+    }
+}
+
+/// What all the refused keys come to.
+fn after(refused: &[(Identity, Class)]) -> Refusal {
+    let any = |class| refused.iter().any(|(_, refused)| *refused == class);
+    if any(Class::KeyBusy) {
+        Refusal::AllBusy
+    } else if any(Class::KeyEmpty) {
+        Refusal::AllEmpty
+    } else {
+        Refusal::NoKey
+    }
+}

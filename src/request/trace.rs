@@ -1,0 +1,127 @@
+//! One log line and one metric for every request, however it ends: both are written when the trace is dropped.
+//!
+//! Never in here: a key, a token, a query string, a header's value, an answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::call::Call;
+use super::respond::Outcome;
+use crate::admin::metrics::Metrics;
+use crate::keys::key::Key;
+use crate::wire::Endpoint;
+
+pub struct Trace {
+    /// `None` for a part of a request, whose sums go into the whole.
+    metrics: Option<Arc<Metrics>>,
+    began: Instant,
+    endpoint: &'static str,
+    call: &'static str,
+    task: Option<String>,
+    key: Option<Arc<str>>,
+    vendor: Duration,
+    tries: u32,
+    unheard: bool,
+    /// Stays so when the client hangs up and nothing goes on without it.
+    outcome: &'static str,
+}
+
+impl Trace {
+    pub fn new(metrics: &Arc<Metrics>, endpoint: Endpoint) -> Self {
+        let endpoint = match endpoint {
+            Endpoint::Submit => "in",
+            Endpoint::Solve => "solve",
+            Endpoint::Result => "res",
+            Endpoint::Load => "load",
+        };
+        Self {
+            metrics: Some(Arc::clone(metrics)),
+            began: Instant::now(),
+            endpoint,
+            call: "unread",
+            task: None,
+            key: None,
+            vendor: Duration::ZERO,
+            tries: 0,
+            unheard: false,
+            outcome: "client_left",
+        }
+    }
+
+    pub fn call(&mut self, call: &Call) {
+        self.call = call.label();
+    }
+
+    pub fn task(&mut self, id: &str) {
+        self.task = Some(id.to_owned());
+    }
+
+    pub fn uses(&mut self, key: &Key) {
+        self.key = Some(Arc::clone(&key.name));
+    }
+
+    /// One more call to the vendor.
+    pub fn asked_vendor(&mut self, took: Duration) {
+        self.vendor += took;
+        self.tries += 1;
+    }
+
+    /// The answer belongs to an earlier, identical submit whose client had hung up.
+    pub fn unheard(&mut self) {
+        self.unheard = true;
+    }
+
+    pub fn end(&mut self, outcome: &Outcome) {
+        self.outcome = match outcome {
+            Outcome::Relay(_) => "relayed",
+            Outcome::Code(_) => "code",
+            Outcome::Value(_) | Outcome::Bare(_) | Outcome::Threads { .. } => "answered",
+            Outcome::Refused(refusal) => refusal.outcome(),
+        };
+    }
+
+    /// For one of several calls that run at the same time.
+    pub fn part(&self) -> Self {
+        Self {
+            metrics: None,
+            began: self.began,
+            task: None,
+            key: None,
+            vendor: Duration::ZERO,
+            tries: 0,
+            ..*self
+        }
+    }
+
+    /// Calls side by side cost the longest of them.
+    pub fn add(&mut self, part: &Self) {
+        self.vendor = self.vendor.max(part.vendor);
+        self.tries += part.tries;
+        if part.key.is_some() {
+            self.key.clone_from(&part.key);
+        }
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let Some(metrics) = &self.metrics else { return };
+        let took = self.began.elapsed();
+        metrics.request(self.endpoint, self.call, self.outcome, took, self.vendor);
+        let own = took.saturating_sub(self.vendor);
+        tracing::info!(
+            target: "sidekey::request",
+            call = self.call,
+            task = self.task.as_deref(),
+            key = self.key.as_deref(),
+            outcome = self.outcome,
+            vendor_ms = self.vendor.as_millis() as u64,
+            own_us = own.as_micros() as u64,
+            tries = self.tries,
+            unheard = self.unheard.then_some(true),
+            "request"
+        );
+    }
+}

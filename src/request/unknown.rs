@@ -1,0 +1,124 @@
+//! A poll for an id that nobody knows. With `unknown_task = "ask"` each poll asks one account; the one that answers owns it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::admit::Admitted;
+use super::forward::{Route, Sending, forward};
+use super::poll::{POLL_PATIENCE, Relayed, relayed};
+use super::refuse::Refusal;
+use super::respond::Outcome;
+use super::trace::Trace;
+use super::{Server, clock};
+use crate::config::settings::UnknownTask;
+use crate::keys::key::Key;
+use crate::keys::secret::Identity;
+use crate::live::Snapshot;
+use crate::store::{TaskKey, TaskRecord, TaskState};
+use crate::tasks::unknown::{MOST_ACCOUNTS, Next};
+use crate::vendor::answer::{Asked, Reading};
+use crate::vendor::profile::Class;
+
+pub(super) async fn poll(
+    server: &Server,
+    snapshot: &Snapshot,
+    admitted: &Admitted,
+    task: &TaskKey,
+    trace: &mut Trace,
+) -> Outcome {
+    if snapshot.settings.poll.unknown_task == UnknownTask::Refuse {
+        return Outcome::Refused(Refusal::UnknownTask);
+    }
+    let now = Instant::now();
+    let accounts = accounts(snapshot, now);
+    let account = match server.asking.next(task, &accounts, now) {
+        Next::Ask(account) => account,
+        Next::Later => return Outcome::Refused(Refusal::PollTrouble),
+        Next::Miss => return Outcome::Refused(Refusal::UnknownTask),
+    };
+    let Some(key) = snapshot.keys.by_identity(&account) else {
+        return Outcome::Refused(Refusal::PollTrouble);
+    };
+    // Held to the end of the call: an unproven key is on trial meanwhile.
+    let _trial = match server.egress.begin(now) {
+        trial if key.is_proven() || trial.is_some() => trial.filter(|_| !key.is_proven()),
+        _ => return Outcome::Refused(Refusal::PollTrouble),
+    };
+    trace.task(&task.id);
+    trace.uses(key);
+    let route = Route {
+        endpoint: admitted.endpoint,
+        user_agent: admitted.user_agent.as_ref(),
+        asked: Asked::Poll,
+        deadline: now + POLL_PATIENCE,
+        client_left: None,
+    };
+    let sending = Sending::of(admitted, key);
+    let answered = forward(
+        server,
+        snapshot,
+        Some(key),
+        admitted.token(),
+        sending,
+        &route,
+        trace,
+    )
+    .await;
+    let Ok(answered) = answered else {
+        return Outcome::Refused(Refusal::PollTrouble);
+    };
+    // Not there, by the vendor's word. "Not ready" proves nothing: a vendor may say it for any id.
+    if matches!(&answered.reading, Reading::Code { rule, .. } if rule.class == Class::NoTask) {
+        let somebody_left = server.asking.rule_out(task, account, &accounts);
+        return Outcome::Refused(if somebody_left {
+            Refusal::PollTrouble
+        } else {
+            Refusal::UnknownTask
+        });
+    }
+    match relayed(answered, Asked::Poll, admitted) {
+        Relayed::Answer(outcome, true) => {
+            learn(server, snapshot, task, key);
+            outcome
+        }
+        Relayed::Answer(outcome, false) => outcome,
+        Relayed::KeyBad | Relayed::Trouble => Outcome::Refused(Refusal::PollTrouble),
+    }
+}
+
+/// Proven accounts first: asking an unproven one may be asking with a bad key.
+fn accounts(snapshot: &Snapshot, now: Instant) -> Vec<Identity> {
+    let usable = |key: &&Arc<Key>| key.rest(now).is_none();
+    let (proven, unproven): (Vec<_>, Vec<_>) = snapshot
+        .keys
+        .listed()
+        .filter(usable)
+        .partition(|key| key.is_proven());
+    proven
+        .iter()
+        .chain(&unproven)
+        .take(MOST_ACCOUNTS)
+        .map(|key| key.identity)
+        .collect()
+}
+
+fn learn(server: &Server, snapshot: &Snapshot, task: &TaskKey, key: &Key) {
+    server.asking.found(task);
+    let now_ms = clock::now_ms();
+    let record = TaskRecord {
+        key: task.clone(),
+        owner_name: Arc::clone(&key.name),
+        owner_identity: key.identity,
+        kind: "other".into(),
+        project: None,
+        price_micro_usd: None,
+        state: TaskState::Final,
+        submitted_at_ms: now_ms,
+        used_at_ms: now_ms,
+    };
+    // Not waited for: losing it costs one more round of questions.
+    drop(server.store.learn(record.clone()));
+    server.tasks.remember(record, Instant::now());
+    tracing::info!(task = %task.id, key = %key.name, profile = %snapshot.profile_name, "an unknown task was found at an account");
+}
