@@ -19,7 +19,7 @@ pub(super) fn boundary(content_type: &str) -> Option<Vec<u8>> {
     (!value.is_empty()).then(|| value.as_bytes().to_vec())
 }
 
-/// Parts that have a name, in order.
+/// Parts that have a name, in order. PHP reads nothing after a part whose disposition names none.
 pub(super) fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> impl Iterator<Item = Part<'a>> {
     let delimiter = [b"--", boundary].concat();
     let mut rest = after_delimiter(body, &delimiter);
@@ -35,8 +35,10 @@ pub(super) fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> impl Iterator<Item =
             // The line end before a boundary belongs to the boundary.
             let whole = whole.strip_suffix(b"\n").unwrap_or(whole);
             let whole = whole.strip_suffix(b"\r").unwrap_or(whole);
-            if let Some(part) = read_part(whole) {
-                return Some(part);
+            match read_part(whole) {
+                Ok(part) => return Some(part),
+                Err(Unusable::NoDisposition) => {}
+                Err(Unusable::NoName) => return None,
             }
         }
     })
@@ -54,9 +56,15 @@ fn next_delimiter(body: &[u8], delimiter: &[u8]) -> Option<usize> {
     memmem::find_iter(body, delimiter).find(|at| *at > 0 && body[at - 1] == b'\n')
 }
 
-fn read_part(whole: &[u8]) -> Option<Part<'_>> {
+enum Unusable {
+    NoDisposition,
+    NoName,
+}
+
+fn read_part(whole: &[u8]) -> Result<Part<'_>, Unusable> {
     // What is left of the boundary's own line.
-    let mut rest = &whole[memchr::memchr(b'\n', whole)? + 1..];
+    let own_line = memchr::memchr(b'\n', whole).ok_or(Unusable::NoDisposition)?;
+    let mut rest = &whole[own_line + 1..];
     let mut head: Vec<Vec<u8>> = Vec::new();
     loop {
         let end = memchr::memchr(b'\n', rest);
@@ -70,11 +78,14 @@ fn read_part(whole: &[u8]) -> Option<Part<'_>> {
             Some(last) if line[0].is_ascii_whitespace() => last.extend_from_slice(line),
             _ => head.push(line.to_vec()),
         }
-        end?;
+        if end.is_none() {
+            break;
+        }
     }
     let disposition = head
         .iter()
-        .find_map(|line| header(line, b"content-disposition"))?;
+        .find_map(|line| header(line, b"content-disposition"))
+        .ok_or(Unusable::NoDisposition)?;
     let mut name = None;
     let mut is_file = false;
     for parameter in split_outside_quotes(disposition) {
@@ -84,8 +95,8 @@ fn read_part(whole: &[u8]) -> Option<Part<'_>> {
             is_file = true;
         }
     }
-    Some(Part {
-        name: name?,
+    Ok(Part {
+        name: name.ok_or(Unusable::NoName)?,
         is_file,
         content: rest,
     })
@@ -114,13 +125,18 @@ fn split_outside_quotes(text: &[u8]) -> Vec<&[u8]> {
 
 fn header_parameter(parameter: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     let at = memchr::memchr(b'=', parameter)?;
-    if !parameter[..at].trim_ascii().eq_ignore_ascii_case(name) {
+    // A blank before the `=` belongs to the name, so `name = key` names nothing.
+    if !parameter[..at]
+        .trim_ascii_start()
+        .eq_ignore_ascii_case(name)
+    {
         return None;
     }
     let value = parameter[at + 1..].trim_ascii();
     let open = value.first().filter(|b| matches!(b, b'"' | b'\''));
     let Some(open) = open else {
-        return Some(value.to_vec());
+        let end = value.iter().position(u8::is_ascii_whitespace);
+        return Some(value[..end.unwrap_or(value.len())].to_vec());
     };
     let inner = &value[1..];
     Some(inner.strip_suffix(&[*open]).unwrap_or(inner).to_vec())
@@ -161,6 +177,20 @@ mod tests {
             body,
         );
         assert_eq!(found, [("key".into(), false, "K".into())]);
+    }
+
+    #[test]
+    fn nothing_is_read_after_a_part_without_a_name() {
+        for garbled in ["form-data; name*=UTF-8''key", "form-data; name = \"key\""] {
+            let body = format!(
+                "--b\r\nContent-Type: text/plain\r\n\r\nskipped\r\n\
+                 --b\r\nContent-Disposition: form-data; name=id\r\n\r\n1\r\n\
+                 --b\r\nContent-Disposition: {garbled}\r\n\r\nA\r\n\
+                 --b\r\nContent-Disposition: form-data; name=key\r\n\r\nB\r\n--b--\r\n"
+            );
+            let found = read("multipart/form-data; boundary=b", body.as_bytes());
+            assert_eq!(found, [("id".into(), false, "1".into())], "{garbled}");
+        }
     }
 
     #[test]

@@ -158,21 +158,26 @@ fn php_name(name: &[u8]) -> Option<Name> {
     let name = &name[spaces..];
     let bracket = name.iter().position(|b| *b == b'[');
     let (head, tail) = name.split_at(bracket.unwrap_or(name.len()));
-    let mut plain: Vec<u8> = head
-        .iter()
-        .map(|b| if matches!(b, b' ' | b'.') { b'_' } else { *b })
-        .collect();
-    if plain.is_empty() {
+    if head.is_empty() {
         return None;
     }
-    if tail.contains(&b']') {
-        return Some(Name::Array(String::from_utf8_lossy(&plain).into_owned()));
-    }
-    if let Some(rest) = tail.get(1..) {
-        plain.push(b'_');
-        plain.extend_from_slice(rest);
-    }
-    Some(Name::Plain(String::from_utf8_lossy(&plain).into_owned()))
+    let is_array = tail.contains(&b']');
+    let plain: Vec<u8> = if is_array { head } else { name }
+        .iter()
+        .map(|b| {
+            if matches!(b, b' ' | b'.' | b'[') {
+                b'_'
+            } else {
+                *b
+            }
+        })
+        .collect();
+    let plain = String::from_utf8_lossy(&plain).into_owned();
+    Some(if is_array {
+        Name::Array(plain)
+    } else {
+        Name::Plain(plain)
+    })
 }
 
 fn url_decode(text: &[u8]) -> Vec<u8> {
