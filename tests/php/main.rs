@@ -44,6 +44,7 @@ fn php_sees_our_key_and_otherwise_what_the_client_sent() {
         let report =
             format!("seed {seed}, kind {kind}\n{parts:?}\n{sent:?}\n{before:?}\n{after:?}");
         assert_eq!(after.keys, 1, "one key: {report}");
+        assert_eq!(after.own, 0, "nothing that is cut: {report}");
         assert_eq!(
             after.token.as_deref(),
             Some(KEY.as_bytes()),
@@ -79,6 +80,8 @@ fn php_sees_our_key_and_otherwise_what_the_client_sent() {
 #[derive(Debug)]
 struct Seen {
     keys: usize,
+    /// `debug_dump`, `x_project` and `x_idempotency_key`.
+    own: usize,
     token: Option<Vec<u8>>,
     action: Option<Vec<u8>>,
     id: Option<Vec<u8>>,
@@ -143,11 +146,12 @@ impl Php {
         stream.read_to_string(&mut answer).expect("php answers");
         let line = answer.trim_end().lines().last().unwrap_or_default();
         let words: Vec<&str> = line.split(' ').collect();
-        let [keys, _, token, action, id, ids, others] = words[..] else {
+        let [keys, own, token, action, id, ids, others] = words[..] else {
             panic!("php said {answer}")
         };
         Seen {
             keys: keys.parse().expect("a number"),
+            own: own.parse().expect("a number"),
             token: from_hex(token),
             action: from_hex(action),
             id: from_hex(id),
