@@ -1,6 +1,7 @@
 //! The parameters that Sidekey itself acts on, as a PHP server would take them from query and body.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 
@@ -39,8 +40,8 @@ pub struct Hints {
 }
 
 /// Says nothing of the token, of ids and of what clients name their work.
-impl std::fmt::Debug for Fields {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fields")
             .field("json", &self.json)
             .finish_non_exhaustive()

@@ -16,6 +16,8 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use bytes::Bytes;
 
 pub use fields::{Fields, Hints};
@@ -47,7 +49,7 @@ pub enum Endpoint {
 }
 
 /// The parts of a request that hold parameters.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Parts {
     /// A PHP server fills its parameters from the body of a POST only.
     pub post: bool,
@@ -56,6 +58,17 @@ pub struct Parts {
     pub content_type: Option<Bytes>,
     /// The whole body; empty if there is none.
     pub body: Bytes,
+}
+
+/// Says how much there is and not what: all of it may be secret.
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("post", &self.post)
+            .field("query_len", &self.query.len())
+            .field("body_len", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a request is refused before anything of it goes out.

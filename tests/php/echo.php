@@ -11,10 +11,12 @@ if (is_array($json)) {
 }
 $all = (is_array($json) ? $json : []) + $_REQUEST;
 $keys = [];
+$own = 0; // Fields that must not reach a vendor.
 foreach ([$_GET, $_POST, $_FILES, is_array($json) ? $json : []] as $place) {
     if (array_key_exists('key', $place)) {
         $keys[] = $place['key'];
     }
+    $own += count(array_intersect(['debug_dump', 'x_project', 'x_idempotency_key'], array_map('strval', array_keys($place))));
 }
 foreach (['key', 'debug_dump', 'x_project', 'x_idempotency_key'] as $name) {
     unset($_GET[$name], $_POST[$name], $_FILES[$name], $json[$name]);
@@ -24,5 +26,5 @@ foreach ($_FILES as &$file) {
     $file['tmp_name'] = is_string($name) && $name !== '' ? md5_file($name) : '';
 }
 $text = fn ($name) => is_string($all[$name] ?? null) || is_int($all[$name] ?? null) ? bin2hex((string) $all[$name]) : '-';
-echo count($keys), ' ', bin2hex(serialize($keys)), ' ', $text('key'), ' ', $text('action'), ' ', $text('id'), ' ', $text('ids'), ' ',
+echo count($keys), ' ', $own, ' ', $text('key'), ' ', $text('action'), ' ', $text('id'), ' ', $text('ids'), ' ',
     bin2hex(serialize([$_GET, $_POST, $_FILES, $json])), "\n";

@@ -41,9 +41,13 @@ fn php_sees_our_key_and_otherwise_what_the_client_sent() {
         // A body without a type is a form to us; PHP is asked what it would be if the client had said so.
         parts.content_type.clone_from(&sent.content_type);
         let (before, after) = (php.ask(&parts), php.ask(&sent));
-        let report =
-            format!("seed {seed}, kind {kind}\n{parts:?}\n{sent:?}\n{before:?}\n{after:?}");
+        let report = format!(
+            "seed {seed}, kind {kind}\n{}\n{}\n{before:?}\n{after:?}",
+            shown(&parts),
+            shown(&sent)
+        );
         assert_eq!(after.keys, 1, "one key: {report}");
+        assert_eq!(after.own, 0, "nothing that is cut: {report}");
         assert_eq!(
             after.token.as_deref(),
             Some(KEY.as_bytes()),
@@ -75,10 +79,20 @@ fn php_sees_our_key_and_otherwise_what_the_client_sent() {
     }
 }
 
+/// `Parts` does not print what it holds.
+fn shown(parts: &Parts) -> String {
+    format!(
+        "post: {}, {:?}, {:?}, {:?}",
+        parts.post, parts.query, parts.content_type, parts.body
+    )
+}
+
 /// How PHP read a request.
 #[derive(Debug)]
 struct Seen {
     keys: usize,
+    /// `debug_dump`, `x_project` and `x_idempotency_key`.
+    own: usize,
     token: Option<Vec<u8>>,
     action: Option<Vec<u8>>,
     id: Option<Vec<u8>>,
@@ -143,11 +157,12 @@ impl Php {
         stream.read_to_string(&mut answer).expect("php answers");
         let line = answer.trim_end().lines().last().unwrap_or_default();
         let words: Vec<&str> = line.split(' ').collect();
-        let [keys, _, token, action, id, ids, others] = words[..] else {
+        let [keys, own, token, action, id, ids, others] = words[..] else {
             panic!("php said {answer}")
         };
         Seen {
             keys: keys.parse().expect("a number"),
+            own: own.parse().expect("a number"),
             token: from_hex(token),
             action: from_hex(action),
             id: from_hex(id),

@@ -185,3 +185,21 @@ fn hints_come_from_the_query_alone() {
     );
     assert_eq!(hints(b"json=1&json=0"), Hints::default());
 }
+
+#[test]
+fn nothing_of_a_request_is_printed() {
+    let message = read(
+        Submit,
+        post(FORM, "key=TOKEN&id=1&x_project=p").with_query("key=TOKEN"),
+    )
+    .expect("readable");
+    let printed = format!(
+        "{message:?} {:?} {:?}",
+        message.fields(),
+        message.with_key(b"REAL")
+    );
+    assert!(
+        !printed.contains("TOKEN") && !printed.contains("REAL"),
+        "{printed}"
+    );
+}
