@@ -164,3 +164,38 @@ impl Trouble {
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// Descriptors that come free must serve clients within a second.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_half_a_second_and_start_again() {
+        let error = io::Error::from(Errno::MFILE);
+        let mut trouble = Trouble::default();
+        assert!(trouble.pause(&error) <= FIRST_PAUSE);
+        let pauses: Vec<_> = (0..100).map(|_| trouble.pause(&error)).collect();
+        assert!(
+            pauses[20..]
+                .iter()
+                .all(|pause| (LONGEST_PAUSE / 2..=LONGEST_PAUSE).contains(pause))
+        );
+        trouble.is_over();
+        assert!(trouble.pause(&error) <= FIRST_PAUSE);
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_is_no_trouble_of_the_listener() {
+        for (errno, of_one) in [
+            (Errno::CONNABORTED, true),
+            (Errno::PERM, true),
+            (Errno::MFILE, false),
+            (Errno::NFILE, false),
+            (Errno::NOBUFS, false),
+            (Errno::NOMEM, false),
+            (Errno::BADF, false),
+        ] {
+            assert_eq!(is_of_that_connection(&errno.into()), of_one, "{errno}");
+        }
+    }
+}

@@ -39,11 +39,12 @@ where
         if !self.speaks(&stream, deadline).await {
             return;
         }
+        // Boxed, so that a client which never speaks is not given the room for it.
         match self.tls.take() {
-            None => self.converse(stream, deadline).await,
+            None => Box::pin(self.converse(stream, deadline)).await,
             Some(certificates) => {
-                match timeout_at(deadline, certificates.handshake(stream)).await {
-                    Ok(Ok(stream)) => self.converse(stream, deadline).await,
+                match timeout_at(deadline, Box::pin(certificates.handshake(stream))).await {
+                    Ok(Ok(stream)) => Box::pin(self.converse(stream, deadline)).await,
                     Ok(Err(error)) => {
                         tracing::debug!(peer = %self.peer.address, %error, "TLS handshake failed")
                     }
@@ -53,14 +54,20 @@ where
         }
     }
 
-    /// Waits for the first byte. hyper takes an 8 KiB buffer to do the same.
+    /// Waits for the first byte, so that a client which sends none costs neither hyper's 8 KiB buffer nor the state of
+    /// a conversation. To peek, because a fresh socket is called readable before anything was tried.
     async fn speaks(&self, stream: &TcpStream, deadline: Instant) -> bool {
-        let mut readable = pin!(stream.readable());
-        tokio::select! {
-            first = &mut readable => first.is_ok(),
-            () = sleep_until(deadline) => false,
-            () = self.drain.finishing() => matches!(timeout(LAST_CALL, readable).await, Ok(Ok(()))),
-        }
+        let mut byte = [0];
+        let mut first = pin!(stream.peek(&mut byte));
+        let first = tokio::select! {
+            first = &mut first => first,
+            () = sleep_until(deadline) => return false,
+            () = self.drain.finishing() => match timeout(LAST_CALL, first).await {
+                Ok(first) => first,
+                Err(_) => return false,
+            },
+        };
+        matches!(first, Ok(1..))
     }
 
     pub(super) async fn converse<S>(self, stream: S, deadline: Instant)

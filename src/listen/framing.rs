@@ -69,7 +69,8 @@ impl Framing {
 
     /// No byte of a further message has come.
     pub(super) fn is_between_messages(&self) -> bool {
-        self.refused.is_none() && self.state == State::Between && self.line.length == 0
+        let is_between = matches!(self.state, State::Between | State::BetweenAfterBlank);
+        self.refused.is_none() && is_between && self.line.length == 0
     }
 
     /// Lets nothing more pass.

@@ -215,7 +215,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         match Pin::new(&mut me.stream).poll_flush(context) {
-            Poll::Ready(flushed) => Poll::Ready(flushed),
+            Poll::Ready(flushed) => {
+                me.write_deadline = None;
+                Poll::Ready(flushed)
+            }
             // TLS writes what is left of its records here.
             Poll::Pending => me.poll_write_deadline(context).map_ok(|_| ()),
         }
