@@ -105,7 +105,7 @@ impl Demo {
         std::fs::write(&config_path, config)?;
         let mut keys_file = OpenOptions::new()
             .write(true)
-            .create(true)
+            .create_new(true)
             .mode(0o600)
             .open(place.join("keys.toml"))?;
         keys_file.write_all(keys.as_bytes())?;
