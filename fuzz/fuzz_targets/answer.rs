@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use sidekey::vendor::account::{balance, threads};
-use sidekey::vendor::answer::{Asked, Reading, read, trim};
-use sidekey::vendor::profile::Profile;
-use sidekey::vendor::scrub::scrub;
+use sidekey_fuzz::vendor::account::{balance, threads};
+use sidekey_fuzz::vendor::answer::{Asked, Reading, read, trim};
+use sidekey_fuzz::vendor::profile::Profile;
+use sidekey_fuzz::vendor::scrub::scrub;
 
 static PROFILE: LazyLock<Profile> =
     LazyLock::new(|| Profile::builtin("captchaai").expect("built in"));

@@ -16,7 +16,7 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 const CASES: u32 = 6_000;
 
 #[test]
-#[ignore = "needs php; run .ci/php"]
+#[ignore = "needs php; `.ci/run php` runs it"]
 fn php_sees_our_key_and_otherwise_what_the_client_sent() {
     let php = Php::start();
     let mut seed = [0; 8];
