@@ -1,5 +1,5 @@
 //! Random requests, once as they came and once rewritten, read by a real PHP: it must see our key alone, and all other fields as
-//! before. `.ci/php` installs PHP and runs this.
+//! before. `.ci/run tools oracle` installs PHP and runs this.
 
 mod generate;
 
@@ -16,7 +16,7 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 const CASES: u32 = 6_000;
 
 #[test]
-#[ignore = "needs php; `.ci/run php` runs it"]
+#[ignore = "needs php; `.ci/run oracle` runs it"]
 fn php_sees_our_key_and_otherwise_what_the_client_sent() {
     let php = Php::start();
     let mut seed = [0; 8];
@@ -123,7 +123,7 @@ impl Php {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("php starts; .ci/php installs it");
+            .expect("php starts; `.ci/run tools` installs it");
         let php = Self { server, port };
         for _ in 0..100 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
