@@ -63,7 +63,11 @@ impl Health {
         if rule.class == Class::KeyBad {
             self.proven = false;
         }
-        let until = now + rule.cooldown.max(retry_after.unwrap_or_default());
+        let until = now
+            + rule
+                .cooldown
+                .max(retry_after.unwrap_or_default())
+                .max(SHORTEST_REST);
         let since = self.rest(now).map_or(now, |rest| rest.since);
         if self.rest(now).is_none_or(|rest| rest.until < until) {
             self.rest = Some(Rest {
@@ -75,6 +79,9 @@ impl Health {
         }
     }
 }
+
+/// A profile may name none; without any rest one submit would hammer the key until its deadline.
+const SHORTEST_REST: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {

@@ -24,11 +24,12 @@ struct Tier {
     rotation: Mutex<Rotation>,
 }
 
-/// The key for one try of a submit. While an unproven key is on trial, the trial ends when this is dropped.
+/// The key for one try of a submit.
 #[derive(Debug)]
 pub struct Chosen<'a> {
     pub key: Arc<Key>,
-    _trial: Option<Trial<'a>>,
+    /// Of an unproven key; it ends when this is dropped, and then others may be tried.
+    pub trial: Option<Trial<'a>>,
 }
 
 /// Why no key can be chosen now.
@@ -84,7 +85,7 @@ impl Pool {
             .find_map(|tier| tier.rotation().next(now, trial.is_some()));
         match key {
             Some(key) => Ok(Chosen {
-                _trial: trial.filter(|_| !key.is_proven()),
+                trial: trial.filter(|_| !key.is_proven()),
                 key,
             }),
             None => Err(self.why_none(egress, now)),

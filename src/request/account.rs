@@ -77,13 +77,8 @@ async fn ask_all(
     if server.egress.banned_until(now).is_some() {
         return Vec::new();
     }
-    let action: &[u8] = if asked == Asked::Threads {
-        b"threadsinfo"
-    } else {
-        b"getbalance"
-    };
     let ask = |key: Arc<Key>, mut part: Trace| async move {
-        let sending = Sending::own(&key, &[("action", action), ("json", b"1")]);
+        let sending = Sending::account(&key, asked);
         let user_agent = admitted.user_agent.as_ref();
         let route = Route {
             endpoint: Endpoint::Result,

@@ -12,6 +12,7 @@ pub(super) async fn choose<'a>(
     server: &'a Server,
     snapshot: &Snapshot,
     wait_until: Instant,
+    deadline: Instant,
 ) -> Result<Chosen<'a>, Refusal> {
     loop {
         // Before the look at the keys, so that the end of a trial is not missed between the two.
@@ -29,7 +30,8 @@ pub(super) async fn choose<'a>(
                 sleep_until(until).await;
             }
             Err(NoKey::OnTrial) => {
-                if timeout_at(wait_until, trial_ended).await.is_err() {
+                // Not a busy pool but one that is just being learnt, so this waits as long as a submit may.
+                if timeout_at(deadline, trial_ended).await.is_err() {
                     return Err(Refusal::AllBusy);
                 }
             }

@@ -34,6 +34,16 @@ impl Sending {
         }
     }
 
+    /// An account call. In JSON, because the text form of `threadsinfo` is documented nowhere.
+    pub(super) fn account(key: &Key, asked: Asked) -> Self {
+        let action: &[u8] = if asked == Asked::Threads {
+            b"threadsinfo"
+        } else {
+            b"getbalance"
+        };
+        Self::own(key, &[("action", action), ("json", b"1")])
+    }
+
     pub(super) fn keyless(admitted: &Admitted) -> Self {
         Self {
             method: admitted.method.clone(),

@@ -23,6 +23,7 @@ mod forward;
 mod info;
 mod many;
 mod poll;
+mod prove;
 pub mod read;
 pub mod refuse;
 pub mod respond;

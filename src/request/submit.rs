@@ -11,12 +11,15 @@ use tokio::time::{Instant, sleep, timeout};
 use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Pilot};
-use super::forward::{Answered, Route, Sending, forward};
+use super::forward::{Route, Sending, forward};
+use super::prove::{Proof, prove};
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock};
+use crate::keys::egress::Trial;
 use crate::keys::key::Key;
+use crate::keys::pool::Chosen;
 use crate::keys::secret::Identity;
 use crate::live::Snapshot;
 use crate::store::{self, Intent, IntentId, StoreError, TaskKey, TaskRecord, TaskState, Written};
@@ -32,8 +35,8 @@ const SOLVE_PATIENCE: Duration = Duration::from_secs(600);
 const STORE_PATIENCE: Duration = Duration::from_secs(1);
 /// Two proven keys that the vendor calls bad for one submit: the submit is to blame, and must not bench the others.
 const PROVEN_KEYS_BLAMED: usize = 2;
-/// Between tries that did not reach the vendor.
-const UNREACHED_PAUSE: Duration = Duration::from_millis(200);
+/// Before the second try of a submit that did not reach the vendor; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) async fn submit(
     server: &Arc<Server>,
@@ -83,11 +86,10 @@ enum Tried {
         outcome: Outcome,
         accepted: bool,
     },
+    /// The vendor blames the key; `words` are what it said to the submit itself.
     Refused {
         class: Class,
-        code: String,
-        proven: bool,
-        answered: Answered,
+        words: Option<Outcome>,
     },
     NotSent,
 }
@@ -116,41 +118,44 @@ impl Submitting {
             ),
         };
         let mut refused: Vec<(Identity, Class)> = Vec::new();
-        let mut proven_blamed = 0;
+        let mut blamed_though_proven = 0;
+        let mut pause = FIRST_PAUSE;
         loop {
-            let chosen = match choose(&self.server, &self.snapshot, wait_until).await {
+            let chosen = choose(&self.server, &self.snapshot, wait_until, deadline).await;
+            let Chosen { key, trial } = match chosen {
                 Ok(chosen) => chosen,
                 Err(refusal) => return refuse(refusal),
             };
             let known = refused
                 .iter()
-                .any(|(identity, _)| *identity == chosen.key.identity);
+                .any(|(identity, _)| *identity == key.identity);
             if !known && refused.len() >= rules.max_keys {
                 return refuse(after(&refused));
             }
-            match self.once(&chosen.key, deadline, trace).await {
+            let tried = match trial {
+                Some(trial) => self.try_unproven(&key, trial, deadline, trace).await,
+                None => self.once(&key, deadline, trace).await,
+            };
+            match tried {
                 Tried::Done { outcome, accepted } => return Some((outcome, accepted)),
                 Tried::NotSent if self.pilot.client_left().is_cancelled() => return None,
                 Tried::NotSent => {
-                    if Instant::now() + UNREACHED_PAUSE >= wait_until {
+                    if Instant::now() + pause >= wait_until {
                         return refuse(Refusal::VendorUnreachable);
                     }
-                    drop(chosen);
-                    sleep(UNREACHED_PAUSE).await;
+                    sleep(pause).await;
+                    pause *= 2;
                 }
-                Tried::Refused {
-                    class,
-                    code,
-                    proven,
-                    answered,
-                } => {
+                Tried::Refused { class, words } => {
                     self.server.metrics.failover(class);
-                    proven_blamed += usize::from(proven && class == Class::KeyBad);
-                    if proven_blamed >= PROVEN_KEYS_BLAMED {
-                        return Some((answered.control(&code, self.admitted.hints), false));
+                    if let Some(words) = words.filter(|_| class == Class::KeyBad) {
+                        blamed_though_proven += 1;
+                        if blamed_though_proven >= PROVEN_KEYS_BLAMED {
+                            return Some((words, false));
+                        }
                     }
                     if !known {
-                        refused.push((chosen.key.identity, class));
+                        refused.push((key.identity, class));
                     }
                     if Instant::now() >= deadline {
                         return refuse(after(&refused));
@@ -160,8 +165,28 @@ impl Submitting {
         }
     }
 
+    /// Nothing paid goes out with a key that the vendor has not accepted yet.
+    async fn try_unproven(
+        &self,
+        key: &Key,
+        trial: Trial<'_>,
+        deadline: Instant,
+        trace: &mut Trace,
+    ) -> Tried {
+        let proof = prove(&self.server, &self.snapshot, &self.admitted, key, trace).await;
+        drop(trial);
+        match proof {
+            Proof::Proven => self.once(key, deadline, trace).await,
+            Proof::Refused(class) => Tried::Refused { class, words: None },
+            Proof::Banned => Tried::Done {
+                outcome: Outcome::Refused(Refusal::AllBusy),
+                accepted: false,
+            },
+            Proof::Unreached => Tried::NotSent,
+        }
+    }
+
     async fn once(&self, key: &Key, deadline: Instant, trace: &mut Trace) -> Tried {
-        let proven = key.is_proven();
         let solve = self.admitted.endpoint == Endpoint::Solve;
         let intent = self.intent(key);
         let (intent_id, written) = self.server.store.intend(intent.clone());
@@ -213,12 +238,9 @@ impl Submitting {
                 Reading::Code { code, rule } => match rule.class {
                     Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
                         self.server.store.forget(intent_id);
-                        Tried::Refused {
-                            class: rule.class,
-                            code: code.clone(),
-                            proven,
-                            answered,
-                        }
+                        let (class, code) = (rule.class, code.clone());
+                        let words = Some(answered.control(&code, self.admitted.hints));
+                        Tried::Refused { class, words }
                     }
                     Class::EgressIp => {
                         self.server.store.forget(intent_id);
