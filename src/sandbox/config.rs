@@ -89,7 +89,8 @@ pub struct AccountConfig {
     /// The same answer for every task; one that starts with `ERROR` is a failure and costs nothing.
     /// Left out = `solved-` and the task's id.
     pub answer: Option<String>,
-    /// The whole JSON text of a solved poll, for vendors that answer in other shapes.
+    /// The whole JSON text of a solved poll, for vendors that answer in other shapes. `{id}` is replaced by the
+    /// task's id, so that a test can see which task was answered.
     pub answer_json: Option<String>,
     /// `false`: the vendor no longer knows the key.
     pub enabled: bool,

@@ -398,7 +398,10 @@ impl Task {
                 text: answer
                     .as_deref()
                     .map_or_else(|| format!("solved-{id}"), str::to_owned),
-                json: self.answer_json.as_deref().map(str::to_owned),
+                json: self
+                    .answer_json
+                    .as_deref()
+                    .map(|json| json.replace("{id}", id)),
                 price_micros: with_price.then_some(self.price_micros),
             },
         }

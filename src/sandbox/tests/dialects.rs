@@ -97,13 +97,13 @@ async fn json_answers_are_the_vendors_to_the_byte() {
     );
     sandbox
         .change_account("one", |account| {
-            account.answer_json = Some(r#"{"status":1,"result":"T"}"#.to_owned())
+            account.answer_json = Some(r#"{"status":1,"result":"T-{id}"}"#.to_owned())
         })
         .unwrap();
     let id = submit(&sandbox, ONE).await;
     assert_eq!(
         body(&sandbox, &poll(&id)).await,
-        r#"{"status":1,"result":"T"}"#
+        format!(r#"{{"status":1,"result":"T-{id}"}}"#)
     );
 }
 
