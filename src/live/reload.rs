@@ -24,7 +24,7 @@ pub struct Reloader {
 impl Reloader {
     /// Runs until shutdown.
     pub async fn run(mut self, background: Background) {
-        let mut watch = Watch::new();
+        let mut watch = Watch::new(&self.live.load().settings.state.path);
         watch.set(self.directories());
         // What changed between the first reading and the watch.
         self.look(Cause::Timer).await;

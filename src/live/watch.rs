@@ -4,7 +4,8 @@
 //! deaf at the second swap. Events are not filtered by name, because none of them names the file.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,11 +39,14 @@ pub(super) enum Cause {
 }
 
 impl Watch {
-    pub(super) fn new() -> Self {
+    /// `state` is the store's file: it may lie beside the keys, is written with every submit, and would never let the
+    /// directory rest.
+    pub(super) fn new(state: &Path) -> Self {
         let hint = Arc::new(Notify::new());
         let on_event = Arc::clone(&hint);
+        let state = state.file_name().map(OsStr::to_owned);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if !event.is_ok_and(|event| is_a_look(event.kind)) {
+            if !event.is_ok_and(|event| is_a_look(event.kind) || is_of(state.as_deref(), &event)) {
                 on_event.notify_one();
             }
         })
@@ -73,7 +77,7 @@ impl Watch {
         self.watched = directories
             .into_iter()
             .filter(|directory| {
-                let path = if directory.as_os_str().is_empty() { std::path::Path::new(".") } else { directory };
+                let path = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
                 watcher
                     .watch(path, RecursiveMode::NonRecursive)
                     .inspect_err(|error| tracing::debug!(%error, directory = %path.display(), "cannot watch"))
@@ -108,6 +112,18 @@ impl Watch {
 fn is_a_look(kind: EventKind) -> bool {
     use notify::event::{AccessKind, AccessMode};
     matches!(kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
+}
+
+/// Only about the file of that name, or those that SQLite puts beside it: `sidekey.db-wal`, `sidekey.db-shm`.
+fn is_of(state: Option<&OsStr>, event: &Event) -> bool {
+    let belongs = |path: &PathBuf| {
+        let (Some(name), Some(state)) = (path.file_name(), state) else {
+            return false;
+        };
+        name.as_encoded_bytes()
+            .starts_with(state.as_encoded_bytes())
+    };
+    !event.paths.is_empty() && event.paths.iter().all(belongs)
 }
 
 async fn hangup(signal: &mut Option<Signal>) {

@@ -2,3 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod check;
+mod reload_under_load;
+mod support;

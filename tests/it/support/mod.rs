@@ -1,0 +1,239 @@
+//! One Sidekey before one sandbox, in this process: started, asked, stopped and started again.
+
+pub mod http;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use sidekey::app::{self, Running};
+use sidekey::background::Background;
+use sidekey::config::{Input, load};
+use sidekey::sandbox::{self, AccountConfig, Dialect, Sandbox, SandboxConfig};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+pub const PLACEHOLDER: &str = "placeholder-of-a-legacy-client-0";
+/// A submit without its key.
+pub const TASK: &str = "method=userrecaptcha&googlekey=SITEKEY&pageurl=http://example.com";
+
+pub struct World {
+    pub sandbox: Sandbox,
+    pub place: TempDir,
+    vendor: Background,
+    program: Option<(Running, Background)>,
+}
+
+/// Solves at once, and says so when the placeholder reaches it.
+pub fn vendor(dialect: Dialect, accounts: usize) -> SandboxConfig {
+    let account = |n| AccountConfig {
+        solve_ms: 0,
+        ..AccountConfig::new(name(n), key(n))
+    };
+    SandboxConfig {
+        dialect,
+        accounts: (1..=accounts).map(account).collect(),
+        forbidden: vec![PLACEHOLDER.to_owned()],
+        ..SandboxConfig::default()
+    }
+}
+
+pub fn name(n: usize) -> String {
+    format!("account-{n}")
+}
+
+pub fn key(n: usize) -> String {
+    format!("{:0>32}", format!("realkey{n}"))
+}
+
+/// A keys file of these names and values.
+pub fn keys<N: AsRef<str>, V: AsRef<str>>(keys: impl IntoIterator<Item = (N, V)>) -> String {
+    let entry = |(name, value): (N, V)| {
+        format!(
+            "[[key]]\nname = {:?}\nvalue = {:?}\n",
+            name.as_ref(),
+            value.as_ref()
+        )
+    };
+    let text: String = keys.into_iter().map(entry).collect();
+    // A blank file is a broken one.
+    if text.is_empty() {
+        "key = []\n".to_owned()
+    } else {
+        text
+    }
+}
+
+impl World {
+    /// With a key for each account. `config` is lines such as `submit.wait = "1s"`.
+    pub async fn start(vendor: SandboxConfig, config: &str) -> Self {
+        let text = keys(vendor.accounts.iter().map(|a| (&a.name, &a.key)));
+        let mut world = Self::prepare(vendor, config).await;
+        world.write_keys(&text);
+        world.start_again().await;
+        world
+    }
+
+    /// Everything but the keys file and the start of Sidekey.
+    pub async fn prepare(vendor: SandboxConfig, config: &str) -> Self {
+        let background = Background::new();
+        let place = TempDir::new().unwrap();
+        let profile = match vendor.dialect {
+            Dialect::Captchaai => "captchaai",
+            Dialect::Twocaptcha => "2captcha",
+        };
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let sandbox = sandbox::start(vendor, any_port, &background).await.unwrap();
+        let lines = format!(
+            "listen.http = [\"127.0.0.1:0\"]\nadmin.listen = [\"127.0.0.1:0\"]\n\
+             vendor.profile = {profile:?}\nvendor.url = {:?}\nvendor.allow_plaintext = true\n\
+             state.sync = \"process\"\nstate.path = {:?}\n{config}\n",
+            sandbox.url(),
+            place.path().join("sidekey.db"),
+        );
+        fs::write(place.path().join("sidekey.toml"), lines).unwrap();
+        Self {
+            sandbox,
+            place,
+            vendor: background,
+            program: None,
+        }
+    }
+
+    pub async fn start_again(&mut self) {
+        assert!(self.program.is_none(), "it runs already");
+        let input = Input {
+            config: Some(self.config_path()),
+            ..Input::default()
+        };
+        let background = Background::new();
+        let attempt = load(&input);
+        let running = app::start(input, attempt, &background).await.unwrap();
+        self.program = Some((running, background));
+    }
+
+    /// In order: whatever was begun is finished.
+    pub async fn stop(&mut self) {
+        let (running, background) = self.program.take().unwrap();
+        assert_eq!(running.stop(&background).await, 0, "work was cut off");
+    }
+
+    /// The end of every test, so that each of them shows a clean stop.
+    pub async fn end(mut self) {
+        self.stop().await;
+        assert_eq!(self.sandbox.counts().forbidden, 0, "a placeholder got out");
+        self.sandbox.stop().await;
+        self.vendor.ask_to_stop();
+        assert_eq!(self.vendor.wait(Duration::from_secs(10)).await, 0);
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.place.path().join("sidekey.toml")
+    }
+
+    pub fn keys_path(&self) -> PathBuf {
+        self.place.path().join("keys.toml")
+    }
+
+    pub fn write_keys(&self, text: &str) {
+        write(&self.keys_path(), text);
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.running().http[0]
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.running().admin[0]
+    }
+
+    pub fn running(&self) -> &Running {
+        &self.program.as_ref().unwrap().0
+    }
+
+    /// For work beside the test's own.
+    pub fn background(&self) -> &Background {
+        &self.vendor
+    }
+
+    /// The body of an answer that must be a 200; `{}` is the placeholder: `res.php?key={}&…`.
+    pub async fn get(&self, target: &str) -> String {
+        let answer = self.send("GET", target, "", "").await;
+        assert_eq!(answer.status, 200, "{target}: {answer:?}");
+        answer.body
+    }
+
+    pub async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &str,
+        body: &str,
+    ) -> http::Answer {
+        let target = target.replace("{}", PLACEHOLDER);
+        http::send(self.http(), method, &target, headers, body).await
+    }
+
+    /// The id of a new task.
+    pub async fn submit(&self) -> String {
+        let answer = self.get(&format!("/in.php?key={{}}&{TASK}")).await;
+        match answer.strip_prefix("OK|") {
+            Some(id) => id.to_owned(),
+            None => panic!("refused: {answer}"),
+        }
+    }
+
+    pub async fn poll(&self, id: &str) -> String {
+        self.get(&format!("/res.php?key={{}}&action=get&id={id}"))
+            .await
+    }
+
+    /// The sum of all series that begin so: `sidekey_config_reloads_total{result="adopted"}`.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = http::send(self.admin(), "GET", "/metrics", "", "")
+            .await
+            .body;
+        let values = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(series)?.rsplit(' ').next());
+        values.map(|value| value.parse::<f64>().unwrap()).sum()
+    }
+
+    pub async fn api(&self, path: &str) -> Value {
+        let answer = http::send(self.admin(), "GET", path, "", "").await;
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    /// The state of a key, as `/api/keys` says.
+    pub async fn state_of(&self, name: &str) -> Option<String> {
+        let all = self.api("/api/keys").await;
+        let all = all["keys"].as_array().unwrap();
+        let key = all.iter().find(|key| key["name"] == name)?;
+        key["state"].as_str().map(str::to_owned)
+    }
+}
+
+/// Waits until it holds, and fails after a time in which it should have.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(Instant::now() < patience, "in vain: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// In place, with the mode that a secret should have.
+pub fn write(path: &Path, text: &str) {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
