@@ -39,15 +39,18 @@ impl Health {
         self.rest.as_ref().filter(|rest| rest.until > now)
     }
 
+    /// The vendor has called this key bad and accepted nothing since, whether it still rests or not.
+    pub fn is_called_bad(&self) -> bool {
+        self.rest
+            .as_ref()
+            .is_some_and(|rest| rest.class == Class::KeyBad)
+    }
+
     /// The vendor accepted a call made with this key.
     pub fn accepted(&mut self) {
         self.proven = true;
         // A key that works is not bad. That it is busy or empty is not disproved by, say, an answered poll.
-        if self
-            .rest
-            .as_ref()
-            .is_some_and(|rest| rest.class == Class::KeyBad)
-        {
+        if self.is_called_bad() {
             self.rest = None;
         }
     }

@@ -67,6 +67,10 @@ impl Key {
         self.health().rest(now).map(|rest| rest.until)
     }
 
+    pub fn is_called_bad(&self) -> bool {
+        self.health().is_called_bad()
+    }
+
     pub fn accepted(&self) {
         self.health().accepted();
     }

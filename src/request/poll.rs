@@ -168,8 +168,13 @@ pub(super) fn owner<'a>(
     if server.egress.banned_until(now).is_some() {
         return Owner::Later;
     }
-    let submitted = keys.by_identity(&task.record.owner_identity);
     let current = keys.by_name(&task.record.owner_name);
+    let replaced = |key: &Key| current.is_some_and(|current| current.identity != key.identity);
+    // A value that was called bad is asked no more once its name has another: every asking costs one of the few bad-key
+    // answers that the new value needs to be tried at all.
+    let submitted = keys
+        .by_identity(&task.record.owner_identity)
+        .filter(|key| !(key.is_called_bad() && replaced(key)));
     let called_bad = |key: &Key| {
         key.rest(now)
             .is_some_and(|rest| rest.class == Class::KeyBad)
