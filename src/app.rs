@@ -125,6 +125,7 @@ pub async fn start(
     let reloader = Reloader {
         live,
         input,
+        adopted: seen.clone(),
         seen,
         certificates: certificates.clone(),
         metrics,

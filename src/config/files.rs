@@ -59,6 +59,14 @@ impl Seen {
         files.seen
     }
 
+    /// The first place that could be read `before` and can no longer be.
+    pub fn lost_since(&self, before: &Self) -> Option<&Path> {
+        let was_readable = |path| before.entries.get(path).is_some_and(|then| then.readable);
+        let mut entries = self.entries.iter();
+        let lost = entries.find(|(path, now)| !now.readable && was_readable(*path));
+        lost.map(|(path, _)| path.as_path())
+    }
+
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.of_kind(Kind::File).map(|(path, _)| path)
     }

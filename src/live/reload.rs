@@ -15,8 +15,10 @@ use crate::listen::Certificates;
 pub struct Reloader {
     pub live: Arc<Live>,
     pub input: Input,
-    /// What the current snapshot was made from.
+    /// What was looked at last, good or bad.
     pub seen: Seen,
+    /// What the current snapshot was made from.
+    pub adopted: Seen,
     pub certificates: Option<Certificates>,
     pub metrics: Arc<Metrics>,
 }
@@ -57,6 +59,11 @@ impl Reloader {
         // Remembered whether good or bad, so that each content is judged and reported once.
         self.seen = seen;
         let adopted = match outcome {
+            // At the start a file may be missing. One that was there is being replaced, or its volume is in trouble.
+            Ok(_) if let Some(lost) = self.seen.lost_since(&self.adopted) => Err(format!(
+                "{} is gone or cannot be read any more; put it back, or write `key = []` into a keys file to have no keys\n",
+                lost.display()
+            )),
             Ok(loaded) => {
                 for warning in loaded.warnings.diagnostics() {
                     tracing::warn!("{}", warning.message);
@@ -67,6 +74,7 @@ impl Reloader {
         };
         match adopted {
             Ok(old) => {
+                self.adopted = self.seen.clone();
                 let new = self.live.load();
                 self.metrics.reloaded(true);
                 say_what_changed(&old, &new);

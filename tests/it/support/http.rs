@@ -11,27 +11,27 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    pub status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// In lower case, as it came.
-    pub head: String,
-    pub body: String,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 /// One connection, kept for the next request.
-pub struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
-    pub async fn open(address: SocketAddr) -> std::io::Result<Self> {
+    pub(crate) async fn open(address: SocketAddr) -> std::io::Result<Self> {
         Ok(Self(BufReader::new(TcpStream::connect(address).await?)))
     }
 
-    pub async fn get(&mut self, target: &str) -> std::io::Result<Answer> {
+    pub(crate) async fn get(&mut self, target: &str) -> std::io::Result<Answer> {
         self.send("GET", target, "", "").await
     }
 
     /// `headers` are whole lines.
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         method: &str,
         target: &str,
@@ -42,7 +42,7 @@ impl Connection {
         timeout(PATIENCE, self.read()).await?
     }
 
-    pub async fn write(
+    pub(crate) async fn write(
         &mut self,
         method: &str,
         target: &str,
@@ -81,7 +81,7 @@ impl Connection {
 }
 
 /// Over a connection of its own.
-pub async fn send(
+pub(crate) async fn send(
     address: SocketAddr,
     method: &str,
     target: &str,

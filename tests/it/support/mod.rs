@@ -1,6 +1,6 @@
 //! One Sidekey before one sandbox, in this process: started, asked, stopped and started again.
 
-pub mod http;
+pub(crate) mod http;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -17,19 +17,19 @@ use sidekey::sandbox::{self, AccountConfig, Dialect, Sandbox, SandboxConfig};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-pub const PLACEHOLDER: &str = "placeholder-of-a-legacy-client-0";
+pub(crate) const PLACEHOLDER: &str = "placeholder-of-a-legacy-client-0";
 /// A submit without its key.
-pub const TASK: &str = "method=userrecaptcha&googlekey=SITEKEY&pageurl=http://example.com";
+pub(crate) const TASK: &str = "method=userrecaptcha&googlekey=SITEKEY&pageurl=http://example.com";
 
-pub struct World {
-    pub sandbox: Sandbox,
-    pub place: TempDir,
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) place: TempDir,
     vendor: Background,
     program: Option<(Running, Background)>,
 }
 
 /// Solves at once, and says so when the placeholder reaches it.
-pub fn vendor(dialect: Dialect, accounts: usize) -> SandboxConfig {
+pub(crate) fn vendor(dialect: Dialect, accounts: usize) -> SandboxConfig {
     let account = |n| AccountConfig {
         solve_ms: 0,
         ..AccountConfig::new(name(n), key(n))
@@ -42,16 +42,16 @@ pub fn vendor(dialect: Dialect, accounts: usize) -> SandboxConfig {
     }
 }
 
-pub fn name(n: usize) -> String {
+pub(crate) fn name(n: usize) -> String {
     format!("account-{n}")
 }
 
-pub fn key(n: usize) -> String {
+pub(crate) fn key(n: usize) -> String {
     format!("{:0>32}", format!("realkey{n}"))
 }
 
 /// A keys file of these names and values.
-pub fn keys<N: AsRef<str>, V: AsRef<str>>(keys: impl IntoIterator<Item = (N, V)>) -> String {
+pub(crate) fn keys<N: AsRef<str>, V: AsRef<str>>(keys: impl IntoIterator<Item = (N, V)>) -> String {
     let entry = |(name, value): (N, V)| {
         format!(
             "[[key]]\nname = {:?}\nvalue = {:?}\n",
@@ -70,7 +70,7 @@ pub fn keys<N: AsRef<str>, V: AsRef<str>>(keys: impl IntoIterator<Item = (N, V)>
 
 impl World {
     /// With a key for each account. `config` is lines such as `submit.wait = "1s"`.
-    pub async fn start(vendor: SandboxConfig, config: &str) -> Self {
+    pub(crate) async fn start(vendor: SandboxConfig, config: &str) -> Self {
         let text = keys(vendor.accounts.iter().map(|a| (&a.name, &a.key)));
         let mut world = Self::prepare(vendor, config).await;
         world.write_keys(&text);
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// Everything but the keys file and the start of Sidekey.
-    pub async fn prepare(vendor: SandboxConfig, config: &str) -> Self {
+    pub(crate) async fn prepare(vendor: SandboxConfig, config: &str) -> Self {
         let background = Background::new();
         let place = TempDir::new().unwrap();
         let profile = match vendor.dialect {
@@ -104,7 +104,7 @@ impl World {
         }
     }
 
-    pub async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         assert!(self.program.is_none(), "it runs already");
         let input = Input {
             config: Some(self.config_path()),
@@ -117,13 +117,13 @@ impl World {
     }
 
     /// In order: whatever was begun is finished.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let (running, background) = self.program.take().unwrap();
         assert_eq!(running.stop(&background).await, 0, "work was cut off");
     }
 
     /// The end of every test, so that each of them shows a clean stop.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.stop().await;
         assert_eq!(self.sandbox.counts().forbidden, 0, "a placeholder got out");
         self.sandbox.stop().await;
@@ -131,43 +131,43 @@ impl World {
         assert_eq!(self.vendor.wait(Duration::from_secs(10)).await, 0);
     }
 
-    pub fn config_path(&self) -> PathBuf {
+    pub(crate) fn config_path(&self) -> PathBuf {
         self.place.path().join("sidekey.toml")
     }
 
-    pub fn keys_path(&self) -> PathBuf {
+    pub(crate) fn keys_path(&self) -> PathBuf {
         self.place.path().join("keys.toml")
     }
 
-    pub fn write_keys(&self, text: &str) {
+    pub(crate) fn write_keys(&self, text: &str) {
         write(&self.keys_path(), text);
     }
 
-    pub fn http(&self) -> SocketAddr {
+    pub(crate) fn http(&self) -> SocketAddr {
         self.running().http[0]
     }
 
-    pub fn admin(&self) -> SocketAddr {
+    pub(crate) fn admin(&self) -> SocketAddr {
         self.running().admin[0]
     }
 
-    pub fn running(&self) -> &Running {
+    pub(crate) fn running(&self) -> &Running {
         &self.program.as_ref().unwrap().0
     }
 
     /// For work beside the test's own.
-    pub fn background(&self) -> &Background {
+    pub(crate) fn background(&self) -> &Background {
         &self.vendor
     }
 
     /// The body of an answer that must be a 200; `{}` is the placeholder: `res.php?key={}&…`.
-    pub async fn get(&self, target: &str) -> String {
+    pub(crate) async fn get(&self, target: &str) -> String {
         let answer = self.send("GET", target, "", "").await;
         assert_eq!(answer.status, 200, "{target}: {answer:?}");
         answer.body
     }
 
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         method: &str,
         target: &str,
@@ -179,7 +179,7 @@ impl World {
     }
 
     /// The id of a new task.
-    pub async fn submit(&self) -> String {
+    pub(crate) async fn submit(&self) -> String {
         let answer = self.get(&format!("/in.php?key={{}}&{TASK}")).await;
         match answer.strip_prefix("OK|") {
             Some(id) => id.to_owned(),
@@ -187,13 +187,13 @@ impl World {
         }
     }
 
-    pub async fn poll(&self, id: &str) -> String {
+    pub(crate) async fn poll(&self, id: &str) -> String {
         self.get(&format!("/res.php?key={{}}&action=get&id={id}"))
             .await
     }
 
     /// The sum of all series that begin so: `sidekey_config_reloads_total{result="adopted"}`.
-    pub async fn metric(&self, series: &str) -> f64 {
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
         let text = http::send(self.admin(), "GET", "/metrics", "", "")
             .await
             .body;
@@ -203,13 +203,13 @@ impl World {
         values.map(|value| value.parse::<f64>().unwrap()).sum()
     }
 
-    pub async fn api(&self, path: &str) -> Value {
+    pub(crate) async fn api(&self, path: &str) -> Value {
         let answer = http::send(self.admin(), "GET", path, "", "").await;
         serde_json::from_str(&answer.body).unwrap()
     }
 
     /// The state of a key, as `/api/keys` says.
-    pub async fn state_of(&self, name: &str) -> Option<String> {
+    pub(crate) async fn state_of(&self, name: &str) -> Option<String> {
         let all = self.api("/api/keys").await;
         let all = all["keys"].as_array().unwrap();
         let key = all.iter().find(|key| key["name"] == name)?;
@@ -218,8 +218,12 @@ impl World {
 }
 
 /// Waits until it holds, and fails after a time in which it should have.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(20);
+pub(crate) async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(20), what, holds).await;
+}
+
+pub(crate) async fn within(time: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let patience = Instant::now() + time;
     while !holds().await {
         assert!(Instant::now() < patience, "in vain: {what}");
         sleep(Duration::from_millis(10)).await;
@@ -227,7 +231,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// In place, with the mode that a secret should have.
-pub fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
