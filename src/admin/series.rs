@@ -55,6 +55,12 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
     );
     gauge(
         registry,
+        "unheard_submits",
+        "Submits whose client hung up: the same submit sent again is given their answer",
+        server.unheard.count(now) as u64,
+    );
+    gauge(
+        registry,
         "tasks_in_memory",
         "Tasks that are known without asking the store",
         server.tasks.in_memory() as u64,

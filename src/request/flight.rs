@@ -146,6 +146,15 @@ impl Unheard {
         None
     }
 
+    /// Submits that wait for an identical one to take their answer.
+    pub fn count(&self, now: Instant) -> usize {
+        let waiting = self.waiting();
+        let waits = |abandoned: &&Abandoned| {
+            now.duration_since(abandoned.since) < UNHEARD_FOR && abandoned.flight.is_worth_hearing()
+        };
+        waiting.iter().filter(waits).count()
+    }
+
     /// A new flight: the side that works and the side that waits.
     pub fn start(&self, identical: Identical) -> (Pilot, Listener<'_>) {
         let flight = Arc::new(Flight {
