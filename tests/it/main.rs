@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod check;
+mod failover;
 mod hang_up;
 mod hot_reload;
 mod reload_under_load;
