@@ -131,6 +131,15 @@ pub(super) async fn forward(
     }
     let secret = key.map(Key::value).unwrap_or_default();
     let body = scrub::scrub(&answer::trim(&answer.body), &secret, token);
+    let reading = match reading {
+        // SECURITY: an id is logged and stored, and a vendor that repeats the key may put it there: `OK|73548291|KEY`.
+        Reading::Accepted { id } => {
+            let id = scrub::scrub(&id.into(), &secret, token);
+            let id = String::from_utf8_lossy(&id).into_owned();
+            Reading::Accepted { id }
+        }
+        reading => reading,
+    };
     let relay = Relay {
         body,
         content_type: answer.content_type,

@@ -1,5 +1,6 @@
 //! What each trouble at the vendor does to a submit: what the client hears, what was paid, and which keys rest.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -191,6 +192,16 @@ async fn a_key_that_the_vendor_repeats_reaches_no_client() {
                 if place == Place::Body && target.starts_with("/in.php") {
                     assert!(answer.body.contains(PLACEHOLDER), "{answer:?}");
                 }
+            }
+        }
+        // In text the key came as a part of the id, which is stored.
+        for file in fs::read_dir(world.place.path()).unwrap() {
+            let path = file.unwrap().path();
+            let stored = fs::read(&path).unwrap();
+            let is_store = path.to_string_lossy().contains("sidekey.db");
+            for n in (1..=KEYS).filter(|_| is_store) {
+                let found = memchr::memmem::find(&stored, key(n).as_bytes());
+                assert_eq!(found, None, "a real key is in {}", path.display());
             }
         }
         world.end().await;
