@@ -119,6 +119,8 @@ impl Submitting {
         };
         let mut refused: Vec<(Identity, Class)> = Vec::new();
         let mut blamed_though_proven = 0;
+        // A key that was refused at its trial was not tried for this submit: a file with dead keys must not fail clients.
+        let mut sent_with = 0;
         let mut pause = FIRST_PAUSE;
         loop {
             let chosen = choose(&self.server, &self.snapshot, wait_until, deadline).await;
@@ -129,7 +131,7 @@ impl Submitting {
             let known = refused
                 .iter()
                 .any(|(identity, _)| *identity == key.identity);
-            if !known && refused.len() >= rules.max_keys {
+            if !known && sent_with >= rules.max_keys {
                 return refuse(after(&refused));
             }
             let tried = match trial {
@@ -148,6 +150,7 @@ impl Submitting {
                 }
                 Tried::Refused { class, words } => {
                     self.server.metrics.failover(class);
+                    sent_with += usize::from(!known && words.is_some());
                     if let Some(words) = words.filter(|_| class == Class::KeyBad) {
                         blamed_though_proven += 1;
                         if blamed_though_proven >= PROVEN_KEYS_BLAMED {

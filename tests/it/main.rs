@@ -1,10 +1,12 @@
 //! The whole program, from outside: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "test support")]
 
+mod bad_keys;
 mod check;
 mod failover;
 mod hang_up;
 mod hot_reload;
+mod process;
 mod reload_under_load;
 mod rotation;
 mod support;

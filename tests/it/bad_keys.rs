@@ -1,0 +1,72 @@
+//! Vendors ban an address at the fifth call with a bad key, so Sidekey makes three in ten minutes, whatever happens.
+
+use futures_util::future::join_all;
+use sidekey::sandbox::{AccountConfig, Dialect, SandboxConfig};
+
+use crate::support::{TASK, World, key, keys, name, until, vendor};
+
+/// What 2captcha does.
+const BAN_AFTER: u32 = 5;
+const DEAD: usize = 12;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_dead_keys_costs_three_bad_answers_also_under_load_and_over_restarts() {
+    let mut world = World::prepare(banning(1), "submit.wait = \"200ms\"").await;
+    world.write_keys(&dead());
+    for _ in 0..3 {
+        world.start_again().await;
+        join_all((0..30).map(|n| call(&world, n))).await;
+        assert!(
+            world.sandbox.counts().unknown_key <= 3,
+            "{:?}",
+            world.sandbox.counts()
+        );
+        world.stop().await;
+    }
+    assert_eq!(world.sandbox.counts().unknown_key, 3);
+    world.start_again().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn good_keys_work_on_beside_dead_ones() {
+    let world = World::start(banning(2), "poll.unknown_task = \"refuse\"").await;
+    // Proven, so that they need no trial any more.
+    assert_eq!(
+        world.get("/res.php?key={}&action=getbalance").await,
+        "20.00"
+    );
+    world.write_keys(&(keys([(name(1), key(1)), (name(2), key(2))]) + &dead()));
+    until("the dead keys are adopted", async || {
+        world.state_of("dead-1").await.is_some()
+    })
+    .await;
+    let answers = join_all((0..60).map(|n| call(&world, n))).await;
+    for answer in answers {
+        assert!(!answer.starts_with("ERROR"), "{answer}");
+    }
+    assert!(world.sandbox.counts().unknown_key <= 3);
+    world.end().await;
+}
+
+/// Submits and the account calls that clients start with, as they come.
+async fn call(world: &World, n: usize) -> String {
+    match n % 3 {
+        0 => world.get("/res.php?key={}&action=getbalance").await,
+        _ => world.get(&format!("/in.php?key={{}}&{TASK}")).await,
+    }
+}
+
+fn banning(accounts: usize) -> SandboxConfig {
+    SandboxConfig {
+        ban_after: BAN_AFTER,
+        accounts: (1..=accounts)
+            .map(|n| AccountConfig::new(name(n), key(n)))
+            .collect(),
+        ..vendor(Dialect::Twocaptcha, 0)
+    }
+}
+
+fn dead() -> String {
+    keys((1..=DEAD).map(|n| (format!("dead-{n}"), key(100 + n))))
+}
