@@ -1,0 +1,312 @@
+//! The program as it is started by people and by Kubernetes: its exit codes, its signals, its log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use sidekey::sandbox::{AccountConfig, Dialect};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::support::http::{self, Connection};
+use crate::support::{PLACEHOLDER, TASK, World, key, keys, name, until, vendor};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const CLIENTS: usize = 50;
+
+#[tokio::test]
+async fn the_demo_solves_over_several_accounts_and_ends() {
+    let demo = Command::new(env!("CARGO_BIN_EXE_sidekey"))
+        .args(["demo", "--exit-after", "6"])
+        .env_clear()
+        .kill_on_drop(true)
+        .output();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = timeout(PATIENCE, demo).await.unwrap().unwrap();
+    let (shown, errors) = (text(&stdout), text(&stderr));
+    assert_eq!(status.code(), Some(0), "{shown}\n{errors}");
+    let solves: Vec<Vec<&str>> = shown
+        .lines()
+        .filter(|line| line.contains("solved-"))
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(solves.len(), 6, "{shown}");
+    let accounts: BTreeSet<_> = solves.iter().map(|solve| solve[1]).collect();
+    assert!(accounts.len() >= 2, "{shown}");
+    for solve in solves {
+        assert_eq!(solve[1], solve[2], "polled by another account: {shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_under_load_fails_no_request_and_exits_0() {
+    let world = prepared(200).await;
+    let program = Program::start(&world).await;
+    let address = program.http;
+    let clients = (0..CLIENTS).map(|_| world.background().spawn(work_until_closed(address)));
+    let clients: Vec<_> = clients.collect();
+    world
+        .sandbox
+        .wait_for(|record| record.calls.len() > 10 * CLIENTS)
+        .await;
+    program.signal(Signal::TERM);
+    let mut heard = 0;
+    for client in join_all(clients).await {
+        heard += client.unwrap();
+    }
+    assert_eq!(program.ended().await, Some(0));
+    // Whatever reached the vendor was answered.
+    assert_eq!(world.sandbox.tasks().len(), heard);
+    assert!(heard >= CLIENTS, "{heard}");
+    world.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn sighup_adopts_what_is_there_and_a_second_sigterm_ends_at_once() {
+    let world = prepared(0).await;
+    let mut program = Program::start(&world).await;
+    let adopted = async || {
+        let metrics = http::send(program.admin, "GET", "/metrics", "", "")
+            .await
+            .body;
+        metrics.contains("sidekey_config_reloads_total{result=\"adopted\"} 1")
+    };
+    assert!(!adopted().await);
+    program.signal(Signal::HUP);
+    until("the unchanged configuration is adopted anew", adopted).await;
+
+    // A submit that is not answered holds up the drain.
+    world
+        .sandbox
+        .set_fault(
+            sidekey::sandbox::FaultRule::new(sidekey::sandbox::Fault::Slow)
+                .endpoint("in.php")
+                .delay_ms(600_000),
+        )
+        .unwrap();
+    let mut client = Connection::open(program.http).await.unwrap();
+    client
+        .write("GET", &format!("/in.php?{TASK}"), "", "")
+        .await
+        .unwrap();
+    world
+        .sandbox
+        .wait_for(|record| record.counts.endpoints.contains_key("in.php"))
+        .await;
+    program.signal(Signal::TERM);
+    program.line("draining").await;
+    program.signal(Signal::TERM);
+    assert_eq!(program.ended().await, Some(0));
+    world.sandbox.clear_faults();
+    world.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn the_log_has_one_line_a_request_with_stable_names_and_nothing_secret() {
+    let world = prepared(0).await;
+    let config = fs::read_to_string(world.config_path()).unwrap();
+    fs::write(
+        world.config_path(),
+        config + "poll.unknown_task = \"refuse\"\nlog.format = \"json\"\nlog.level = \"trace\"\n",
+    )
+    .unwrap();
+    let mut program = Program::start(&world).await;
+    let get = async |target: String| {
+        let target = target.replace("{}", PLACEHOLDER);
+        http::send(program.http, "GET", &target, "", "").await.body
+    };
+    let id = get(format!("/in.php?key={{}}&proxy=login:password@host&{TASK}")).await;
+    let id = id.strip_prefix("OK|").unwrap();
+    for target in [
+        format!("/res.php?key={{}}&action=get&id={id}"),
+        format!("/res.php?key={{}}&action=reportgood&id={id}"),
+        "/res.php?key={}&action=getbalance".into(),
+        "/res.php?key={}&action=nothing".into(),
+        "/res.php?key={}&action=get&id=unheard-of&json=1".into(),
+    ] {
+        get(target).await;
+    }
+    program.signal(Signal::TERM);
+    let mut lines = Vec::new();
+    while let Some(line) = program.log.next_line().await.unwrap() {
+        for secret in [
+            &key(1),
+            &key(2),
+            PLACEHOLDER,
+            "password",
+            "googlekey",
+            "solved-",
+        ] {
+            assert!(!line.contains(secret), "{secret} in {line}");
+        }
+        let line: Value = serde_json::from_str(&line).unwrap();
+        if line["target"] == "sidekey::request" {
+            lines.push(line);
+        }
+    }
+    assert_eq!(program.ended().await, Some(0));
+
+    let calls: Vec<_> = lines
+        .iter()
+        .map(|line| (line["call"].as_str(), line["outcome"].as_str()))
+        .collect();
+    let expected = [
+        ("submit", "relayed"),
+        ("poll", "relayed"),
+        ("report", "relayed"),
+        ("balance", "answered"),
+        ("unread", "unknown_action"),
+        ("poll", "unknown_task"),
+    ];
+    assert_eq!(
+        calls,
+        expected.map(|(call, outcome)| (Some(call), Some(outcome)))
+    );
+    let names: BTreeMap<_, _> = lines[1].as_object().unwrap().clone().into_iter().collect();
+    let names: Vec<_> = names.keys().map(String::as_str).collect();
+    let stable = [
+        "call",
+        "key",
+        "level",
+        "message",
+        "outcome",
+        "own_us",
+        "target",
+        "task",
+        "timestamp",
+        "tries",
+        "vendor_ms",
+    ];
+    assert_eq!(names, stable);
+    assert_eq!(
+        (&lines[1]["task"], &lines[1]["tries"]),
+        (&id.into(), &1.into())
+    );
+    world.sandbox.stop().await;
+}
+
+/// A sandbox with two accounts, and all files but no program.
+async fn prepared(solve_ms: u64) -> World {
+    let mut vendor = vendor(Dialect::Twocaptcha, 2);
+    for account in &mut vendor.accounts {
+        let AccountConfig { solve_ms: time, .. } = account;
+        *time = solve_ms;
+    }
+    let world = World::prepare(vendor, "").await;
+    world.write_keys(&keys([(name(1), key(1)), (name(2), key(2))]));
+    world
+}
+
+/// Submits and polls over kept connections until the listener is closed. Returns how many ids were heard.
+async fn work_until_closed(address: SocketAddr) -> usize {
+    let mut heard = 0;
+    let mut id = None;
+    while let Ok(mut connection) = Connection::open(address).await {
+        loop {
+            let target = match &id {
+                None => format!("/in.php?key={PLACEHOLDER}&{TASK}"),
+                Some(id) => format!("/res.php?key={PLACEHOLDER}&action=get&id={id}"),
+            };
+            let Ok(answer) = connection.get(&target).await else {
+                // Closed between two requests, as every server may; a client opens the next one.
+                break;
+            };
+            let closes = answer.head.contains("connection: close");
+            match answer.body.strip_prefix("OK|") {
+                Some(new) if id.is_none() => {
+                    heard += 1;
+                    id = Some(new.to_owned());
+                }
+                Some(_) => id = None,
+                None => assert_eq!(answer.body, "CAPCHA_NOT_READY"),
+            }
+            if closes {
+                break;
+            }
+        }
+    }
+    heard
+}
+
+struct Program {
+    child: Child,
+    log: tokio::io::Lines<BufReader<ChildStdout>>,
+    http: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Program {
+    async fn start(world: &World) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sidekey"))
+            .args(["run", "--config"])
+            .arg(world.config_path())
+            .env_clear()
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stdout.take().unwrap()).lines();
+        let serves = async {
+            while let Some(line) = log.next_line().await.unwrap() {
+                if line.contains("sidekey serves") {
+                    return line;
+                }
+            }
+            panic!("it ended before it served");
+        };
+        let line = timeout(PATIENCE, serves).await.unwrap();
+        let address = |name: &str| {
+            let at = line.find(name).unwrap() + name.len();
+            let rest = line[at..].trim_start_matches(['"', ':', '=']);
+            let end = rest.find('"').unwrap();
+            rest[..end].parse().unwrap()
+        };
+        Self {
+            http: address("http"),
+            admin: address("admin"),
+            child,
+            log,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id().unwrap()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// Waits for a line that holds this text.
+    async fn line(&mut self, text: &str) {
+        let found = async {
+            while let Some(line) = self.log.next_line().await.unwrap() {
+                if line.contains(text) {
+                    return;
+                }
+            }
+            panic!("no line says {text}");
+        };
+        timeout(PATIENCE, found).await.unwrap();
+    }
+
+    /// The exit code.
+    async fn ended(mut self) -> Option<i32> {
+        let rest = async {
+            // Read to the end, so that the program never waits for us.
+            while let Ok(Some(_)) = self.log.next_line().await {}
+            self.child.wait().await.unwrap().code()
+        };
+        timeout(PATIENCE, rest).await.unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
