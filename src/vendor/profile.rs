@@ -12,7 +12,7 @@ pub struct Profile {
     pub name: String,
     /// Scheme, host and an optional path prefix: `https://ocr.captchaai.com`. Empty in the `custom` profile.
     pub url: String,
-    /// Further host names of this vendor that a client may name in an absolute-form target.
+    /// Host names of this vendor that a client may name in an absolute-form target, whatever `url` is.
     pub hosts: Vec<String>,
     pub endpoints: Endpoints,
     pub takes: Takes,
