@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rusqlite::OpenFlags;
 use sidekey::sandbox::{Dialect, Fault, FaultRule};
 use tokio::time::timeout;
 
@@ -29,7 +28,7 @@ async fn ids_that_nobody_heard_go_to_the_same_submits_sent_again_once_each() {
     // The submits go on without their clients, and are answered at last.
     world.sandbox.clear_faults();
     until("all tasks are recorded", async || {
-        recorded(&world) == CLIENTS as i64
+        world.stored::<i64>("SELECT count(*) FROM tasks") == CLIENTS as i64
     })
     .await;
     let paid: BTreeSet<_> = world
@@ -145,16 +144,6 @@ fn held() -> FaultRule {
 
 fn submits(record: &sidekey::sandbox::Record) -> usize {
     record.counts.endpoints.get("in.php").copied().unwrap_or(0) as usize
-}
-
-/// Read from the file, which another program may do.
-fn recorded(world: &World) -> i64 {
-    let path = world.place.path().join("sidekey.db");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let store = rusqlite::Connection::open_with_flags(path, flags).unwrap();
-    store
-        .query_row("SELECT count(*) FROM tasks", [], |row| row.get(0))
-        .unwrap()
 }
 
 /// Different from every other one.

@@ -53,8 +53,11 @@ impl Connection {
             0 => String::new(),
             length => format!("Content-Length: {length}\r\n"),
         };
-        let request =
-            format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}{length}\r\n{body}");
+        let host = match headers.contains("Host:") {
+            true => "",
+            false => "Host: localhost\r\n",
+        };
+        let request = format!("{method} {target} HTTP/1.1\r\n{host}{headers}{length}\r\n{body}");
         self.0.write_all(request.as_bytes()).await
     }
 

@@ -9,6 +9,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use sidekey::app::{self, Running};
 use sidekey::background::Background;
@@ -206,6 +208,13 @@ impl World {
     pub(crate) async fn api(&self, path: &str) -> Value {
         let answer = http::send(self.admin(), "GET", path, "", "").await;
         serde_json::from_str(&answer.body).unwrap()
+    }
+
+    /// One value of the store, read from its file as any other program may.
+    pub(crate) fn stored<T: FromSql>(&self, query: &str) -> T {
+        let path = self.place.path().join("sidekey.db");
+        let store = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        store.query_row(query, [], |row| row.get(0)).unwrap()
     }
 
     /// The state of a key, as `/api/keys` says.
