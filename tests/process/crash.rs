@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use sidekey::background::Background;
 use sidekey::config::environment::Environment;
 use sidekey::sandbox::Sandbox;
@@ -50,7 +51,8 @@ struct Sums {
     /// All of the uncertain list: also submits that the vendor never got.
     uncertain: usize,
     tasks: usize,
-    lost: Vec<String>,
+    /// By the id, what is wrong with it.
+    lost: BTreeMap<String, String>,
 }
 
 impl Crashes {
@@ -60,7 +62,9 @@ impl Crashes {
         let place = Place::new(&sandbox);
         place.configure(&sandbox, &format!("sync = \"{sync}\"\n"));
         let rounds = Environment::of_this_process();
-        let rounds = rounds.get("CRASH_ROUNDS").map_or(ROUNDS, |n| n.parse().unwrap());
+        let rounds = rounds
+            .get("CRASH_ROUNDS")
+            .map_or(ROUNDS, |n| n.parse().unwrap());
         let mut crashes = Self {
             sandbox,
             place,
@@ -86,14 +90,17 @@ impl Crashes {
             sums.lost.is_empty(),
             "LOST {} with sync = {sync}:\n{}",
             sums.lost.len(),
-            sums.lost.join("\n")
+            sums.lost.values().cloned().collect::<Vec<_>>().join("\n")
         );
         assert_eq!(sandbox.counts().foreign, 0, "polls by a wrong key");
         assert_eq!(
             sums.tasks,
             sums.heard + sums.known_but_unheard + sums.uncertain_tasks
         );
-        assert!(sums.heard as u64 >= rounds, "too few submits to mean anything");
+        assert!(
+            sums.heard as u64 >= rounds,
+            "too few submits to mean anything"
+        );
     }
 
     /// Recovery is interrupted, too.
@@ -114,7 +121,8 @@ impl Crashes {
                 for Heard { id, .. } in ids {
                     let said = polled(&mut client, &id).await;
                     if said != format!("OK|solved-{id}") {
-                        lost.push(format!("{id} was relayed, its poll says {said}"));
+                        let why = format!("{id} was relayed, its poll says {said}");
+                        lost.push((id, why));
                     }
                 }
                 lost
@@ -148,25 +156,32 @@ impl Crashes {
         let made = self.made(&format!("round{round}x"));
         let sums = &mut self.sums;
         for (label, id) in &made {
-            match (known.get(label), heard.get(label.as_str())) {
-                (Some(known), _) if known != id => {
-                    sums.lost.push(format!("{id} is known as {known}"));
+            let wrong = match (known.get(label), heard.get(label.as_str())) {
+                (Some(known), _) if known != id => format!("{id} is known as {known}"),
+                (_, Some(heard)) if heard != id => format!("{id} was relayed as {heard}"),
+                (None, Some(_)) => format!("{id} was relayed and is not known"),
+                (None, None) if !uncertain.contains(label) => {
+                    format!("{id} is neither known nor uncertain")
                 }
-                (Some(_), Some(heard)) if heard != id => {
-                    sums.lost.push(format!("{id} was relayed as {heard}"));
+                (Some(_), Some(_)) => {
+                    sums.heard += 1;
+                    continue;
                 }
-                (Some(_), Some(_)) => sums.heard += 1,
-                (Some(_), None) => sums.known_but_unheard += 1,
-                (None, Some(_)) => sums.lost.push(format!("{id} was relayed and is not known")),
-                (None, None) if uncertain.contains(label) => sums.uncertain_tasks += 1,
+                (Some(_), None) => {
+                    sums.known_but_unheard += 1;
+                    continue;
+                }
                 (None, None) => {
-                    sums.lost.push(format!("{id} is neither known nor uncertain"));
+                    sums.uncertain_tasks += 1;
+                    continue;
                 }
-            }
+            };
+            sums.lost.insert(id.clone(), wrong);
         }
         for (label, id) in &known {
             if !made.contains_key(label) {
-                sums.lost.push(format!("{id} is known and was never made"));
+                let wrong = format!("{id} is known and was never made");
+                sums.lost.insert(id.clone(), wrong);
             }
         }
         sums.rounds += 1;
@@ -195,40 +210,70 @@ struct Heard {
     id: String,
 }
 
-/// The kill may come before the first id, and in the middle of everything.
+/// In every other round at any instant, also before the first id. In the rest right when some client hears its id: that is
+/// when a record that is not durable yet is missed most.
 async fn submit_until_killed(program: Program, round: u64) -> Vec<Heard> {
+    let submitting = Arc::new(Submitting {
+        address: program.http,
+        pid: program.pid(),
+        round,
+        kill_at: if round % 2 == 0 {
+            1 + random_below(150)
+        } else {
+            u64::MAX
+        },
+        sent: AtomicU64::new(0),
+        heard: AtomicU64::new(0),
+    });
     let mut submitters = JoinSet::new();
-    let numbers = Arc::new(AtomicU64::new(0));
     for _ in 0..SUBMITTERS {
-        submitters.spawn(submit(program.http, round, Arc::clone(&numbers)));
+        submitters.spawn(Arc::clone(&submitting).submit());
     }
-    sleep(Duration::from_micros(random_below(250_000))).await;
-    program.kill();
-    submitters.join_all().await.concat()
+    if submitting.kill_at == u64::MAX {
+        sleep(Duration::from_micros(random_below(250_000))).await;
+        program.signal(Signal::KILL);
+    }
+    let heard = submitters.join_all().await.concat();
+    program.wait();
+    heard
 }
 
-/// Until the connection breaks. The label names the submit on both sides: as a parameter the vendor sees it, as a project
-/// the store keeps it.
-async fn submit(address: SocketAddr, round: u64, numbers: Arc<AtomicU64>) -> Vec<Heard> {
-    let mut heard = Vec::new();
-    let Ok(mut client) = Client::connect(address).await else {
-        return heard;
-    };
-    loop {
-        let label = format!("round{round}x{}", numbers.fetch_add(1, Ordering::Relaxed));
-        let form = format!("key=placeholder&{label}=1&x_project={label}");
-        let form = format!("{form}&method=userrecaptcha&googlekey=k&pageurl=p");
-        let Ok(answer) = client
-            .post("/in.php", "application/x-www-form-urlencoded", form.as_bytes())
-            .await
-        else {
+struct Submitting {
+    address: SocketAddr,
+    pid: Pid,
+    round: u64,
+    /// How many ids are heard until the kill.
+    kill_at: u64,
+    sent: AtomicU64,
+    heard: AtomicU64,
+}
+
+impl Submitting {
+    /// Until the connection breaks. The label names the submit on both sides: as a parameter the vendor sees it, as a
+    /// project the store keeps it.
+    async fn submit(self: Arc<Self>) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        let Ok(mut client) = Client::connect(self.address).await else {
             return heard;
         };
-        let Some(id) = id(&answer) else {
-            panic!("a submit was answered {}", body(&answer));
-        };
-        let id = id.to_owned();
-        heard.push(Heard { label, id });
+        loop {
+            let number = self.sent.fetch_add(1, Ordering::Relaxed);
+            let label = format!("round{}x{number}", self.round);
+            let form = format!("key=placeholder&{label}=1&x_project={label}&method=userrecaptcha");
+            let form = format!("{form}&googlekey=k&pageurl=p");
+            let kind = "application/x-www-form-urlencoded";
+            let Ok(answer) = client.post("/in.php", kind, form.as_bytes()).await else {
+                return heard;
+            };
+            if self.heard.fetch_add(1, Ordering::Relaxed) + 1 == self.kill_at {
+                kill_process(self.pid, Signal::KILL).unwrap();
+            }
+            let Some(id) = id(&answer) else {
+                panic!("a submit was answered {}", body(&answer));
+            };
+            let id = id.to_owned();
+            heard.push(Heard { label, id });
+        }
     }
 }
 
@@ -250,7 +295,10 @@ fn random_below(limit: u64) -> u64 {
     getrandom::u64().unwrap() % limit
 }
 
-#[expect(clippy::print_stderr, reason = "the figures of a long run are what it is run for")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the figures of a long run are what it is run for"
+)]
 fn eprintln_figures(sync: &str, sums: &Sums) {
     eprintln!(
         "sync = {sync}: {} kills under {SUBMITTERS} submitters, {} tasks made: {} ids heard, {} known but unheard, \

@@ -130,8 +130,14 @@ pub(crate) struct Program {
 
 #[derive(Default)]
 struct Printed {
-    bytes: Mutex<Vec<u8>>,
+    so_far: Mutex<SoFar>,
     more: Condvar,
+}
+
+#[derive(Default)]
+struct SoFar {
+    bytes: Vec<u8>,
+    open_pipes: usize,
 }
 
 impl Program {
@@ -186,38 +192,22 @@ impl Program {
     /// The end, and everything that was printed until then.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
-        // The collectors hold clones until both pipes are at their end.
-        let bytes = self.printed.bytes.lock().unwrap();
-        let (bytes, _) = self
-            .printed
-            .more
-            .wait_timeout_while(bytes, PATIENCE, |_| Arc::strong_count(&self.printed) > 1)
-            .unwrap();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        (status, text)
+        let printed = self.printed.wait_while(|so_far| so_far.open_pipes > 0);
+        (status, printed)
     }
 
     pub(crate) fn printed(&self) -> String {
-        String::from_utf8_lossy(&self.printed.bytes.lock().unwrap()).into_owned()
+        self.printed.wait_while(|_| false)
     }
 
     pub(crate) fn wait_for_line(&self, text: &str) {
-        let bytes = self.printed.bytes.lock().unwrap();
-        let missing = |bytes: &mut Vec<u8>| {
-            memchr::memmem::find(bytes, text.as_bytes()).is_none()
-                && Arc::strong_count(&self.printed) > 1
-        };
-        let (bytes, waited) = self
+        let has = |bytes: &[u8]| memchr::memmem::find(bytes, text.as_bytes()).is_some();
+        let printed = self
             .printed
-            .more
-            .wait_timeout_while(bytes, PATIENCE, missing)
-            .unwrap();
-        let found = memchr::memmem::find(&bytes, text.as_bytes()).is_some();
+            .wait_while(|so_far| so_far.open_pipes > 0 && !has(&so_far.bytes));
         assert!(
-            found,
-            "{} before `{text}` was printed:\n{}",
-            if waited.timed_out() { "gave up" } else { "it ended" },
-            String::from_utf8_lossy(&bytes)
+            has(printed.as_bytes()),
+            "`{text}` was not printed, but:\n{printed}"
         );
     }
 
@@ -255,20 +245,29 @@ impl Drop for Program {
 impl Printed {
     fn collect(self: &Arc<Self>, mut pipe: impl Read + Send + 'static) {
         let printed = Arc::clone(self);
+        printed.so_far.lock().unwrap().open_pipes += 1;
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
-            while let Ok(read @ 1..) = pipe.read(&mut buffer) {
-                let mut bytes = printed.bytes.lock().unwrap();
-                bytes.extend_from_slice(&buffer[..read]);
+            loop {
+                let read = pipe.read(&mut buffer).unwrap_or(0);
+                let mut so_far = printed.so_far.lock().unwrap();
+                so_far.bytes.extend_from_slice(&buffer[..read]);
+                so_far.open_pipes -= usize::from(read == 0);
                 printed.more.notify_all();
-            }
-            // Whoever waits must not see the pipe's end before the last bytes, and must be woken after it.
-            let waker = Arc::downgrade(&printed);
-            drop(printed);
-            if let Some(printed) = waker.upgrade() {
-                printed.more.notify_all();
+                if read == 0 {
+                    return;
+                }
             }
         });
+    }
+
+    fn wait_while(&self, waits: impl Fn(&SoFar) -> bool) -> String {
+        let so_far = self.so_far.lock().unwrap();
+        let (so_far, _) = self
+            .more
+            .wait_timeout_while(so_far, PATIENCE, |so_far| waits(so_far))
+            .unwrap();
+        String::from_utf8_lossy(&so_far.bytes).into_owned()
     }
 }
 
@@ -298,7 +297,12 @@ impl Client {
             .await
     }
 
-    pub(crate) async fn post(&mut self, target: &str, kind: &str, body: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) async fn post(
+        &mut self,
+        target: &str,
+        kind: &str,
+        body: &[u8],
+    ) -> io::Result<Vec<u8>> {
         let head = format!(
             "POST {target} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
             body.len()
