@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod crash;
+mod signals;
 mod support;
