@@ -3,4 +3,5 @@
 
 mod crash;
 mod signals;
+mod store_trouble;
 mod support;
