@@ -27,6 +27,8 @@ use crate::vendor::client::ClientError;
 /// How long running work may take to end. Kubernetes kills after 30 s, and the app beside us used part of them.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(25);
 const UPKEEP: Duration = Duration::from_secs(30);
+/// Uncertain submits are held against the vendor's bill, which comes once a month.
+const UNCERTAIN_KEPT: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
 /// A program that serves.
 pub struct Running {
@@ -234,18 +236,31 @@ async fn bad_key_answers(store: &Store) -> Result<Vec<Instant>, StoreError> {
 }
 
 async fn upkeep(server: Arc<Server>) {
-    loop {
-        tokio::select! {
-            () = sleep(UPKEEP) => {}
-            () = server.background.stopping() => return,
+    let for_ever = async {
+        loop {
+            look_after(&server).await;
+            sleep(UPKEEP).await;
         }
-        server.tasks.sweep(Instant::now());
-        server.live.end_drains();
-        let keep = server.live.load().settings.poll.keep;
-        let unused_since = clock::now_ms() - i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-        if let Err(error) = server.store.forget_tasks_unused_since(unused_since).await {
-            tracing::warn!(%error, "old tasks could not be forgotten");
-        }
+    };
+    // Also in the middle: a store in trouble keeps whoever waits for it, and must not keep the shutdown.
+    tokio::select! {
+        () = for_ever => {}
+        () = server.background.stopping() => {}
+    }
+}
+
+async fn look_after(server: &Server) {
+    server.tasks.sweep(Instant::now());
+    server.live.end_drains();
+    let now_ms = clock::now_ms();
+    let before = |age: Duration| now_ms - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    let unused_since = before(server.live.load().settings.poll.keep);
+    if let Err(error) = server.store.forget_tasks_unused_since(unused_since).await {
+        tracing::warn!(%error, "old tasks could not be forgotten");
+    }
+    let uncertain_before = before(UNCERTAIN_KEPT);
+    if let Err(error) = server.store.forget_uncertain_before(uncertain_before).await {
+        tracing::warn!(%error, "old uncertain submits could not be forgotten");
     }
 }
 

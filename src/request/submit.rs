@@ -22,7 +22,7 @@ use crate::keys::key::Key;
 use crate::keys::pool::Chosen;
 use crate::keys::secret::Identity;
 use crate::live::Snapshot;
-use crate::store::{self, Intent, IntentId, StoreError, TaskKey, TaskRecord, TaskState, Written};
+use crate::store::{self, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
 use crate::tasks::kind;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::client::CallError;
@@ -320,13 +320,21 @@ impl Submitting {
     }
 
     async fn stored(&self, written: Written, what: &'static str) {
-        let error = match timeout(STORE_PATIENCE, written).await {
+        // A second of trouble in all, not a second for every change: clients give up after five.
+        let trouble = self.server.store.health().since;
+        let patience =
+            STORE_PATIENCE.saturating_sub(trouble.map_or(Duration::ZERO, |since| since.elapsed()));
+        let why = match timeout(patience, written).await {
             Ok(Ok(_)) => return,
-            Ok(Err(error)) => error,
-            Err(_) => StoreError::Refused("it takes longer than a second".into()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it takes longer than a second".to_owned(),
         };
         self.server.metrics.store_error();
-        tracing::error!(what, %error, "the store is in trouble, this is kept in memory only for now");
+        tracing::error!(
+            what,
+            why,
+            "the store is in trouble, this is kept in memory only for now"
+        );
     }
 
     fn intent(&self, key: &Key) -> Intent {

@@ -69,16 +69,9 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut batch = Vec::new();
         while self.shared.queue.take(&mut batch) {
-            let in_hand_since = Some(Instant::now());
-            self.shared.progress(|progress| {
-                progress.in_hand = batch.len();
-                progress.in_hand_since = in_hand_since;
-            });
+            self.shared.takes(batch.len());
             self.write_until_done(&mut batch);
-            self.shared.progress(|progress| {
-                progress.in_hand = 0;
-                progress.in_hand_since = None;
-            });
+            self.shared.takes(0);
         }
         if let Some(connection) = &self.connection {
             // Leaves one file. If it fails, the log stays and the next start reads it.
@@ -243,6 +236,14 @@ impl Shared {
             commits: self.commits.load(Ordering::Relaxed),
             written: self.written.load(Ordering::Relaxed),
         }
+    }
+
+    pub(super) fn takes(&self, in_hand: usize) {
+        let since = (in_hand > 0).then(Instant::now);
+        self.progress(|progress| {
+            progress.in_hand = in_hand;
+            progress.in_hand_since = since;
+        });
     }
 
     fn progress<T>(&self, look: impl FnOnce(&mut Progress) -> T) -> T {

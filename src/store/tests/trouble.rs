@@ -102,3 +102,18 @@ async fn more_than_can_wait_is_refused_and_counted() {
     until(|| store.health().queued == 0).await;
     store.close().await.unwrap();
 }
+
+/// A disk that hangs gives no error. A writer that took work and does not come back stands for it.
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_hangs_is_seen_after_a_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let shared = writer::Shared::new(&file_in(directory.path()), Sync::Full, write_seconds());
+    shared.takes(1);
+    assert!(shared.health().writing);
+    tokio::time::advance(Duration::from_millis(1_001)).await;
+    let health = shared.health();
+    assert!(!health.writing && health.since.is_some());
+    assert_eq!(health.queued, 1);
+    shared.takes(0);
+    assert!(shared.health().writing);
+}
