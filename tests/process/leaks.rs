@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use sidekey::background::Background;
