@@ -14,15 +14,18 @@ use crate::background::Background;
 use crate::config::settings::{ListenAddress, Settings, State, StoreKind};
 use crate::config::{Attempt, Input};
 use crate::keys::egress::{BAD_KEY_WINDOW, Egress};
+use crate::keys::set::Remembered;
 use crate::listen::body::BodyBudget;
 use crate::listen::{self, CertError, Certificates, Drain, Limits};
 use crate::live::Live;
 use crate::live::reload::Reloader;
+use crate::request::prober::Prober;
 use crate::request::{self, Server, clock};
 use crate::store::{OpenError, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tasks::unknown::Asking;
 use crate::vendor::client::ClientError;
+use crate::vendor::outage::Outage;
 
 /// How long running work may take to end. Kubernetes kills after 30 s, and the app beside us used part of them.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(25);
@@ -93,7 +96,11 @@ pub async fn start(
 
     let store = open(&settings.state)?;
     let egress = Egress::new(bad_key_answers(&store).await?);
-    let live = Arc::new(Live::new(loaded, store.salt(), background)?);
+    let remembered = Remembered {
+        salt: store.salt(),
+        good_keys: store.good_keys().await?,
+    };
+    let live = Arc::new(Live::new(loaded, remembered, background)?);
     let metrics = Arc::new(Metrics::new(&store));
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
     let server = Arc::new(Server {
@@ -103,6 +110,9 @@ pub async fn start(
         asking: Asking::default(),
         unheard: Default::default(),
         egress,
+        outage: Outage::default(),
+        prober: Prober::default(),
+        started: Instant::now(),
         metrics: Arc::clone(&metrics),
         background: background.clone(),
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
@@ -133,6 +143,7 @@ pub async fn start(
         metrics,
     };
     background.spawn(reloader.run(background.clone()));
+    background.spawn(Prober::run(Arc::clone(&server)));
     background.spawn(upkeep(Arc::clone(&server)));
     let data = |listener, tls| {
         let server = Arc::clone(&server);

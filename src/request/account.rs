@@ -12,11 +12,11 @@ use super::forward::{Answered, Route, Sending, forward};
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
+use crate::keys::health::Health;
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
 use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
-use crate::vendor::profile::Class;
 use crate::wire::Endpoint;
 
 /// All keys together. Half of the shortest read time-out of the SDK that starts with this call.
@@ -86,6 +86,7 @@ async fn ask_all(
             asked,
             deadline,
             client_left: None,
+            is_probe: false,
         };
         let answered = forward(
             server,
@@ -100,15 +101,13 @@ async fn ask_all(
         .ok();
         (answered, part)
     };
-    let called_bad = |key: &&Arc<Key>| {
-        key.rest(now)
-            .is_some_and(|rest| rest.class == Class::KeyBad)
-    };
+    let called_bad = |key: &&Arc<Key>| key.look(|health| health.is_called_bad(now));
     let active = snapshot
         .keys
         .listed()
         .filter(|key| key.standing == Standing::Active && !called_bad(key));
-    let (proven, unproven): (Vec<_>, Vec<_>) = active.cloned().partition(|key| key.is_proven());
+    let (proven, unproven): (Vec<_>, Vec<_>) =
+        active.cloned().partition(|key| key.look(Health::is_proven));
 
     let mut answers = Vec::new();
     let mut hear = |(answered, part): (Option<Answered>, Trace), trace: &mut Trace| {

@@ -11,6 +11,8 @@ use super::admit::Admitted;
 use super::respond::{Outcome, Relay};
 use super::trace::Trace;
 use super::{Server, clock};
+use crate::keys::chance;
+use crate::keys::health::Accepted;
 use crate::keys::key::Key;
 use crate::live::Snapshot;
 use crate::vendor::answer::{self, Asked, Reading};
@@ -68,6 +70,8 @@ pub(super) struct Route<'a> {
     pub deadline: Instant,
     /// Ends a call that was not sent yet.
     pub client_left: Option<&'a CancellationToken>,
+    /// Our own look at a key.
+    pub is_probe: bool,
 }
 
 pub(super) struct Answered {
@@ -116,6 +120,12 @@ pub(super) async fn forward(
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
+            let left = route
+                .client_left
+                .is_some_and(CancellationToken::is_cancelled);
+            if matches!(error, CallError::NotSent { .. }) && !left {
+                server.outage.unreached(now, chance());
+            }
             server
                 .metrics
                 .vendor_call(route.asked, "no_answer", now - began);
@@ -126,8 +136,14 @@ pub(super) async fn forward(
     server
         .metrics
         .vendor_call(route.asked, class_label(&reading), now - began);
+    let usable = !matches!(&reading, Reading::Trouble { .. })
+        && !matches!(&reading, Reading::Code { rule, .. } if rule.class == Class::Server);
+    if usable && server.outage.reached() {
+        tracing::info!("the vendor answers again");
+        snapshot.keys.events().happened();
+    }
     if let Some(key) = key {
-        judge(server, key, &reading, answer.retry_after, now);
+        judge(server, key, route, &reading, answer.retry_after, now);
     }
     let secret = key.map(Key::value).unwrap_or_default();
     let body = scrub::scrub(&answer::trim(&answer.body), &secret, token);
@@ -162,21 +178,32 @@ fn target(path: &str, query: &[u8]) -> Bytes {
 fn judge(
     server: &Server,
     key: &Key,
+    route: &Route<'_>,
     reading: &Reading,
     retry_after: Option<Duration>,
     now: Instant,
 ) {
+    let accepted = |server: &Server| {
+        let paid = matches!(route.asked, Asked::Submit | Asked::Solve);
+        let what = if paid {
+            Accepted::Submit
+        } else {
+            Accepted::Other
+        };
+        if !route.is_probe && key.accepted(what, now) {
+            server.store.note_good_key(key.identity, clock::now_ms());
+        }
+    };
     match reading {
         Reading::Accepted { .. } | Reading::Final | Reading::NotReady | Reading::Said => {
-            key.accepted()
+            accepted(server)
         }
         Reading::Trouble { .. } => {}
         Reading::Code { code, rule } => match rule.class {
-            Class::Task => key.accepted(),
+            Class::Task => accepted(server),
             Class::Request | Class::NoTask | Class::Server => {}
             Class::EgressIp => {
-                let until = now + rule.cooldown;
-                server.egress.banned(until);
+                server.egress.banned(now + rule.cooldown);
                 tracing::warn!(
                     code,
                     seconds = rule.cooldown.as_secs(),
@@ -188,9 +215,12 @@ fn judge(
                     server.egress.bad_answer(now);
                     server.store.note_bad_key_answer(clock::now_ms());
                 }
-                key.refused(code, *rule, retry_after, now);
                 server.metrics.key_failure(&key.name, code);
                 tracing::debug!(key = %key.name, code, "the vendor refused this key");
+                // What a probe brings is the prober's to judge: it knows what the key was suspected of.
+                if !route.is_probe {
+                    key.refused(code, *rule, retry_after, now);
+                }
             }
         },
     }

@@ -140,6 +140,7 @@ async fn ask_together(
         asked: Asked::Poll,
         deadline: now + POLL_PATIENCE,
         client_left: None,
+        is_probe: false,
     };
     let answered = forward(
         server,

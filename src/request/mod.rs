@@ -23,7 +23,7 @@ mod forward;
 mod info;
 mod many;
 mod poll;
-mod prove;
+pub mod prober;
 pub mod read;
 pub mod refuse;
 pub mod respond;
@@ -37,6 +37,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use tokio::time::Instant;
 
 use crate::admin::metrics::Metrics;
 use crate::background::Background;
@@ -49,10 +50,12 @@ use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::tasks::unknown::Asking;
 use crate::vendor::answer::Asked;
+use crate::vendor::outage::Outage;
 
 use admit::{Admitted, admit};
 use call::Call;
 use flight::Unheard;
+use prober::Prober;
 use read::{Unread, read};
 use refuse::Refusal;
 use respond::Outcome;
@@ -66,6 +69,9 @@ pub struct Server {
     pub asking: Asking,
     pub unheard: Unheard,
     pub egress: Egress,
+    pub outage: Outage,
+    pub prober: Prober,
+    pub started: Instant,
     pub metrics: Arc<Metrics>,
     pub background: Background,
     pub bodies: Arc<BodyBudget>,

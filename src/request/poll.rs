@@ -15,6 +15,7 @@ use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock, unknown};
 use crate::keys::egress::Trial;
+use crate::keys::health::{Condition, Health};
 use crate::keys::key::Key;
 use crate::keys::set::KeySet;
 use crate::live::Snapshot;
@@ -114,6 +115,7 @@ pub(super) async fn follow(
         asked,
         deadline: now + POLL_PATIENCE,
         client_left: None,
+        is_probe: false,
     };
     // Twice at most: the value that submitted the task, then, if the vendor calls that bad, the one now under its name.
     for _ in 0..2 {
@@ -165,32 +167,29 @@ pub(super) fn owner<'a>(
     task: &Task,
     now: Instant,
 ) -> Owner<'a> {
-    if server.egress.banned_until(now).is_some() {
+    if server.egress.banned_until(now).is_some() || server.outage.open_until().is_some() {
         return Owner::Later;
     }
     let current = keys.by_name(&task.record.owner_name);
-    let replaced = |key: &Key| current.is_some_and(|current| current.identity != key.identity);
+    let submitted = keys.by_identity(&task.record.owner_identity);
     // A value that was called bad is asked no more once its name has another: every asking costs one of the few bad-key
     // answers that the new value needs to be tried at all.
-    let submitted = keys
-        .by_identity(&task.record.owner_identity)
-        .filter(|key| !(key.is_called_bad() && replaced(key)));
-    let called_bad = |key: &Key| {
-        key.rest(now)
-            .is_some_and(|rest| rest.class == Class::KeyBad)
-    };
+    let called_bad = |key: &Key| key.look(|health| health.is_called_bad(now));
     let Some(key) = [submitted, current]
         .into_iter()
         .flatten()
         .find(|key| !called_bad(key))
     else {
-        return if submitted.or(current).is_some() {
+        let suspect =
+            |key: &Arc<Key>| key.look(|health| health.condition(now) == Condition::Suspect);
+        // A probe decides about a suspect value; one that it revoked has nobody left to ask for it.
+        return if submitted.is_some_and(suspect) || current.is_some() {
             Owner::Later
         } else {
             Owner::Gone
         };
     };
-    if key.is_proven() {
+    if key.look(Health::is_proven) {
         return Owner::Ask(key, None);
     }
     match server.egress.begin(now) {

@@ -12,14 +12,11 @@ use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Pilot};
 use super::forward::{Route, Sending, forward};
-use super::prove::{Proof, prove};
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock};
-use crate::keys::egress::Trial;
 use crate::keys::key::Key;
-use crate::keys::pool::Chosen;
 use crate::keys::secret::Identity;
 use crate::live::Snapshot;
 use crate::store::{self, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
@@ -124,8 +121,8 @@ impl Submitting {
         let mut pause = FIRST_PAUSE;
         loop {
             let chosen = choose(&self.server, &self.snapshot, wait_until, deadline).await;
-            let Chosen { key, trial } = match chosen {
-                Ok(chosen) => chosen,
+            let key = match chosen {
+                Ok(key) => key,
                 Err(refusal) => return refuse(refusal),
             };
             let known = refused
@@ -134,11 +131,7 @@ impl Submitting {
             if !known && sent_with >= rules.max_keys {
                 return refuse(after(&refused));
             }
-            let tried = match trial {
-                Some(trial) => self.try_unproven(&key, trial, deadline, trace).await,
-                None => self.once(&key, deadline, trace).await,
-            };
-            match tried {
+            match self.once(&key, deadline, trace).await {
                 Tried::Done { outcome, accepted } => return Some((outcome, accepted)),
                 Tried::NotSent if self.pilot.client_left().is_cancelled() => return None,
                 Tried::NotSent => {
@@ -168,27 +161,6 @@ impl Submitting {
         }
     }
 
-    /// Nothing paid goes out with a key that the vendor has not accepted yet.
-    async fn try_unproven(
-        &self,
-        key: &Key,
-        trial: Trial<'_>,
-        deadline: Instant,
-        trace: &mut Trace,
-    ) -> Tried {
-        let proof = prove(&self.server, &self.snapshot, &self.admitted, key, trace).await;
-        drop(trial);
-        match proof {
-            Proof::Proven => self.once(key, deadline, trace).await,
-            Proof::Refused(class) => Tried::Refused { class, words: None },
-            Proof::Banned => Tried::Done {
-                outcome: Outcome::Refused(Refusal::AllBusy),
-                accepted: false,
-            },
-            Proof::Unreached => Tried::NotSent,
-        }
-    }
-
     async fn once(&self, key: &Key, deadline: Instant, trace: &mut Trace) -> Tried {
         let solve = self.admitted.endpoint == Endpoint::Solve;
         let intent = self.intent(key);
@@ -200,6 +172,7 @@ impl Submitting {
             asked: if solve { Asked::Solve } else { Asked::Submit },
             deadline,
             client_left: Some(self.pilot.client_left()),
+            is_probe: false,
         };
         trace.uses(key);
         let sending = Sending::of(&self.admitted, key);

@@ -12,6 +12,7 @@ use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::config::settings::UnknownTask;
+use crate::keys::health::Health;
 use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::live::Snapshot;
@@ -41,8 +42,9 @@ pub(super) async fn poll(
         return Outcome::Refused(Refusal::PollTrouble);
     };
     // Held to the end of the call: an unproven key is on trial meanwhile.
+    let proven = key.look(Health::is_proven);
     let _trial = match server.egress.begin(now) {
-        trial if key.is_proven() || trial.is_some() => trial.filter(|_| !key.is_proven()),
+        trial if proven || trial.is_some() => trial.filter(|_| !proven),
         _ => return Outcome::Refused(Refusal::PollTrouble),
     };
     trace.task(&task.id);
@@ -53,6 +55,7 @@ pub(super) async fn poll(
         asked: Asked::Poll,
         deadline: now + POLL_PATIENCE,
         client_left: None,
+        is_probe: false,
     };
     let sending = Sending::of(admitted, key);
     let answered = forward(
@@ -89,12 +92,12 @@ pub(super) async fn poll(
 
 /// Proven accounts first: asking an unproven one may be asking with a bad key.
 fn accounts(snapshot: &Snapshot, now: Instant) -> Vec<Identity> {
-    let usable = |key: &&Arc<Key>| key.rest(now).is_none();
+    let usable = |key: &&Arc<Key>| !key.look(|health| health.is_called_bad(now));
     let (proven, unproven): (Vec<_>, Vec<_>) = snapshot
         .keys
         .listed()
         .filter(usable)
-        .partition(|key| key.is_proven());
+        .partition(|key| key.look(Health::is_proven));
     proven
         .iter()
         .chain(&unproven)
