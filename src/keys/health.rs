@@ -189,7 +189,11 @@ impl Health {
         }
     }
 
-    pub fn accepted(&mut self, what: Accepted, now: Instant) {
+    /// `began` is when the call was sent: an answer to an earlier call does not refute what was said since.
+    pub fn accepted(&mut self, what: Accepted, began: Instant, now: Instant) {
+        if self.is_called_bad(now) && began < self.since {
+            return;
+        }
         self.proven = true;
         let back = match self.condition(now) {
             Condition::Unproven | Condition::Suspect | Condition::Revoked => true,

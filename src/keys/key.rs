@@ -72,6 +72,10 @@ impl Key {
         look(&self.health())
     }
 
+    pub fn is_called_bad(&self, now: Instant) -> bool {
+        self.health().is_called_bad(now)
+    }
+
     pub fn describe(&self, now: Instant) -> Described {
         self.health().describe(now)
     }
@@ -88,11 +92,11 @@ impl Key {
     }
 
     /// True when the vendor accepts this value for the first time: worth remembering in the store.
-    pub fn accepted(&self, what: Accepted, now: Instant) -> bool {
+    pub fn accepted(&self, what: Accepted, began: Instant, now: Instant) -> bool {
         self.change(now, |health| {
             let before = health.is_proven();
-            health.accepted(what, now);
-            !before
+            health.accepted(what, began, now);
+            !before && health.is_proven()
         })
     }
 

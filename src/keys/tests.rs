@@ -56,7 +56,7 @@ fn after(old: &KeySet, entries: &[KeyEntry]) -> KeySet {
 fn proven(entries: &[KeyEntry]) -> KeySet {
     let set = after(&KeySet::default(), entries);
     for key in set.keys() {
-        key.accepted(Accepted::Submit, Instant::now());
+        key.accepted(Accepted::Submit, Instant::now(), Instant::now());
     }
     set
 }
@@ -312,7 +312,7 @@ async fn processes_that_submit_once_spread_over_the_keys_by_weight() {
         let set =
             KeySet::default().next(&entries, &remembered(), KEEP, Instant::now(), &mut random);
         for key in set.keys() {
-            key.accepted(Accepted::Submit, Instant::now());
+            key.accepted(Accepted::Submit, Instant::now(), Instant::now());
         }
         *first
             .entry(pick(&set, &Egress::new([])).unwrap())

@@ -14,7 +14,7 @@ use crate::live::Snapshot;
 
 /// At a start the first submits wait for the first round of probes, so that a thousand processes that submit once spread
 /// over all their keys and not over the one that is proven first. Half a second buys some ten probes.
-const LEARNING: Duration = Duration::from_millis(500);
+pub(super) const LEARNING: Duration = Duration::from_millis(500);
 
 pub(super) async fn choose(
     server: &Server,

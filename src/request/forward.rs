@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Method;
+use hyper::header::HeaderValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +13,7 @@ use super::respond::{Outcome, Relay};
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::keys::chance;
-use crate::keys::health::Accepted;
+use crate::keys::health::{Accepted, Health};
 use crate::keys::key::Key;
 use crate::live::Snapshot;
 use crate::vendor::answer::{self, Asked, Reading};
@@ -143,7 +144,7 @@ pub(super) async fn forward(
         snapshot.keys.events().happened();
     }
     if let Some(key) = key {
-        judge(server, key, route, &reading, answer.retry_after, now);
+        judge(server, key, route, &reading, answer.retry_after, began, now);
     }
     let secret = key.map(Key::value).unwrap_or_default();
     let body = scrub::scrub(&answer::trim(&answer.body), &secret, token);
@@ -158,10 +159,16 @@ pub(super) async fn forward(
     };
     let relay = Relay {
         body,
-        content_type: answer.content_type,
-        allow_origin: answer.acao,
+        content_type: answer.content_type.filter(|value| !shows(value, &secret)),
+        allow_origin: answer.acao.filter(|value| !shows(value, &secret)),
     };
     Ok(Answered { reading, relay })
+}
+
+/// SECURITY: a vendor may repeat the key in a header as well; such a header is dropped.
+fn shows(value: &HeaderValue, secret: &Bytes) -> bool {
+    let value = Bytes::copy_from_slice(value.as_bytes());
+    scrub::scrub(&value, secret, b"") != value
 }
 
 fn target(path: &str, query: &[u8]) -> Bytes {
@@ -181,6 +188,7 @@ fn judge(
     route: &Route<'_>,
     reading: &Reading,
     retry_after: Option<Duration>,
+    began: Instant,
     now: Instant,
 ) {
     let accepted = |server: &Server| {
@@ -190,11 +198,13 @@ fn judge(
         } else {
             Accepted::Other
         };
-        if !route.is_probe && key.accepted(what, now) {
+        if !route.is_probe && key.accepted(what, began, now) {
             server.store.note_good_key(key.identity, clock::now_ms());
         }
     };
     match reading {
+        // Nearly any text is an answer to an action that nobody knows, so it proves nothing: a client chose it.
+        Reading::Said if route.asked == Asked::Other => {}
         Reading::Accepted { .. } | Reading::Final | Reading::NotReady | Reading::Said => {
             accepted(server)
         }
@@ -211,7 +221,9 @@ fn judge(
                 );
             }
             Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
-                if rule.class == Class::KeyBad {
+                if rule.class == Class::KeyBad && !route.is_probe && key.look(Health::is_proven) {
+                    server.egress.accused(key.identity, now);
+                } else if rule.class == Class::KeyBad {
                     server.egress.bad_answer(now);
                     server.store.note_bad_key_answer(clock::now_ms());
                 }

@@ -122,8 +122,8 @@ async fn ask_together(
 ) -> Option<Vec<String>> {
     let now = Instant::now();
     let first = &group.first()?.1;
-    let (key, _trial) = match owner(server, &snapshot.keys, first, now) {
-        Owner::Ask(key, trial) => (key, trial),
+    let key = match owner(server, &snapshot.keys, first, now) {
+        Owner::Ask(key) => key,
         Owner::Later | Owner::Gone => return None,
     };
     trace.uses(key);

@@ -14,9 +14,8 @@ use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock, unknown};
-use crate::keys::egress::Trial;
-use crate::keys::health::{Condition, Health};
-use crate::keys::key::Key;
+use crate::keys::health::Condition;
+use crate::keys::key::{Key, Standing};
 use crate::keys::set::KeySet;
 use crate::live::Snapshot;
 use crate::store::TaskKey;
@@ -119,8 +118,8 @@ pub(super) async fn follow(
     };
     // Twice at most: the value that submitted the task, then, if the vendor calls that bad, the one now under its name.
     for _ in 0..2 {
-        let (key, _trial) = match owner(server, &snapshot.keys, task, Instant::now()) {
-            Owner::Ask(key, trial) => (key, trial),
+        let key = match owner(server, &snapshot.keys, task, Instant::now()) {
+            Owner::Ask(key) => key,
             Owner::Later => break,
             Owner::Gone => return Outcome::Refused(Refusal::UnknownTask),
         };
@@ -155,8 +154,8 @@ pub(super) async fn follow(
 
 /// The key that a task's poll goes out with.
 pub(super) enum Owner<'a> {
-    Ask(&'a Arc<Key>, Option<Trial<'a>>),
-    /// It rests for being bad, or waits for its trial, or the address is banned.
+    Ask(&'a Arc<Key>),
+    /// Its probe decides, or the address is banned, or the vendor is out of reach.
     Later,
     Gone,
 }
@@ -170,11 +169,13 @@ pub(super) fn owner<'a>(
     if server.egress.banned_until(now).is_some() || server.outage.open_until().is_some() {
         return Owner::Later;
     }
-    let current = keys.by_name(&task.record.owner_name);
     let submitted = keys.by_identity(&task.record.owner_identity);
-    // A value that was called bad is asked no more once its name has another: every asking costs one of the few bad-key
-    // answers that the new value needs to be tried at all.
-    let called_bad = |key: &Key| key.look(|health| health.is_called_bad(now));
+    // The value that stands under the name now, unless the submitting one only has another name today: then this one is
+    // another account's. A value that was called bad is asked no more once its name has another: every asking costs one
+    // of the few bad-key answers that the new value needs to be tried at all.
+    let listed = submitted.is_some_and(|key| key.standing != Standing::Draining);
+    let current = keys.by_name(&task.record.owner_name).filter(|_| !listed);
+    let called_bad = |key: &Key| key.is_called_bad(now);
     let Some(key) = [submitted, current]
         .into_iter()
         .flatten()
@@ -182,20 +183,17 @@ pub(super) fn owner<'a>(
     else {
         let suspect =
             |key: &Arc<Key>| key.look(|health| health.condition(now) == Condition::Suspect);
-        // A probe decides about a suspect value; one that it revoked has nobody left to ask for it.
-        return if submitted.is_some_and(suspect) || current.is_some() {
+        // A probe decides about a suspect value, and an account that stands in the file may be renewed. A revoked value
+        // that left the file has nobody left who could answer for it.
+        let judged = submitted.is_some_and(|key| listed || suspect(key));
+        return if judged || current.is_some() {
             Owner::Later
         } else {
             Owner::Gone
         };
     };
-    if key.look(Health::is_proven) {
-        return Owner::Ask(key, None);
-    }
-    match server.egress.begin(now) {
-        Some(trial) => Owner::Ask(key, Some(trial)),
-        None => Owner::Later,
-    }
+    // Proven or not: that the task exists shows that the vendor once accepted this account.
+    Owner::Ask(key)
 }
 
 pub(super) enum Relayed {

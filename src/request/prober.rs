@@ -78,8 +78,11 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
     if let Some(until) = server.egress.banned_until(now) {
         return Next::At(until);
     }
-    // A key that drains is probed only when it is suspect: its tasks wait for the outcome.
-    let suspect = |key: &Key| key.look(|health| health.condition(now) == Condition::Suspect);
+    // A key that drains is probed only when its tasks wait for the outcome: suspect, and no other value under its name.
+    let suspect = |key: &Key| {
+        key.look(|health| health.condition(now) == Condition::Suspect)
+            && snapshot.keys.by_name(&key.name).is_none()
+    };
     let keys = || {
         snapshot
             .keys
@@ -100,11 +103,14 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
         };
     }
     let exhausted_until = server.egress.exhausted_until(now);
-    // An empty key is known to the vendor: asking about it risks no bad-key answer.
-    let harmless = |key: &Key| key.look(|health| health.condition(now) == Condition::Empty);
-    let wants = keys().find(|key| {
-        (exhausted_until.is_none() || harmless(key)) && key.look(|h| h.wants_probe(now))
-    });
+    let exhausted_for_suspects = server.egress.exhausted_for_suspects_until(now);
+    let allowed = |key: &Key| match key.look(|health| health.condition(now)) {
+        // An empty key is known to the vendor: asking about it risks no bad-key answer.
+        Condition::Empty => true,
+        Condition::Suspect => exhausted_for_suspects.is_none(),
+        _ => exhausted_until.is_none(),
+    };
+    let wants = keys().find(|key| allowed(key) && key.look(|h| h.wants_probe(now)));
     if let Some(key) = wants {
         return Next::Key(Arc::clone(key));
     }
@@ -114,14 +120,6 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
 }
 
 async fn probe(server: &Server, snapshot: &Snapshot, key: &Key) {
-    // A poll with an unproven key may be on its way: that is a trial, too.
-    let trial_ended = server.egress.trial_ended();
-    tokio::pin!(trial_ended);
-    trial_ended.as_mut().enable();
-    let Some(_trial) = server.egress.begin(Instant::now()) else {
-        tokio::time::timeout(PATIENCE, trial_ended).await.ok();
-        return;
-    };
     if !key.begin_probe(Instant::now()) {
         return;
     }
@@ -138,6 +136,12 @@ async fn probe(server: &Server, snapshot: &Snapshot, key: &Key) {
         }
     }
     let passed = evidence == Evidence::Passed;
+    let is_bad = matches!(&evidence, Evidence::Refused { rule, .. } if rule.class == Class::KeyBad);
+    if passed || is_bad {
+        for _ in 0..server.egress.decided(key.identity, is_bad) {
+            server.store.note_bad_key_answer(clock::now_ms());
+        }
+    }
     key.end_probe(evidence, now);
     if passed {
         server.store.note_good_key(key.identity, clock::now_ms());
@@ -192,9 +196,9 @@ async fn ask(server: &Server, snapshot: &Snapshot, key: &Key) -> Evidence {
     match answered.reading {
         Reading::Code { code, rule } => match rule.class {
             Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => Evidence::Refused { code, rule },
-            Class::EgressIp | Class::Request | Class::NoTask | Class::Task | Class::Server => {
-                Evidence::Nothing
-            }
+            // It answers, and does not blame the key: a vendor that does not know this action.
+            Class::Request | Class::NoTask | Class::Task => Evidence::Passed,
+            Class::EgressIp | Class::Server => Evidence::Nothing,
         },
         Reading::Said if asked == Asked::Threads => plan(&answered.relay.body),
         Reading::Said | Reading::Accepted { .. } | Reading::Final | Reading::NotReady => {

@@ -48,12 +48,15 @@ pub(super) async fn submit(
     };
     // Whoever finds an identical submit whose client left waits for that one instead of paying again.
     while let Some(listener) = server.unheard.adopt(&identical, Instant::now()) {
-        if let Heard::Outcome(outcome) = listener.hear().await {
-            server.metrics.unheard_answer();
-            trace.unheard();
-            trace.end(&outcome);
-            return outcome;
-        }
+        let outcome = match listener.hear().await {
+            Heard::Outcome(outcome) => outcome,
+            Heard::Dropped => continue,
+            Heard::Lost => lost(server),
+        };
+        server.metrics.unheard_answer();
+        trace.unheard();
+        trace.end(&outcome);
+        return outcome;
     }
     let (pilot, listener) = server.unheard.start(identical);
     let work = Submitting {
@@ -65,9 +68,15 @@ pub(super) async fn submit(
     server.background.spawn(work.run(trace));
     match listener.hear().await {
         Heard::Outcome(outcome) => outcome,
-        // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent.
-        Heard::Dropped | Heard::Lost => Outcome::Refused(Refusal::Uncertain),
+        // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent; its intent is still
+        // open in the store, and becomes uncertain at the next start.
+        Heard::Dropped | Heard::Lost => lost(server),
     }
+}
+
+fn lost(server: &Server) -> Outcome {
+    server.metrics.uncertain_submit();
+    Outcome::Refused(Refusal::Uncertain)
 }
 
 struct Submitting {
@@ -120,7 +129,11 @@ impl Submitting {
         let mut sent_with = 0;
         let mut pause = FIRST_PAUSE;
         loop {
-            let chosen = choose(&self.server, &self.snapshot, wait_until, deadline).await;
+            let chosen = choose(&self.server, &self.snapshot, wait_until, deadline);
+            let chosen = tokio::select! {
+                chosen = chosen => chosen,
+                () = self.pilot.client_left().cancelled() => return None,
+            };
             let key = match chosen {
                 Ok(key) => key,
                 Err(refusal) => return refuse(refusal),
@@ -288,7 +301,8 @@ impl Submitting {
         .await;
         Tried::Done {
             outcome: Outcome::Refused(Refusal::Uncertain),
-            accepted: false,
+            // Its repeat must hear the same, or the repeat pays a second time.
+            accepted: true,
         }
     }
 

@@ -12,7 +12,6 @@ use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::config::settings::UnknownTask;
-use crate::keys::health::Health;
 use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::live::Snapshot;
@@ -28,10 +27,17 @@ pub(super) async fn poll(
     task: &TaskKey,
     trace: &mut Trace,
 ) -> Outcome {
-    if snapshot.settings.poll.unknown_task == UnknownTask::Refuse {
+    let asks_for_the_answer = matches!(
+        admitted.message.fields().action.as_deref(),
+        None | Some("" | "get")
+    );
+    if snapshot.settings.poll.unknown_task == UnknownTask::Refuse || !asks_for_the_answer {
         return Outcome::Refused(Refusal::UnknownTask);
     }
     let now = Instant::now();
+    if server.egress.banned_until(now).is_some() || server.outage.open_until().is_some() {
+        return Outcome::Refused(Refusal::PollTrouble);
+    }
     let accounts = accounts(snapshot, now);
     let account = match server.asking.next(task, &accounts, now) {
         Next::Ask(account) => account,
@@ -40,12 +46,6 @@ pub(super) async fn poll(
     };
     let Some(key) = snapshot.keys.by_identity(&account) else {
         return Outcome::Refused(Refusal::PollTrouble);
-    };
-    // Held to the end of the call: an unproven key is on trial meanwhile.
-    let proven = key.look(Health::is_proven);
-    let _trial = match server.egress.begin(now) {
-        trial if proven || trial.is_some() => trial.filter(|_| !proven),
-        _ => return Outcome::Refused(Refusal::PollTrouble),
     };
     trace.task(&task.id);
     trace.uses(key);
@@ -90,17 +90,14 @@ pub(super) async fn poll(
     }
 }
 
-/// Proven accounts first: asking an unproven one may be asking with a bad key.
+/// Busy and empty ones, too: they can tell about their tasks.
 fn accounts(snapshot: &Snapshot, now: Instant) -> Vec<Identity> {
-    let usable = |key: &&Arc<Key>| !key.look(|health| health.is_called_bad(now));
-    let (proven, unproven): (Vec<_>, Vec<_>) = snapshot
+    let trusted =
+        |key: &&Arc<Key>| key.look(|health| health.is_proven() && !health.is_called_bad(now));
+    snapshot
         .keys
         .listed()
-        .filter(usable)
-        .partition(|key| key.look(Health::is_proven));
-    proven
-        .iter()
-        .chain(&unproven)
+        .filter(trusted)
         .take(MOST_ACCOUNTS)
         .map(|key| key.identity)
         .collect()

@@ -25,7 +25,7 @@ fn refused(code: &str, rule: CodeRule) -> Evidence {
 
 fn healthy(now: Instant) -> Health {
     let mut health = Health::new(now);
-    health.accepted(Accepted::Submit, now);
+    health.accepted(Accepted::Submit, now, now);
     health
 }
 
@@ -63,7 +63,7 @@ async fn repeated_refusals_double_the_rest_and_an_accepted_submit_ends_that() {
         assert_eq!(until, now + Duration::from_secs(expected));
         now = until;
     }
-    health.accepted(Accepted::Submit, now);
+    health.accepted(Accepted::Submit, now, now);
     blame(&mut health, Class::KeyBusy, 1, now);
     assert_eq!(health.cools_until(now), Some(now + Duration::from_secs(1)));
 }
@@ -79,14 +79,26 @@ async fn refusals_of_calls_that_were_under_way_together_count_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_to_an_earlier_call_does_not_refute_a_later_accusation() {
+    let sent = Instant::now();
+    let now = sent + Duration::from_secs(1);
+    let mut health = healthy(sent);
+    blame(&mut health, Class::KeyBad, 60, now);
+    health.accepted(Accepted::Other, sent, now);
+    assert_eq!(health.condition(now), Condition::Suspect);
+    health.accepted(Accepted::Other, now, now);
+    assert_eq!(health.condition(now), Condition::Healthy);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answered_poll_does_not_end_cooling_or_empty() {
     let now = Instant::now();
     for class in [Class::KeyBusy, Class::KeyEmpty] {
         let mut health = healthy(now);
         blame(&mut health, class, 5, now);
-        health.accepted(Accepted::Other, now);
+        health.accepted(Accepted::Other, now, now);
         assert!(!health.may_submit(now));
-        health.accepted(Accepted::Submit, now);
+        health.accepted(Accepted::Submit, now, now);
         assert!(health.may_submit(now));
     }
 }
@@ -126,7 +138,7 @@ async fn an_accepted_submit_ends_the_doubt() {
     blame(&mut health, Class::KeyBad, 60, now);
     health.begin_probe();
     health.end_probe(Evidence::Passed, now, 0.0);
-    health.accepted(Accepted::Submit, now);
+    health.accepted(Accepted::Submit, now, now);
     blame(&mut health, Class::KeyBad, 60, now);
     assert_eq!(health.condition(now), Condition::Suspect);
 }
@@ -242,7 +254,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Refused(class, seconds) => health.refused("CODE", rule(class, seconds), None, now, chance),
-                Step::Accepted(what) => health.accepted(what, now),
+                Step::Accepted(what) => health.accepted(what, now, now),
                 Step::BeginProbe if health.wants_probe(now) => {
                     prop_assert!(!probing, "two probes at once");
                     prop_assert!(health.begin_probe());
