@@ -9,7 +9,7 @@ use crate::admin::metrics::Metrics;
 use crate::background::Background;
 use crate::config::files::Seen;
 use crate::config::settings::Settings;
-use crate::config::{Attempt, Input, load};
+use crate::config::{Attempt, Input, reload};
 use crate::listen::Certificates;
 
 pub struct Reloader {
@@ -46,7 +46,7 @@ impl Reloader {
         }
         let (seen, input) = (self.seen.clone(), self.input.clone());
         let looked = tokio::task::spawn_blocking(move || {
-            (cause == Cause::Asked || seen.look_again() != seen).then(|| load(&input))
+            (cause == Cause::Asked || seen.look_again() != seen).then(|| reload(&input))
         });
         match looked.await {
             Ok(Some(attempt)) => self.adopt(attempt),
