@@ -8,7 +8,7 @@ use super::{Live, Snapshot};
 use crate::admin::metrics::Metrics;
 use crate::background::Background;
 use crate::config::files::Seen;
-use crate::config::settings::Settings;
+use crate::config::settings::{Listen, Settings};
 use crate::config::{Attempt, Input, reload};
 use crate::listen::Certificates;
 
@@ -136,7 +136,11 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
     );
     let fixed = |settings: &Settings| {
         (
-            settings.listen.clone(),
+            // The one of them that each request looks up.
+            Listen {
+                max_body: 0,
+                ..settings.listen.clone()
+            },
             settings.admin.clone(),
             settings.state.clone(),
             settings.log,
@@ -144,7 +148,7 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
     };
     if fixed(&old.settings) != fixed(&new.settings) {
         tracing::warn!(
-            "changes of [listen], [admin], [state] and [log] take effect at the next start only"
+            "changes of [listen] other than max_body, of [admin], [state] and [log] take effect at the next start only"
         );
     }
 }
