@@ -33,6 +33,37 @@ async fn a_hangup_reloads_the_configuration() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_cut_off_does_not_say_that_it_drained() {
+    let background = Background::new();
+    let sandbox = vendor(&background).await;
+    let place = Place::new(&sandbox);
+    let mut command = place.command();
+    command.env("SIDEKEY_SUBMIT__DEADLINE", "120s");
+    let program = Program::serving(command);
+    sandbox
+        .set_fault(
+            FaultRule::new(Fault::Slow)
+                .endpoint("in.php")
+                .delay_ms(600_000),
+        )
+        .unwrap();
+    let mut client = program.client().await;
+    let submit = client.get(SUBMIT);
+    let stop = async {
+        sandbox
+            .wait_for(|record| record.counts.endpoints.contains_key("in.php"))
+            .await;
+        program.signal(Signal::TERM);
+        program.wait()
+    };
+    let (answer, (status, printed)) = tokio::join!(submit, stop);
+    assert!(answer.is_err());
+    assert_eq!(status.code(), Some(0), "{printed}");
+    assert!(printed.contains("cut off"), "{printed}");
+    assert!(!printed.contains("drained"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn told_to_stop_it_finishes_submits_on_their_way_and_exits_with_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let background = Background::new();
@@ -167,6 +198,7 @@ async fn a_port_that_is_taken_is_69() {
         command.env(variable, taken.to_string());
         let (status, printed) = Program::spawned(command).wait();
         assert_eq!(status.code(), Some(69), "{printed}");
+        assert_eq!(printed.matches("cannot listen").count(), 1, "{printed}");
         assert!(printed.contains(&taken.to_string()), "{printed}");
     }
 }
