@@ -52,6 +52,9 @@ pub async fn run(args: &Args, environment: Environment, err: &mut impl Write) ->
             return Ok(BAD_CONFIGURATION);
         }
     };
+    // It would kill a program that is still starting. The reload listens for itself; what changes before it does, its
+    // first look finds.
+    let _hangup = signal(SignalKind::hangup())?;
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,

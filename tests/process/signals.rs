@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::process::Signal;
 use sidekey::background::Background;
 use sidekey::sandbox::{Fault, FaultRule};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::support::{Client, PATIENCE, Place, Program, body, sidekey, vendor};
 
@@ -30,6 +30,31 @@ async fn a_hangup_reloads_the_configuration() {
     program.wait_for_line("renamed (");
     let mut client = program.client().await;
     assert!(body(&client.get(SUBMIT).await.unwrap()).starts_with("OK|"));
+}
+
+/// While it starts, too: what the signal asks for is found by the first look at the files.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_is_caught_before_it_can_be_told_to_stop() {
+    let background = Background::new();
+    let sandbox = vendor(&background).await;
+    let place = Place::new(&sandbox);
+    let program = Program::spawned(place.command());
+    let status = format!("/proc/{}/status", program.pid().as_raw_nonzero());
+    let caught = || {
+        let status = fs::read_to_string(&status).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        u64::from_str_radix(mask.unwrap().trim(), 16).unwrap()
+    };
+    let has = |mask: u64, signal: Signal| mask >> (signal.as_raw() - 1) & 1 == 1;
+    let told = Instant::now();
+    let first = loop {
+        let mask = caught();
+        if has(mask, Signal::TERM) {
+            break mask;
+        }
+        assert!(told.elapsed() < PATIENCE, "it never began to listen");
+    };
+    assert!(has(first, Signal::HUP), "{first:x}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
