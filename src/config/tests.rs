@@ -13,7 +13,7 @@ use super::files::Files;
 use super::reader::Reader;
 use super::report::{Report, Severity};
 use super::settings::*;
-use super::{Attempt, Input, Loaded, load};
+use super::{Attempt, Input, Loaded, Occasion, load};
 
 const ONE: &str = "0123456789abcdef0123456789abcde1";
 const TWO: &str = "0123456789abcdef0123456789abcde2";
@@ -66,7 +66,11 @@ fn names(loaded: &Loaded) -> Vec<&str> {
 fn options() -> BTreeSet<String> {
     let environment = Environment::default();
     let mut reader = Reader::new(&environment, Path::new(""));
-    super::options::read(&mut reader.root(None), &mut Files::default());
+    super::options::read(
+        &mut reader.root(None),
+        Occasion::Start,
+        &mut Files::default(),
+    );
     reader.options().map(str::to_owned).collect()
 }
 
