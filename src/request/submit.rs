@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::admit::Admitted;
 use super::choose::choose;
-use super::flight::{Heard, Identical, Pilot};
+use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::{Route, Sending, forward};
 use super::prove::{Proof, prove};
 use super::refuse::Refusal;
@@ -21,6 +21,7 @@ use crate::keys::egress::Trial;
 use crate::keys::key::Key;
 use crate::keys::pool::Chosen;
 use crate::keys::secret::Identity;
+use crate::listen::Receipt;
 use crate::live::Snapshot;
 use crate::store::{self, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
 use crate::tasks::kind;
@@ -43,7 +44,7 @@ pub(super) async fn submit(
     snapshot: Arc<Snapshot>,
     admitted: Admitted,
     mut trace: Trace,
-) -> Outcome {
+) -> (Outcome, Receipt) {
     let identical = Identical {
         endpoint: admitted.endpoint,
         project: admitted.project.clone(),
@@ -55,7 +56,7 @@ pub(super) async fn submit(
             server.metrics.unheard_answer();
             trace.unheard();
             trace.end(&outcome);
-            return outcome;
+            return (outcome, receipt(listener));
         }
     }
     let (pilot, listener) = server.unheard.start(identical);
@@ -66,11 +67,17 @@ pub(super) async fn submit(
         pilot,
     };
     server.background.spawn(work.run(trace));
-    match listener.hear().await {
+    let outcome = match listener.hear().await {
         Heard::Outcome(outcome) => outcome,
         // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent.
         Heard::Dropped | Heard::Lost => Outcome::Refused(Refusal::Uncertain),
-    }
+    };
+    (outcome, receipt(listener))
+}
+
+/// The outcome counts as heard when it is written, not when it is there.
+fn receipt(listener: Listener) -> Receipt {
+    Receipt::new(move || listener.is_heard())
 }
 
 struct Submitting {
