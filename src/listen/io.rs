@@ -158,6 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     ) -> Poll<io::Result<usize>> {
         let wants_receipt = !self.hearing.turn.receipts().is_empty();
         // As late as can be: what is written to a client that is gone is lost, and the kernel says so only afterwards.
+        // A reset afterwards proves nothing: clients that have read all they want may close with one.
         if wants_receipt && self.line.has_hung_up() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }

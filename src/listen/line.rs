@@ -69,7 +69,6 @@ impl Line {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // What is asked for, or HUP or ERR, which need not be asked for.
         poll(&mut look, Some(&now)).is_ok_and(|found| found > 0)
     }
 

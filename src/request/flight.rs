@@ -2,7 +2,8 @@
 //!
 //! A client that gives up before the first byte went out loses nothing: its submit is dropped. One that gives up later
 //! has a paid task and no id (captcha-solver hangs up after 5 s and submits again). The next byte-identical submit of the
-//! same token within 60 s is given that answer, once, instead of paying a second time.
+//! same token within 60 s is given that answer, once, instead of paying a second time. Heard is what was written to a
+//! client that was still there right before; one that closes while the answer is on its way to it may pay twice.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -293,12 +294,10 @@ mod tests {
         drop(listener);
         pilot.land(id("1"), true);
         assert!(unheard.adopt(&identical("b"), Instant::now()).is_none());
-        let heard = unheard
-            .adopt(&identical("a"), Instant::now())
-            .unwrap()
-            .hear()
-            .await;
-        assert_eq!(heard, Heard::Outcome(id("1")));
+        let listener = unheard.adopt(&identical("a"), Instant::now()).unwrap();
+        assert_eq!(listener.hear().await, Heard::Outcome(id("1")));
+        listener.is_heard();
+        drop(listener);
         assert!(unheard.adopt(&identical("a"), Instant::now()).is_none());
     }
 
