@@ -20,6 +20,7 @@ mod params;
 mod record;
 mod serve;
 mod strike;
+mod task;
 #[cfg(test)]
 mod tests;
 mod vendor;
@@ -39,7 +40,8 @@ pub use config::{AccountConfig, Dialect, IdShape, Later, Mistake, SandboxConfig}
 pub use faults::{ActiveFault, Fault, FaultRule, Place};
 pub use limits::{Ban, Limits};
 pub use record::{Counts, Record, RecordedCall};
-pub use vendor::{AccountState, LedgerTask};
+pub use task::LedgerTask;
+pub use vendor::AccountState;
 
 use crate::background::Background;
 use hub::Hub;

@@ -11,6 +11,7 @@ use super::account::{Account, Totals};
 use super::answer::Answer;
 use super::config::{AccountConfig, IdShape, Mistake, SandboxConfig};
 use super::limits::{Addresses, Limits, Stop, Usage};
+use super::task::{LedgerTask, Task};
 
 /// 2captcha takes a report for so long after the submit.
 const REPORT_SECONDS: u64 = 15 * 60;
@@ -31,38 +32,6 @@ pub(super) struct Vendor {
     next_id: u64,
     limits: Limits,
     addresses: Addresses,
-}
-
-#[derive(Debug)]
-struct Task {
-    owner: Arc<str>,
-    made_at: Instant,
-    ready_at: Instant,
-    price_micros: i64,
-    answer: Option<Arc<str>>,
-    answer_json: Option<Arc<str>>,
-    content_hash: String,
-    /// The submit's answer was not struck by a fault that hides it.
-    told: bool,
-    polls: u64,
-    report: Option<&'static str>,
-}
-
-/// A task as the ledger shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LedgerTask {
-    pub id: String,
-    pub account: String,
-    pub made_ms: u64,
-    /// `running`, `solved` or `failed`.
-    pub state: &'static str,
-    pub charged_micros: i64,
-    /// Whether the id went out: `false` when a fault hid the answer of the submit, or the client left.
-    pub told: bool,
-    /// Polls by its owner.
-    pub polls: u64,
-    pub report: Option<&'static str>,
-    pub content_hash: String,
 }
 
 /// An account as it stands.
@@ -401,54 +370,6 @@ impl Vendor {
             .iter()
             .filter_map(|id| Some(self.tasks.get(id)?.entry(id, self.started, now)))
             .collect()
-    }
-}
-
-impl Task {
-    fn fails(&self) -> bool {
-        self.answer
-            .as_deref()
-            .is_some_and(|answer| answer.starts_with("ERROR"))
-    }
-
-    fn final_answer(&self, id: &str, with_price: bool) -> Answer {
-        match &self.answer {
-            Some(code) if self.fails() => Answer::code(&**code),
-            answer => Answer::Solved {
-                text: answer
-                    .as_deref()
-                    .map_or_else(|| format!("solved-{id}"), str::to_owned),
-                json: self
-                    .answer_json
-                    .as_deref()
-                    .map(|json| json.replace("{id}", id)),
-                price_micros: with_price.then_some(self.price_micros),
-            },
-        }
-    }
-
-    fn entry(&self, id: &str, started: Instant, now: Instant) -> LedgerTask {
-        let state = match (now < self.ready_at, self.fails()) {
-            (true, _) => "running",
-            (false, false) => "solved",
-            (false, true) => "failed",
-        };
-        LedgerTask {
-            id: id.to_owned(),
-            account: self.owner.to_string(),
-            made_ms: u64::try_from(self.made_at.duration_since(started).as_millis())
-                .unwrap_or(u64::MAX),
-            state,
-            charged_micros: if state == "solved" {
-                self.price_micros
-            } else {
-                0
-            },
-            told: self.told,
-            polls: self.polls,
-            report: self.report,
-            content_hash: self.content_hash.clone(),
-        }
     }
 }
 
