@@ -1,6 +1,7 @@
 //! One Sidekey before one sandbox, in this process: started, asked, stopped and started again.
 
 pub(crate) mod http;
+pub(crate) mod ledger;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
