@@ -71,6 +71,17 @@ pub(crate) fn keys<N: AsRef<str>, V: AsRef<str>>(keys: impl IntoIterator<Item = 
     }
 }
 
+/// Accounts for the keys at the positions `live`, counted from 1, and a keys file of `count` keys in this order: the
+/// vendor knows none of the others.
+pub(crate) fn keys_of_which_live(count: usize, live: &[usize]) -> (Vec<AccountConfig>, String) {
+    let accounts = live.iter().map(|n| AccountConfig {
+        solve_ms: 0,
+        ..AccountConfig::new(name(*n), key(*n))
+    });
+    let file = keys((1..=count).map(|n| (name(n), key(n))));
+    (accounts.collect(), file)
+}
+
 impl World {
     /// With a key for each account. `config` is lines such as `submit.wait = "1s"`.
     pub(crate) async fn start(vendor: SandboxConfig, config: &str) -> Self {
