@@ -4,6 +4,7 @@ mod control;
 mod dialects;
 mod documents;
 mod faults;
+mod record;
 
 use std::time::Duration;
 
