@@ -5,6 +5,7 @@ mod dialects;
 mod documents;
 mod faults;
 mod limits;
+mod record;
 
 use std::time::Duration;
 
