@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use proptest::prelude::*;
+use proptest::strategy::Strategy;
 use tempfile::TempDir;
 
 use super::environment::Environment;
