@@ -13,6 +13,7 @@ use crate::admin::{self, Admin, metrics::Metrics};
 use crate::background::Background;
 use crate::config::settings::{ListenAddress, Settings, State, StoreKind};
 use crate::config::{Attempt, Input};
+use crate::keys::account::LEASE;
 use crate::keys::egress::{BAD_KEY_WINDOW, Egress};
 use crate::keys::set::Remembered;
 use crate::listen::body::BodyBudget;
@@ -31,6 +32,8 @@ use crate::vendor::outage::Outage;
 
 /// How long running work may take to end. Kubernetes kills after 30 s, and the app beside us used part of them.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(25);
+/// Far more than can be on their way when a process ends.
+const UNCERTAIN_HELD: usize = 10_000;
 
 /// A program that serves.
 pub struct Running {
@@ -100,6 +103,7 @@ pub async fn start(
         good_keys: store.good_keys().await?,
     };
     let live = Arc::new(Live::new(loaded, remembered, background)?);
+    hold_slots(&store, &live).await?;
     let metrics = Arc::new(Metrics::new(&store));
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
     let server = Arc::new(Server {
@@ -108,6 +112,7 @@ pub async fn start(
         store,
         asking: Asking::default(),
         unheard: Default::default(),
+        line: Default::default(),
         egress,
         outage: Outage::default(),
         prober: Prober::default(),
@@ -145,6 +150,7 @@ pub async fn start(
     background.spawn(reloader.run(background.clone()));
     background.spawn(Prober::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
+    background.spawn(upkeep::end_leases(Arc::clone(&server)));
     let data = |listener, tls| {
         let server = Arc::clone(&server);
         listen::serve(
@@ -245,6 +251,34 @@ async fn bad_key_answers(store: &Store) -> Result<Vec<Instant>, StoreError> {
         .into_iter()
         .map(|at_ms| now.checked_sub(ago(at_ms)).unwrap_or(now))
         .collect())
+}
+
+/// Tasks and uncertain submits of the last run hold their slots, as long as they would have without a restart.
+async fn hold_slots(store: &Store, live: &Live) -> Result<(), StoreError> {
+    let (now, now_ms) = (Instant::now(), clock::now_ms());
+    let since = now_ms - i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
+    // A clock that was set back must not stretch a lease.
+    let until = |at_ms: i64| {
+        let left = u64::try_from(at_ms.min(now_ms) - since).unwrap_or_default();
+        now + Duration::from_millis(left)
+    };
+    let snapshot = live.load();
+    for task in store.running_tasks(since).await? {
+        if let Some(account) = snapshot.keys.account(&task.owner_name) {
+            let price = task.price_micro_usd.unwrap_or_default();
+            account.restore(Some((task.key, price)), until(task.used_at_ms));
+        }
+    }
+    for row in store.uncertain_list(UNCERTAIN_HELD).await? {
+        let owner = &row.intent.owner_name;
+        if row.intent.at_ms > since
+            && row.resolved.is_none()
+            && let Some(account) = snapshot.keys.account(owner)
+        {
+            account.restore(None, until(row.intent.at_ms));
+        }
+    }
+    Ok(())
 }
 
 fn say_started(running: &Running, settings: &Settings) {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::request::{Server, clock};
 
 const EVERY: Duration = Duration::from_secs(30);
+const LEASES: Duration = Duration::from_secs(1);
 /// Uncertain submits are held against the vendor's bill, which comes once a month.
 const UNCERTAIN_KEPT: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 /// A wall clock that runs away from the monotonic one by more was set.
@@ -25,6 +26,20 @@ pub(crate) async fn run(server: Arc<Server>) {
     tokio::select! {
         () = for_ever => {}
         () = server.background.stopping() => {}
+    }
+}
+
+/// A lease ends also while nobody asks, and somebody may wait for its slot.
+pub(crate) async fn end_leases(server: Arc<Server>) {
+    loop {
+        tokio::select! {
+            () = sleep(LEASES) => {}
+            () = server.background.stopping() => return,
+        }
+        let now = Instant::now();
+        for account in server.live.load().keys.accounts() {
+            account.expire(now);
+        }
     }
 }
 

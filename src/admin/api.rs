@@ -25,6 +25,7 @@ pub(super) fn keys(server: &Server) -> Value {
 
 fn describe(key: &Key, now: Instant) -> Value {
     let described = key.describe(now);
+    let slots = key.account.slots(&key.limits, now);
     let seconds = |duration: std::time::Duration| (duration.as_secs_f64() * 10.0).round() / 10.0;
     json!({
         "name": &*key.name,
@@ -35,6 +36,8 @@ fn describe(key: &Key, now: Instant) -> Value {
         "until_seconds": described.until.map(|until| seconds(until.saturating_duration_since(now))),
         "why": described.why,
         "proven": key.look(Health::is_proven),
+        // Of the name, whatever value stands under it. `max` is null where no limit is known.
+        "slots": { "used": slots.used, "max": slots.max },
         "weight": key.weight,
         "priority": key.priority,
     })

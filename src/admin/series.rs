@@ -19,11 +19,26 @@ struct KeyState {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KeySlots {
+    key: Arc<str>,
+    kind: &'static str,
+}
+
 pub(super) fn register(server: &Server, registry: &mut Registry) {
     let now = Instant::now();
     let snapshot = server.live.load();
     let key_state = Family::<KeyState, Gauge>::default();
+    let key_slots = Family::<KeySlots, Gauge>::default();
     for key in snapshot.keys.listed() {
+        let slots = key.account.slots(&key.limits, now);
+        let used = i64::try_from(slots.used).unwrap_or(i64::MAX);
+        for (kind, slots) in [("used", Some(used)), ("max", slots.max.map(i64::from))] {
+            if let Some(slots) = slots {
+                let key = Arc::clone(&key.name);
+                key_slots.get_or_create(&KeySlots { key, kind }).set(slots);
+            }
+        }
         for state in STATES {
             let is = i64::from(state == api::state(key, now));
             key_state
@@ -35,6 +50,18 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         }
     }
     registry.register("key_state", "1 for the state that a key is in", key_state);
+
+    registry.register(
+        "key_slots",
+        "Slots of an account that are used, and how many there are where that is known",
+        key_slots,
+    );
+    gauge(
+        registry,
+        "waiting_submits",
+        "Submits that wait in line for a key: scale by this",
+        server.line.waiting() as u64,
+    );
 
     let health = server.store.health();
     gauge(

@@ -236,5 +236,7 @@ fn plain(name: String, value: Secret) -> KeyEntry {
         weight: 1,
         priority: 0,
         disabled: false,
+        max_tasks: None,
+        max_requests_per_second: None,
     }
 }

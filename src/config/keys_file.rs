@@ -133,6 +133,9 @@ fn key(
     let weight = section.integer("weight", 1u32, 0..=1000);
     let priority = section.integer("priority", 0, -1000..=1000);
     let disabled = section.boolean("disabled", false);
+    // 0 stands for "not written" and cannot be written.
+    let max_tasks = section.integer("max_tasks", 0u32, 1..=100_000).value;
+    let max_requests = section.integer("max_requests_per_second", 0u32, 1..=10_000);
 
     let reader = &mut *section.reader;
     if weight.value == 0 {
@@ -155,6 +158,8 @@ fn key(
                     weight,
                     priority,
                     disabled,
+                    max_tasks: Some(max_tasks).filter(|slots| *slots > 0),
+                    max_requests_per_second: Some(max_requests.value).filter(|rate| *rate > 0),
                 },
                 origin,
             )

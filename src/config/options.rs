@@ -40,6 +40,7 @@ pub(crate) fn read(
         vendor: vendor(root.section("vendor"), files),
         submit: submit(root.section("submit")),
         poll: poll(root.section("poll")),
+        pool: pool(root.section("pool")),
         clients: clients(root.section("clients")),
         state: state(root.section("state")),
         log: log(root.section("log")),
@@ -98,8 +99,14 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "takes",
         "ids",
         "threadsinfo",
+        "limits",
+        "submits",
+        "submits_in",
+        "polls",
+        "polls_per_task",
         "answers",
         "solution_fields",
+        "no_slot_json",
         "codes",
         "class",
         "cooldown",
@@ -111,6 +118,9 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "hide_outage",
         "unknown_task",
         "keep",
+        "pool",
+        "default",
+        "strategy",
         "clients",
         "origins",
         "state",
@@ -170,6 +180,24 @@ fn poll(mut section: Section<'_, '_>) -> Poll {
         hide_outage: hide_outage.value,
         unknown_task: unknown_task.value,
         keep: keep.value,
+    }
+}
+
+fn pool(mut section: Section<'_, '_>) -> Pool {
+    let mut default = section.section("default");
+    let strategy = default.choice(
+        "strategy",
+        Strategy::RoundRobin,
+        &[
+            ("round-robin", Strategy::RoundRobin),
+            ("least-busy", Strategy::LeastBusy),
+            ("balance", Strategy::Balance),
+        ],
+    );
+    default.done();
+    section.done();
+    Pool {
+        strategy: strategy.value,
     }
 }
 

@@ -14,6 +14,7 @@ pub struct Settings {
     pub vendor: Vendor,
     pub submit: Submit,
     pub poll: Poll,
+    pub pool: Pool,
     pub clients: Clients,
     pub state: State,
     pub log: Log,
@@ -70,6 +71,21 @@ pub struct Submit {
 pub enum WhenBusy {
     Wait,
     Fail,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pool {
+    pub strategy: Strategy,
+}
+
+/// How a key is chosen among equals of one priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    RoundRobin,
+    /// The one with the smallest part of its slots taken.
+    LeastBusy,
+    /// In proportion to the money on each account.
+    Balance,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -145,4 +161,8 @@ pub struct KeyEntry {
     /// Lower is tried first.
     pub priority: i32,
     pub disabled: bool,
+    /// Slots of the account; without it they are learnt from the vendor where it says.
+    pub max_tasks: Option<u32>,
+    /// Submits and polls together.
+    pub max_requests_per_second: Option<u32>,
 }

@@ -11,7 +11,7 @@ use super::reader::{At, Reader, Value, shown};
 use super::section::Section;
 use super::settings::Vendor;
 use super::suggest::nearest;
-use crate::vendor::profile::{Class, CodeRule, Profile};
+use crate::vendor::profile::{Class, CodeRule, Profile, Rates};
 
 pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor {
     let (mut profile, profile_at) = profile(&mut section);
@@ -33,9 +33,13 @@ pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor 
         .boolean("threadsinfo", profile.takes.threadsinfo)
         .value;
     takes.done();
+    limits(section.section("limits"), &mut profile.limits);
     let mut answers = section.section("answers");
     if let Some(fields) = answers.list("solution_fields") {
         profile.solution_fields = fields.value.into_iter().map(|field| field.value).collect();
+    }
+    if let Some(code) = answers.text("no_slot_json") {
+        profile.no_slot_json = code.value;
     }
     answers.done();
     codes(&mut section, &mut profile.codes);
@@ -135,6 +139,20 @@ fn endpoints(mut section: Section<'_, '_>, profile: &mut Profile) {
                 .error(&at, message, "write it from the slash on: \"/in.php\"");
         }
     }
+    section.done();
+}
+
+fn limits(mut section: Section<'_, '_>, limits: &mut Rates) {
+    let count = |section: &mut Section<'_, '_>, name, limit: &mut u32| {
+        *limit = section.integer(name, *limit, 0..=1_000_000).value;
+    };
+    count(&mut section, "submits", &mut limits.submits);
+    let within = Duration::from_secs(1)..=Duration::from_secs(3600);
+    limits.submits_in = section
+        .duration("submits_in", limits.submits_in, within)
+        .value;
+    count(&mut section, "polls", &mut limits.polls);
+    count(&mut section, "polls_per_task", &mut limits.polls_per_task);
     section.done();
 }
 

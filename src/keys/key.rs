@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::account::{Account, Limits, Slot};
 use super::events::Events;
 use super::health::{Accepted, Described, Evidence, Health};
 use super::secret::Identity;
@@ -17,6 +18,9 @@ pub struct Key {
     pub weight: u32,
     pub priority: i32,
     pub standing: Standing,
+    pub limits: Limits,
+    /// What the name stands for: the same for every value under it.
+    pub account: Arc<Account>,
     /// Outlives reloads: the same value keeps its health, whatever the file says around it.
     pub(super) life: Arc<Life>,
     /// The secret. Private, so that only `value` hands it out.
@@ -40,6 +44,8 @@ pub(super) enum Availability {
     At(Instant),
     /// When a probe passes or a hand enables it.
     OnEvent,
+    /// When one of its slots is freed.
+    Full,
 }
 
 /// What belongs to a key's identity and outlives reloads.
@@ -81,6 +87,26 @@ impl Key {
     }
 
     pub(super) fn availability(&self, now: Instant) -> Availability {
+        match self.by_health(now) {
+            Availability::Now => self.account.availability(&self.limits, now),
+            other => other,
+        }
+    }
+
+    /// A slot for one submit, which holds it until it is refused or its task ends.
+    pub(super) fn take(&self, now: Instant) -> Result<Slot, Availability> {
+        match self.by_health(now) {
+            Availability::Now => self.account.take(&self.limits, now),
+            other => Err(other),
+        }
+    }
+
+    /// The right to make one call that is no submit, within the rates that the vendor allows.
+    pub fn may_ask(&self, now: Instant) -> bool {
+        self.account.may_ask(&self.limits, now)
+    }
+
+    fn by_health(&self, now: Instant) -> Availability {
         let health = self.health();
         if health.may_submit(now) {
             Availability::Now

@@ -1,13 +1,17 @@
 //! The key pool: what a key is, how it is doing, and which one a submit goes out with.
 
+pub mod account;
 pub mod egress;
 pub mod events;
 pub mod health;
 pub mod key;
 pub mod pool;
+pub mod rate;
 mod rotation;
 pub mod secret;
 pub mod set;
+mod shares;
+mod slots;
 
 #[cfg(test)]
 mod tests;

@@ -4,10 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
+use super::account::Slot;
 use super::egress::Egress;
+use super::events::Events;
 use super::health::Condition;
-use super::key::{Key, Standing};
+use super::key::{Availability, Key, Standing};
 use super::rotation::Rotation;
+use crate::config::settings::Strategy;
 
 /// The active keys, ready to be chosen from. Made anew at every reload.
 #[derive(Debug, Default)]
@@ -31,6 +34,8 @@ pub enum NoKey {
     None,
     /// All that are left are out of money.
     Empty,
+    /// Good keys have no free slot, and others, if any, come back at this time.
+    Full { until: Option<Instant> },
     /// Some key will be usable at this time.
     Busy { until: Instant },
     /// Some key is being probed, or will be at once; the outcome decides.
@@ -38,7 +43,13 @@ pub enum NoKey {
 }
 
 impl Pool {
-    pub(super) fn new(keys: &[Arc<Key>], previous: &Self, mut random: impl FnMut() -> f64) -> Self {
+    pub(super) fn new(
+        keys: &[Arc<Key>],
+        previous: &Self,
+        strategy: Strategy,
+        now: Instant,
+        mut random: impl FnMut() -> f64,
+    ) -> Self {
         let mut active: Vec<_> = keys
             .iter()
             .filter(|key| key.standing == Standing::Active)
@@ -51,8 +62,8 @@ impl Pool {
                 let priority = keys[0].priority;
                 let old = previous.tiers.iter().find(|tier| tier.priority == priority);
                 let rotation = match old {
-                    Some(tier) => tier.rotation().carry_over(keys, &mut random),
-                    None => Rotation::new(keys, &mut random),
+                    Some(tier) => tier.rotation().carry_over(keys, strategy, now, &mut random),
+                    None => Rotation::new(keys, strategy, now, &mut random),
                 };
                 Tier {
                     priority,
@@ -65,16 +76,23 @@ impl Pool {
         }
     }
 
-    /// The key whose turn it is among those that may submit. `events` is the count of the set's events, read before.
-    pub fn choose(&self, egress: &Egress, events: u64, now: Instant) -> Result<Arc<Key>, NoKey> {
+    /// The key whose turn it is among those that may submit, with the slot that the submit holds.
+    pub fn choose(
+        &self,
+        egress: &Egress,
+        events: &Events,
+        now: Instant,
+    ) -> Result<(Arc<Key>, Slot), NoKey> {
+        // Before the look at the keys, so that nothing that happens meanwhile counts as seen.
+        let count = events.count();
         if let Some(until) = egress.banned_until(now) {
             return Err(NoKey::Busy { until });
         }
-        let key = self
+        let chosen = self
             .tiers
             .iter()
-            .find_map(|tier| tier.rotation().next(now, events));
-        key.ok_or_else(|| self.why_none(egress, now))
+            .find_map(|tier| tier.rotation().next(now, events, count));
+        chosen.ok_or_else(|| self.why_none(egress, now))
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
@@ -84,11 +102,12 @@ impl Pool {
     /// Looks at every key, which only a submit that found none has to pay for.
     fn why_none(&self, egress: &Egress, now: Instant) -> NoKey {
         let may_probe = egress.exhausted_until(now).is_none();
-        let (mut busy, mut empty, mut learning): (Option<Instant>, bool, bool) =
-            (None, false, false);
+        let mut busy: Option<Instant> = None;
+        let (mut empty, mut learning, mut full) = (false, false, false);
         let mut wait =
             |until: Instant| busy = Some(busy.map_or(until, |earlier| earlier.min(until)));
         for key in self.keys() {
+            let available = key.availability(now);
             key.look(|health| match health.condition(now) {
                 _ if health.is_disabled() => {}
                 Condition::Cooling => wait(health.next_change(now).unwrap_or(now)),
@@ -100,12 +119,17 @@ impl Pool {
                 },
                 Condition::Empty => empty = true,
                 Condition::Revoked => {}
-                // It became usable since the look at the rotation.
-                Condition::Healthy => learning = true,
+                Condition::Healthy => match available {
+                    Availability::Full => full = true,
+                    Availability::At(until) => wait(until),
+                    // It became usable since the look at the rotation.
+                    Availability::Now | Availability::OnEvent => learning = true,
+                },
             });
         }
         match busy {
             _ if learning => NoKey::Learning,
+            until if full => NoKey::Full { until },
             Some(until) => NoKey::Busy { until },
             None if empty => NoKey::Empty,
             None => NoKey::None,

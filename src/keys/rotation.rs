@@ -1,38 +1,59 @@
-//! Smooth weighted round robin: each key's turns are spread evenly, in proportion to its weight.
+//! Whose turn it is: smooth weighted round robin, which spreads each key's turns evenly in proportion to its weight.
 //!
 //! Every key has a virtual time at which its next turn is due; the earliest is taken and moves on by `1 / weight`.
 //! That is the order of nginx's smooth round robin at `log n` instead of `n` a pick, so that ten thousand keys cost
-//! a request no more than three. A key that may not submit leaves the queue: until a time, or until something happens.
+//! a request no more than three. The other strategies are small changes of it: `balance` takes the account's share of the
+//! money for a weight, `least-busy` looks at the taken slots first and at the turn only among equals.
+//! A key that may not submit leaves the queue: until a time, until a slot is freed, or until something happens.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::account::Slot;
+use super::events::Events;
 use super::key::{Availability, Key};
 use super::secret::Identity;
+use super::shares::Shares;
+use crate::config::settings::Strategy;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rotation {
-    due: BinaryHeap<Reverse<Turn>>,
+    strategy: Strategy,
+    shares: Shares,
+    due: BTreeMap<Place, Arc<Key>>,
+    /// By name, where in `due`; only `least-busy` moves keys that wait for their turn.
+    places: HashMap<Arc<str>, Place>,
     /// Keys that cool: they come back by themselves.
     cooling: BinaryHeap<Reverse<Cooling>>,
+    /// By name, keys that come back when one of their slots is freed.
+    full: HashMap<Arc<str>, Turn>,
     /// Keys that come back by an event: a probe that passes, a hand that enables them.
     out: Vec<Turn>,
     /// Of all the set's events, how many were seen when `out` was looked through last, and when that was.
     events_seen: u64,
+    freed_seen: u64,
     looked: Option<Instant>,
     /// The virtual time of the turn that was taken last; a key that comes back does not get the turns it missed.
     now: f64,
 }
 
-#[derive(Debug)]
-struct Turn {
+/// Where in the order a key stands.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Of its slots, the part that is taken; 0 where the strategy does not ask.
+    load: f64,
     at: f64,
     /// Breaks ties, so that equal keys keep the order of the file.
     position: usize,
+}
+
+#[derive(Debug)]
+struct Turn {
+    place: Place,
     key: Arc<Key>,
 }
 
@@ -48,65 +69,126 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 impl Rotation {
     /// `random` gives numbers in [0, 1). The first turn is drawn in proportion to the weights: a thousand processes
     /// that submit once must spread evenly over their keys.
-    pub(super) fn new(keys: &[Arc<Key>], mut random: impl FnMut() -> f64) -> Self {
+    pub(super) fn new(
+        keys: &[Arc<Key>],
+        strategy: Strategy,
+        now: Instant,
+        mut random: impl FnMut() -> f64,
+    ) -> Self {
         let total: f64 = keys.iter().map(|key| f64::from(key.weight)).sum();
         let mut left = random() * total;
         let first = keys.iter().position(|key| {
             left -= f64::from(key.weight);
             left < 0.0
         });
-        let mut rotation = Self::default();
+        let mut rotation = Self::empty(strategy, 0.0);
         for (position, key) in keys.iter().enumerate() {
             let at = if Some(position) == first {
                 0.0
             } else {
                 random() / f64::from(key.weight)
             };
-            rotation.add(at, position, key);
+            rotation.add(at, position, key, now);
         }
         rotation
     }
 
     /// The rotation over the keys of a reload: keys that stay keep their place, new ones get one.
-    pub(super) fn carry_over(&self, keys: &[Arc<Key>], mut random: impl FnMut() -> f64) -> Self {
-        let old: HashMap<Identity, f64> = self
-            .turns()
-            .map(|turn| (turn.key.identity, turn.at))
-            .collect();
+    pub(super) fn carry_over(
+        &self,
+        keys: &[Arc<Key>],
+        strategy: Strategy,
+        now: Instant,
+        mut random: impl FnMut() -> f64,
+    ) -> Self {
+        let old: HashMap<Identity, f64> = self.turns().collect();
         if old.is_empty() {
-            return Self::new(keys, random);
+            return Self::new(keys, strategy, now, random);
         }
-        let mut rotation = Self {
-            now: self.now,
-            ..Self::default()
-        };
+        let mut rotation = Self::empty(strategy, self.now);
         for (position, key) in keys.iter().enumerate() {
             let step = 1.0 / f64::from(key.weight);
             let at = old
                 .get(&key.identity)
                 .map_or_else(|| self.now + random() * step, |at| at.min(self.now + step));
-            rotation.add(at, position, key);
+            rotation.add(at, position, key, now);
         }
         rotation
     }
 
-    /// The key whose turn it is among those that may submit at `now`. `events` counts what may have brought a key back.
-    pub(super) fn next(&mut self, now: Instant, events: u64) -> Option<Arc<Key>> {
-        self.bring_back(now, events);
-        while let Some(Reverse(mut turn)) = self.due.pop() {
-            match turn.key.availability(now) {
-                Availability::Now => {
+    /// The key whose turn it is among those that may submit at `now`. `count` is that of the events, read before.
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        events: &Events,
+        count: u64,
+    ) -> Option<(Arc<Key>, Slot)> {
+        self.bring_back_freed(now, events);
+        self.bring_back(now, count);
+        if self.strategy == Strategy::Balance {
+            let keys = self.due.values();
+            self.shares.refresh(keys, now);
+        }
+        while let Some((place, key)) = self.due.pop_first() {
+            self.places.remove(&key.name);
+            let turn = Turn { place, key };
+            // Somebody with another snapshot may have taken slots since.
+            if self.load(&turn.key, now) > place.load {
+                self.put(turn, now);
+                continue;
+            }
+            match turn.key.take(now) {
+                Ok(slot) => {
                     let key = Arc::clone(&turn.key);
-                    self.now = self.now.max(turn.at);
-                    turn.at = self.now + 1.0 / f64::from(key.weight);
-                    self.due.push(Reverse(turn));
-                    return Some(key);
+                    self.now = self.now.max(place.at);
+                    let at = self.now + 1.0 / self.weight(&key, now);
+                    let place = Place { at, ..place };
+                    self.put(Turn { place, ..turn }, now);
+                    return Some((key, slot));
                 }
-                Availability::At(until) => self.cooling.push(Reverse(Cooling { until, turn })),
-                Availability::OnEvent => self.out.push(turn),
+                Err(available) => self.leave(turn, available, now),
             }
         }
         None
+    }
+
+    fn weight(&self, key: &Key, now: Instant) -> f64 {
+        let weight = f64::from(key.weight);
+        match self.strategy {
+            Strategy::RoundRobin | Strategy::LeastBusy => weight,
+            Strategy::Balance => weight * self.shares.of(key, now),
+        }
+    }
+
+    fn load(&self, key: &Key, now: Instant) -> f64 {
+        match self.strategy {
+            Strategy::RoundRobin | Strategy::Balance => 0.0,
+            Strategy::LeastBusy => key.account.load(&key.limits, now) / f64::from(key.weight),
+        }
+    }
+
+    fn bring_back_freed(&mut self, now: Instant, events: &Events) {
+        let Some(freed) = events.freed_since(&mut self.freed_seen) else {
+            // Too many to be remembered by name.
+            for (_, turn) in std::mem::take(&mut self.full) {
+                self.rejoin(turn, now);
+            }
+            if self.strategy == Strategy::LeastBusy {
+                for (place, key) in std::mem::take(&mut self.due) {
+                    self.put(Turn { place, key }, now);
+                }
+            }
+            return;
+        };
+        for name in freed {
+            if let Some(turn) = self.full.remove(&name) {
+                self.rejoin(turn, now);
+            } else if let Some(place) = self.places.remove(&name)
+                && let Some(key) = self.due.remove(&place)
+            {
+                self.put(Turn { place, key }, now);
+            }
+        }
     }
 
     fn bring_back(&mut self, now: Instant, events: u64) {
@@ -116,7 +198,7 @@ impl Rotation {
             .is_some_and(|Reverse(cooling)| cooling.until <= now)
         {
             if let Some(Reverse(Cooling { turn, .. })) = self.cooling.pop() {
-                self.rejoin(turn);
+                self.rejoin(turn, now);
             }
         }
         let news = events != self.events_seen;
@@ -131,61 +213,101 @@ impl Rotation {
                 .map(|Reverse(cooling)| cooling.turn);
             for turn in std::mem::take(&mut self.out).into_iter().chain(cooling) {
                 match turn.key.availability(now) {
-                    Availability::Now => self.rejoin(turn),
-                    Availability::At(until) => self.cooling.push(Reverse(Cooling { until, turn })),
-                    Availability::OnEvent => self.out.push(turn),
+                    Availability::Now => self.rejoin(turn, now),
+                    available => self.leave(turn, available, now),
                 }
             }
         }
     }
 
-    fn rejoin(&mut self, mut turn: Turn) {
-        turn.at = turn.at.max(self.now);
-        self.due.push(Reverse(turn));
+    fn leave(&mut self, turn: Turn, available: Availability, now: Instant) {
+        match available {
+            // It changed its mind since; the next look decides.
+            Availability::Now => self.rejoin(turn, now),
+            Availability::At(until) => self.cooling.push(Reverse(Cooling { until, turn })),
+            Availability::OnEvent => self.out.push(turn),
+            Availability::Full => {
+                self.full.insert(Arc::clone(&turn.key.name), turn);
+            }
+        }
     }
 
-    fn add(&mut self, at: f64, position: usize, key: &Arc<Key>) {
-        self.due.push(Reverse(Turn {
+    fn rejoin(&mut self, mut turn: Turn, now: Instant) {
+        turn.place.at = turn.place.at.max(self.now);
+        self.put(turn, now);
+    }
+
+    fn put(&mut self, Turn { place, key }: Turn, now: Instant) {
+        let load = self.load(&key, now);
+        let place = Place { load, ..place };
+        if self.strategy == Strategy::LeastBusy {
+            self.places.insert(Arc::clone(&key.name), place);
+        }
+        self.due.insert(place, key);
+    }
+
+    fn add(&mut self, at: f64, position: usize, key: &Arc<Key>, now: Instant) {
+        let place = Place {
+            load: 0.0,
             at,
             position,
-            key: Arc::clone(key),
-        }));
+        };
+        let key = Arc::clone(key);
+        self.put(Turn { place, key }, now);
     }
 
-    fn turns(&self) -> impl Iterator<Item = &Turn> {
-        let due = self.due.iter().map(|Reverse(turn)| turn);
-        due.chain(self.cooling.iter().map(|Reverse(cooling)| &cooling.turn))
-            .chain(&self.out)
+    fn turns(&self) -> impl Iterator<Item = (Identity, f64)> {
+        let due = self.due.iter().map(|(place, key)| (key.identity, place.at));
+        let cooling = self.cooling.iter().map(|Reverse(cooling)| &cooling.turn);
+        let others = cooling.chain(self.full.values()).chain(&self.out);
+        due.chain(others.map(|turn| (turn.key.identity, turn.place.at)))
+    }
+
+    fn empty(strategy: Strategy, now: f64) -> Self {
+        Self {
+            strategy,
+            shares: Shares::default(),
+            due: BTreeMap::new(),
+            places: HashMap::new(),
+            cooling: BinaryHeap::new(),
+            full: HashMap::new(),
+            out: Vec::new(),
+            events_seen: 0,
+            freed_seen: 0,
+            looked: None,
+            now,
+        }
     }
 }
 
-impl Ord for Turn {
+impl Ord for Place {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.at
-            .total_cmp(&other.at)
+        self.load
+            .total_cmp(&other.load)
+            .then(self.at.total_cmp(&other.at))
             .then(self.position.cmp(&other.position))
     }
 }
 
-impl PartialOrd for Turn {
+impl PartialOrd for Place {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Turn {
+impl PartialEq for Place {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Turn {}
+impl Eq for Place {}
 
 impl Ord for Cooling {
     fn cmp(&self, other: &Self) -> Ordering {
         self.until
             .cmp(&other.until)
-            .then_with(|| self.turn.cmp(&other.turn))
+            .then_with(|| self.turn.place.cmp(&other.turn.place))
     }
 }
 

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::account::{Account, Limits};
 use super::events::Events;
 use super::health::Health;
 use super::key::{Key, Life, Standing};
 use super::pool::Pool;
+use super::rate::{Limit, PollLimit};
 use super::secret::{Identity, Salt};
-use crate::config::settings::KeyEntry;
+use crate::config::settings::{KeyEntry, Strategy};
+use crate::store::TaskKey;
+use crate::vendor::profile::Rates;
 
 /// Part of the snapshot that a request sees. Immutable; a reload makes the next one out of it.
 #[derive(Debug, Default)]
@@ -21,6 +25,8 @@ pub struct KeySet {
     by_identity: HashMap<Identity, Arc<Key>>,
     /// Only keys that stand in a file: a name's current value.
     by_name: HashMap<Arc<str>, Arc<Key>>,
+    /// Of all keys above, and of names that left the files while their tasks run.
+    accounts: HashMap<Arc<str>, Arc<Account>>,
     pub pool: Pool,
     /// Of all sets of this process: a reload does not part those who wait from what they wait for.
     events: Arc<Events>,
@@ -34,22 +40,31 @@ pub struct Remembered {
     pub good_keys: HashSet<Identity>,
 }
 
+/// What a reload decides besides the keys themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub strategy: Strategy,
+    pub rates: Rates,
+    /// A key that left is let go when nobody used it for this long.
+    pub keep: Duration,
+}
+
 /// Bounds the memory of an operator who replaces keys without end.
 const MAX_DRAINING: usize = 10_000;
 
 impl KeySet {
-    /// The set after a reload. What belongs to an identity is carried over; a key that left drains until nobody used it for `keep`.
+    /// The set after a reload. What belongs to an identity or a name is carried over; a key that left drains.
     pub fn next(
         &self,
         entries: &[KeyEntry],
         remembered: &Remembered,
-        keep: Duration,
+        rules: &Rules,
         now: Instant,
         random: impl FnMut() -> f64,
     ) -> Self {
         let mut keys: Vec<_> = entries
             .iter()
-            .map(|entry| Arc::new(self.key(entry, remembered, now)))
+            .map(|entry| Arc::new(self.key(entry, remembered, rules, now)))
             .collect();
         let by_name = keys
             .iter()
@@ -61,7 +76,8 @@ impl KeySet {
             .iter()
             .filter(|key| !listed.contains(&key.identity))
             .filter(|key| {
-                key.standing != Standing::Draining || now.duration_since(key.last_used()) < keep
+                key.standing != Standing::Draining
+                    || now.duration_since(key.last_used()) < rules.keep
             })
             .map(|key| Arc::new(key.draining(now)))
             .take(MAX_DRAINING);
@@ -70,11 +86,19 @@ impl KeySet {
             .iter()
             .map(|key| (key.identity, Arc::clone(key)))
             .collect();
-        let pool = Pool::new(&keys, &self.pool, random);
+        let used = self.accounts.values().filter(|account| account.is_used());
+        let accounts = keys
+            .iter()
+            .map(|key| &key.account)
+            .chain(used)
+            .map(|account| (Arc::clone(&account.name), Arc::clone(account)))
+            .collect();
+        let pool = Pool::new(&keys, &self.pool, rules.strategy, now, random);
         Self {
             keys,
             by_identity,
             by_name,
+            accounts,
             pool,
             events: Arc::clone(&self.events),
         }
@@ -96,6 +120,28 @@ impl KeySet {
         self.by_name.get(name)
     }
 
+    pub fn account(&self, name: &str) -> Option<&Arc<Account>> {
+        self.accounts.get(name)
+    }
+
+    /// The vendor says that the task still runs: it holds its slot on.
+    pub fn task_runs(&self, owner: &str, task: &TaskKey, now: Instant) {
+        if let Some(account) = self.account(owner) {
+            account.task_runs(task, now);
+        }
+    }
+
+    /// The final answer of a task was heard.
+    pub fn task_ended(&self, owner: &str, task: &TaskKey, charged: bool) {
+        if let Some(account) = self.account(owner) {
+            account.task_ended(task, charged);
+        }
+    }
+
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.accounts.values()
+    }
+
     /// Keys that stand in a file, disabled ones too.
     pub fn listed(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keys
@@ -112,7 +158,7 @@ impl KeySet {
             .any(|key| now.duration_since(key.last_used()) >= keep)
     }
 
-    fn key(&self, entry: &KeyEntry, remembered: &Remembered, now: Instant) -> Key {
+    fn key(&self, entry: &KeyEntry, remembered: &Remembered, rules: &Rules, now: Instant) -> Key {
         let identity = Identity::of(&entry.value, &remembered.salt);
         let life = match self.by_identity(&identity) {
             Some(old) => Arc::clone(&old.life),
@@ -121,8 +167,13 @@ impl KeySet {
             }
             None => Arc::new(Life::new(Health::new(now), now, &self.events)),
         };
+        let name: Arc<str> = entry.name.as_str().into();
+        let account = self.account(&name).map_or_else(
+            || Arc::new(Account::new(Arc::clone(&name), &self.events)),
+            Arc::clone,
+        );
         Key {
-            name: entry.name.as_str().into(),
+            name,
             identity,
             weight: entry.weight,
             priority: entry.priority,
@@ -131,6 +182,8 @@ impl KeySet {
             } else {
                 Standing::Active
             },
+            limits: limits(entry, &rules.rates),
+            account,
             life,
             value: entry.value.expose_bytes(),
         }
@@ -148,8 +201,28 @@ impl Key {
             weight: self.weight,
             priority: self.priority,
             standing: Standing::Draining,
+            limits: self.limits,
+            account: Arc::clone(&self.account),
             life: Arc::clone(&self.life),
             value: self.value.clone(),
         }
+    }
+}
+
+fn limits(entry: &KeyEntry, rates: &Rates) -> Limits {
+    Limits {
+        max_tasks: entry.max_tasks,
+        requests: Limit {
+            count: entry.max_requests_per_second.unwrap_or(0),
+            within: Duration::from_secs(1),
+        },
+        submits: Limit {
+            count: rates.submits,
+            within: rates.submits_in,
+        },
+        polls: PollLimit {
+            base: rates.polls,
+            per_task: rates.polls_per_task,
+        },
     }
 }

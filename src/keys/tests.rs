@@ -1,5 +1,8 @@
 //! Choosing, over whole key sets.
 
+mod slots;
+mod strategies;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -11,10 +14,10 @@ use super::health::{Accepted, Evidence, Health};
 use super::key::Standing;
 use super::pool::NoKey;
 use super::secret::{Identity, Salt, Secret};
-use super::set::{KeySet, Remembered};
+use super::set::{KeySet, Remembered, Rules};
 
-use crate::config::settings::KeyEntry;
-use crate::vendor::profile::{Class, CodeRule};
+use crate::config::settings::{KeyEntry, Strategy};
+use crate::vendor::profile::{Class, CodeRule, Rates};
 
 const SALT: Salt = Salt([7; 32]);
 const KEEP: Duration = Duration::from_secs(3600);
@@ -46,11 +49,27 @@ fn entry(name: &str, weight: u32, priority: i32) -> KeyEntry {
         weight,
         priority,
         disabled: false,
+        max_tasks: None,
+        max_requests_per_second: None,
+    }
+}
+
+fn rules(strategy: Strategy) -> Rules {
+    Rules {
+        strategy,
+        rates: Rates {
+            submits: 0,
+            submits_in: Duration::from_secs(1),
+            polls: 0,
+            polls_per_task: 0,
+        },
+        keep: KEEP,
     }
 }
 
 fn after(old: &KeySet, entries: &[KeyEntry]) -> KeySet {
-    old.next(entries, &remembered(), KEEP, Instant::now(), || 0.0)
+    let rules = rules(Strategy::RoundRobin);
+    old.next(entries, &remembered(), &rules, Instant::now(), || 0.0)
 }
 
 fn proven(entries: &[KeyEntry]) -> KeySet {
@@ -63,8 +82,8 @@ fn proven(entries: &[KeyEntry]) -> KeySet {
 
 fn pick(set: &KeySet, egress: &Egress) -> Result<String, NoKey> {
     set.pool
-        .choose(egress, set.events().count(), Instant::now())
-        .map(|key| key.name.to_string())
+        .choose(egress, set.events(), Instant::now())
+        .map(|(key, _slot)| key.name.to_string())
 }
 
 fn picks(set: &KeySet, egress: &Egress, count: usize) -> Vec<String> {
@@ -218,7 +237,7 @@ async fn a_key_that_an_earlier_run_proved_needs_no_probe() {
     let set = KeySet::default().next(
         &[entry("a", 1, 0)],
         &remembered,
-        KEEP,
+        &rules(Strategy::RoundRobin),
         Instant::now(),
         || 0.0,
     );
@@ -308,9 +327,10 @@ async fn processes_that_submit_once_spread_over_the_keys_by_weight() {
             .wrapping_add(1_442_695_040_888_963_407);
         f64::from((seed >> 40) as u32) / f64::from(1_u32 << 24)
     };
+    let rules = rules(Strategy::RoundRobin);
     for _ in 0..4000 {
         let set =
-            KeySet::default().next(&entries, &remembered(), KEEP, Instant::now(), &mut random);
+            KeySet::default().next(&entries, &remembered(), &rules, Instant::now(), &mut random);
         for key in set.keys() {
             key.accepted(Accepted::Submit, Instant::now(), Instant::now());
         }
@@ -345,7 +365,7 @@ fn the_set_prints_no_value() {
     let set = KeySet::default().next(
         &[entry("a", 1, 0)],
         &remembered(),
-        KEEP,
+        &rules(Strategy::RoundRobin),
         Instant::now(),
         || 0.5,
     );
@@ -374,8 +394,8 @@ proptest! {
                 }
                 let free: Vec<Identity> =
                     set.keys().iter().filter(|key| key.look(|health| health.may_submit(Instant::now()))).map(|key| key.identity).collect();
-                match set.pool.choose(&egress, set.events().count(), Instant::now()) {
-                    Ok(chosen) => assert!(free.contains(&chosen.identity)),
+                match set.pool.choose(&egress, set.events(), Instant::now()) {
+                    Ok((chosen, _slot)) => assert!(free.contains(&chosen.identity)),
                     Err(NoKey::Busy { until }) => assert!(free.is_empty() && until > Instant::now()),
                     Err(other) => panic!("{other:?}"),
                 }

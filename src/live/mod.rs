@@ -12,7 +12,7 @@ use crate::background::Background;
 use crate::config::Loaded;
 use crate::config::settings::{KeyEntry, Settings};
 use crate::keys::chance;
-use crate::keys::set::{KeySet, Remembered};
+use crate::keys::set::{KeySet, Remembered, Rules};
 use crate::vendor::client::{Client, ClientError};
 
 pub struct Snapshot {
@@ -110,13 +110,12 @@ fn snapshot(
     client: Client,
     remembered: &Remembered,
 ) -> Snapshot {
-    let keys = old.next(
-        &entries,
-        remembered,
-        settings.poll.keep,
-        Instant::now(),
-        chance,
-    );
+    let rules = Rules {
+        strategy: settings.pool.strategy,
+        rates: settings.vendor.profile.limits,
+        keep: settings.poll.keep,
+    };
+    let keys = old.next(&entries, remembered, &rules, Instant::now(), chance);
     let profile_name = settings.vendor.profile.name.as_str().into();
     let mut hosts = settings.vendor.profile.hosts.clone();
     hosts.extend(host_of(&settings.vendor.profile.url));

@@ -16,7 +16,7 @@ use super::respond::Outcome;
 use super::trace::Trace;
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
-use crate::vendor::account;
+use crate::vendor::account::{self, Threads};
 use crate::vendor::answer::{Asked, Reading};
 use crate::wire::Endpoint;
 
@@ -24,8 +24,11 @@ use crate::wire::Endpoint;
 #[derive(Default)]
 pub struct Rounds {
     balance: Mutex<Option<(Instant, Outcome)>>,
-    threads: Mutex<Option<(Instant, Outcome)>>,
+    threads: Mutex<Option<(Instant, Counted)>>,
 }
+
+/// What the vendor said last of each account. Put together when somebody asks, because our own slots are newer.
+type Counted = Vec<(Arc<Key>, Threads)>;
 
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -47,7 +50,7 @@ pub(super) async fn balance(
     let answers = ask_all(server, snapshot, admitted, Asked::Balance, trace).await;
     let balances = answers
         .iter()
-        .filter_map(|answered| account::balance(&answered.relay.body));
+        .filter_map(|(_, answered)| account::balance(&answered.relay.body));
     match balances.reduce(i64::saturating_add) {
         Some(micro_usd) => {
             let outcome = Outcome::Bare(decimal(micro_usd));
@@ -58,10 +61,10 @@ pub(super) async fn balance(
     }
 }
 
-fn fresh(last: &Option<(Instant, Outcome)>) -> Option<Outcome> {
+fn fresh<T: Clone>(last: &Option<(Instant, T)>) -> Option<T> {
     last.as_ref()
         .filter(|(at, _)| at.elapsed() < FRESH)
-        .map(|(_, outcome)| outcome.clone())
+        .map(|(_, known)| known.clone())
 }
 
 pub(super) async fn threads(
@@ -74,25 +77,42 @@ pub(super) async fn threads(
         return Outcome::Refused(Refusal::UnknownAction);
     }
     let mut last = server.rounds.threads.lock().await;
-    if let Some(outcome) = fresh(&last) {
-        return outcome;
+    if let Some(known) = fresh(&last) {
+        return all_together(&known);
     }
     let answers = ask_all(server, snapshot, admitted, Asked::Threads, trace).await;
-    let threads: Vec<_> = answers
+    let known: Vec<_> = answers
         .iter()
-        .filter_map(|answered| account::threads(&answered.relay.body))
+        .filter_map(|(key, answered)| {
+            let threads = account::threads(&answered.relay.body)?;
+            Some((Arc::clone(key), threads))
+        })
         .collect();
-    if threads.is_empty() {
+    if known.is_empty() {
         return none_answered(snapshot, answers, admitted);
     }
-    let total = threads.iter().map(|threads| u64::from(threads.total)).sum();
-    let working = threads
-        .iter()
-        .map(|threads| u64::from(threads.working))
-        .sum();
-    let outcome = Outcome::Threads { total, working };
-    *last = Some((Instant::now(), outcome.clone()));
+    let outcome = all_together(&known);
+    *last = Some((Instant::now(), known));
     outcome
+}
+
+fn all_together(known: &[(Arc<Key>, Threads)]) -> Outcome {
+    let threads = || known.iter().map(|(key, threads)| as_kept(key, *threads));
+    Outcome::Threads {
+        total: threads().map(|threads| u64::from(threads.total)).sum(),
+        working: threads().map(|threads| u64::from(threads.working)).sum(),
+    }
+}
+
+/// As we keep it: a client that was told that every slot is taken asks this next, and must hear the same.
+fn as_kept(key: &Key, vendor: Threads) -> Threads {
+    let seen = key.account.slots(&key.limits, Instant::now());
+    let total = vendor.total.min(seen.max.unwrap_or(vendor.total));
+    let ours = u32::try_from(seen.used).unwrap_or(u32::MAX);
+    Threads {
+        total,
+        working: vendor.working.max(ours).min(total),
+    }
 }
 
 /// All proven keys, a few at a time.
@@ -102,7 +122,7 @@ async fn ask_all(
     admitted: &Admitted,
     asked: Asked,
     trace: &mut Trace,
-) -> Vec<Answered> {
+) -> Vec<(Arc<Key>, Answered)> {
     let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
     let now = Instant::now();
     let deadline = now + PATIENCE;
@@ -135,7 +155,7 @@ async fn ask_all(
         )
         .await
         .ok();
-        (answered, part)
+        (answered.map(|answered| (key, answered)), part)
     };
     // Unproven keys are the prober's: asking with them here could be a bad-key answer each.
     let trusted =
@@ -147,7 +167,7 @@ async fn ask_all(
     let proven: Vec<_> = active.filter(trusted).cloned().collect();
 
     let mut answers = Vec::new();
-    let mut hear = |(answered, part): (Option<Answered>, Trace), trace: &mut Trace| {
+    let mut hear = |(answered, part): (Option<(Arc<Key>, Answered)>, Trace), trace: &mut Trace| {
         trace.add(&part);
         answers.extend(answered);
     };
@@ -162,13 +182,17 @@ async fn ask_all(
 }
 
 /// The vendor's own refusal where there is one.
-fn none_answered(snapshot: &Snapshot, answers: Vec<Answered>, admitted: &Admitted) -> Outcome {
+fn none_answered(
+    snapshot: &Snapshot,
+    answers: Vec<(Arc<Key>, Answered)>,
+    admitted: &Admitted,
+) -> Outcome {
     if snapshot.keys.pool.keys().next().is_none() {
         return Outcome::Refused(Refusal::NoKey);
     }
     let refused = answers
         .into_iter()
-        .find_map(|answered| match &answered.reading {
+        .find_map(|(_, answered)| match &answered.reading {
             Reading::Code { code, .. } => Some((code.clone(), answered)),
             _ => None,
         });

@@ -1,4 +1,4 @@
-//! The key for one try of a submit, waited for as long as the configuration allows.
+//! The key for one try of a submit, waited for as long as the configuration allows, in order of arrival.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Server;
 use super::refuse::Refusal;
 use crate::config::settings::WhenBusy;
+use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::keys::pool::NoKey;
 use crate::live::Snapshot;
@@ -21,52 +22,68 @@ pub(super) async fn choose(
     snapshot: &Snapshot,
     wait_until: Instant,
     deadline: Instant,
-) -> Result<Arc<Key>, Refusal> {
+) -> Result<(Arc<Key>, Slot), Refusal> {
     // An error is the end of the time, and then what was learnt so far has to do.
     let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
+    let waits = snapshot.settings.submit.when_busy == WhenBusy::Wait;
+    let (mut front, mut gave_up) = (None, false);
     loop {
+        // Nobody overtakes those who wait.
+        if waits && front.is_none() && !gave_up && server.line.waiting() > 0 {
+            front = server.line.join(wait_until).await;
+            gave_up = front.is_none();
+        }
         // Before the look at the keys, so that no news is missed between the two.
         let events = snapshot.keys.events();
-        let news = events.next();
-        tokio::pin!(news);
+        let (news, freed) = (events.next(), events.next_freed());
+        tokio::pin!(news, freed);
         news.as_mut().enable();
-        let count = events.count();
+        freed.as_mut().enable();
+        let something = async {
+            tokio::select! {
+                () = news => {}
+                () = freed => {}
+            }
+        };
         let outage = server.outage.open_until();
         let none = match outage {
             Some(until) => NoKey::Busy { until },
             None => match snapshot
                 .keys
                 .pool
-                .choose(&server.egress, count, Instant::now())
+                .choose(&server.egress, events, Instant::now())
             {
-                Ok(key) => return Ok(key),
+                Ok(chosen) => return Ok(chosen),
                 Err(none) => none,
             },
         };
-        match none {
+        let (until, refusal) = match none {
             NoKey::None => return Err(Refusal::NoKey),
             NoKey::Empty => return Err(Refusal::AllEmpty),
-            NoKey::Busy { until } => {
-                let refusal = if outage.is_some() {
-                    Refusal::VendorUnreachable
-                } else {
-                    Refusal::AllBusy
-                };
-                if snapshot.settings.submit.when_busy == WhenBusy::Fail || until > wait_until {
-                    return Err(refusal);
-                }
-                // At that time, or when something brings a key back earlier.
-                let _ = timeout_at(until, news).await;
-                if Instant::now() >= wait_until {
-                    return Err(refusal);
-                }
-            }
             NoKey::Learning => {
                 // Not a busy pool but one that is just being learnt, so this waits as long as a submit may.
-                if timeout_at(deadline, news).await.is_err() {
+                if timeout_at(deadline, something).await.is_err() {
                     return Err(Refusal::AllBusy);
                 }
+                continue;
             }
+            NoKey::Busy { until } if outage.is_some() => (until, Refusal::VendorUnreachable),
+            NoKey::Busy { until } => (until, Refusal::AllBusy),
+            NoKey::Full { until: Some(until) } => (until.min(wait_until), Refusal::AllBusy),
+            NoKey::Full { until: None } => {
+                let code = snapshot.settings.vendor.profile.no_slot_json.as_str();
+                (wait_until, Refusal::NoSlot(code.into()))
+            }
+        };
+        if !waits || gave_up || until > wait_until || Instant::now() >= wait_until {
+            return Err(refusal);
+        }
+        if front.is_some() {
+            // At that time, or when something brings a key back earlier.
+            let _ = timeout_at(until, something).await;
+        } else {
+            front = server.line.join(wait_until).await;
+            gave_up = front.is_none();
         }
     }
 }

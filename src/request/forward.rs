@@ -16,6 +16,7 @@ use crate::keys::chance;
 use crate::keys::health::{Accepted, Health};
 use crate::keys::key::Key;
 use crate::live::Snapshot;
+use crate::vendor::account;
 use crate::vendor::answer::{self, Asked, Reading};
 use crate::vendor::client::{CallError, Kind, Outgoing};
 use crate::vendor::profile::Class;
@@ -114,6 +115,16 @@ pub(super) async fn forward(
         abandoned: route.client_left.cloned(),
     };
     let began = Instant::now();
+    let is_submit = matches!(route.asked, Asked::Submit | Asked::Solve);
+    // A submit has this right by its slot. Our own few probes are counted, and sent whatever the count.
+    if let Some(key) = key.filter(|_| !is_submit)
+        && !key.may_ask(began)
+        && !route.is_probe
+    {
+        return Err(CallError::NotSent {
+            why: "the key has used up the calls that the vendor allows it".to_owned(),
+        });
+    }
     let answer = snapshot.client.call(outgoing, route.deadline).await;
     let now = Instant::now();
     trace.asked_vendor(now - began);
@@ -146,7 +157,14 @@ pub(super) async fn forward(
         snapshot.keys.events().happened();
     }
     if let Some(key) = key {
+        learn(key, route.asked, &reading, &answer.body, now);
         judge(server, key, route, &reading, answer.retry_after, began, now);
+        if let Reading::Code { code, .. } = &reading
+            && is_submit
+            && profile.is_no_slot(code)
+        {
+            key.account.refused_for_slots();
+        }
     }
     let secret = key.map(Key::value).unwrap_or_default();
     let body = scrub::scrub(&answer::trim(&answer.body), &secret, token);
@@ -181,6 +199,23 @@ fn target(path: &str, query: &[u8]) -> Bytes {
         target.extend_from_slice(query);
     }
     target.into()
+}
+
+/// What an account call says about the account.
+fn learn(key: &Key, asked: Asked, reading: &Reading, body: &[u8], now: Instant) {
+    match (asked, reading) {
+        (Asked::Threads, Reading::Said) => {
+            if let Some(threads) = account::threads(body) {
+                key.account.learn_threads(threads, now);
+            }
+        }
+        (Asked::Balance, Reading::Said) => {
+            if let Some(micro_usd) = account::balance(body) {
+                key.account.learn_balance(micro_usd, now);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// What an answer does to the key it was made with. Faults of the vendor's host, of the network and of the client do nothing.

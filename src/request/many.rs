@@ -161,6 +161,13 @@ async fn ask_together(
     for ((_, task), piece) in group.iter().zip(&pieces) {
         let is_final = !matches!(piece.as_str(), "CAPCHA_NOT_READY" | "CAPTCHA_NOT_READY");
         task.no_trouble();
+        let (owner, key) = (&task.record.owner_name, &task.record.key);
+        if is_final {
+            let charged = !piece.starts_with("ERROR");
+            snapshot.keys.task_ended(owner, key, charged);
+        } else {
+            snapshot.keys.task_runs(owner, key, Instant::now());
+        }
         let keep = snapshot.settings.poll.keep;
         server
             .tasks

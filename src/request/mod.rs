@@ -21,6 +21,7 @@ pub mod clock;
 pub mod flight;
 mod forward;
 mod info;
+pub mod line;
 mod many;
 mod poll;
 pub mod prober;
@@ -57,6 +58,7 @@ use account::Rounds;
 use admit::{Admitted, admit};
 use call::Call;
 use flight::Unheard;
+use line::Line;
 use prober::Prober;
 use read::{Unread, read};
 use refuse::Refusal;
@@ -70,6 +72,7 @@ pub struct Server {
     pub tasks: Tasks,
     pub asking: Asking,
     pub unheard: Unheard,
+    pub line: Line,
     pub egress: Egress,
     pub outage: Outage,
     pub prober: Prober,

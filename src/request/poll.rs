@@ -137,11 +137,17 @@ pub(super) async fn follow(
         else {
             break;
         };
+        let charged = answered.reading == Reading::Final;
         match relayed(answered, asked, admitted) {
             Relayed::Answer(outcome, is_final) => {
                 task.no_trouble();
+                let record = &task.record;
+                let keys = &snapshot.keys;
                 if is_final {
                     finished(true);
+                    keys.task_ended(&record.owner_name, &record.key, charged);
+                } else if asked == Asked::Poll {
+                    keys.task_runs(&record.owner_name, &record.key, Instant::now());
                 }
                 return outcome;
             }

@@ -36,6 +36,8 @@ enum Next {
     Key(Arc<Key>),
     /// Any key: only the vendor is in question.
     Vendor(Arc<Key>),
+    /// Its account, to learn how many slots it has.
+    Count(Arc<Key>),
     At(Instant),
 }
 
@@ -53,12 +55,20 @@ impl Prober {
                 let news = snapshot.keys.events().next();
                 tokio::pin!(news);
                 news.as_mut().enable();
-                match next(&server, &snapshot, Instant::now()) {
+                let next = next(&server, &snapshot, Instant::now());
+                if matches!(next, Next::Count(_) | Next::At(_)) {
+                    // Already set after the first round.
+                    let _ = server.prober.learnt.set(());
+                }
+                match next {
                     Next::Key(key) => probe(&server, &snapshot, &key).await,
                     Next::Vendor(key) => probe_vendor(&server, &snapshot, &key).await,
+                    Next::Count(key) => {
+                        key.account.count_asked(Instant::now());
+                        // What is learnt is learnt on the way; the health of a good key is not asked about.
+                        ask(&server, &snapshot, &key).await;
+                    }
                     Next::At(time) => {
-                        // Already set after the first round.
-                        let _ = server.prober.learnt.set(());
                         tokio::select! {
                             () = sleep_until(time) => {}
                             () = news => {}
@@ -113,6 +123,16 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
     let wants = keys().find(|key| allowed(key) && key.look(|h| h.wants_probe(now)));
     if let Some(key) = wants {
         return Next::Key(Arc::clone(key));
+    }
+    if snapshot.settings.vendor.profile.takes.threadsinfo {
+        let counts = |key: &&Arc<Key>| {
+            key.standing == Standing::Active
+                && key.look(|health| health.is_proven() && !health.is_called_bad(now))
+                && key.account.wants_count(now)
+        };
+        if let Some(key) = keys().find(counts) {
+            return Next::Count(Arc::clone(key));
+        }
     }
     let changes = keys().filter_map(|key| key.look(|health| health.next_change(now)));
     let soonest = changes.chain(exhausted_until).min();

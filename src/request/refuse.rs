@@ -3,12 +3,16 @@
 //! The code decides what a legacy client does next, so each is chosen for its effect. The matches below are exhaustive:
 //! a new refusal does not compile until its code, its sentence and its metric label are decided.
 
+use std::sync::Arc;
+
 use crate::wire::BadParameters;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
     /// Every key is full or rests, or the vendor bans our address.
     AllBusy,
+    /// Every slot is taken. JSON clients hear this code of the profile.
+    NoSlot(Arc<str>),
     AllEmpty,
     NoKey,
     /// Nothing was sent.
@@ -37,7 +41,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             // The only code that some clients retry.
-            Self::AllBusy | Self::VendorUnreachable | Self::NoBodyBudget => {
+            Self::AllBusy | Self::NoSlot(_) | Self::VendorUnreachable | Self::NoBodyBudget => {
                 "ERROR_NO_SLOT_AVAILABLE"
             }
             Self::AllEmpty => "ERROR_ZERO_BALANCE",
@@ -53,10 +57,20 @@ impl Refusal {
         }
     }
 
+    pub fn code_in_json(&self) -> &str {
+        match self {
+            Self::NoSlot(code) => code,
+            other => other.code(),
+        }
+    }
+
     /// For `error_text`, after "sidekey: ". Says what to do where something can be done.
     pub fn sentence(&self) -> String {
         match self {
             Self::AllBusy => "every key is busy or resting, try again in a few seconds".into(),
+            Self::NoSlot(_) => {
+                "every slot of every key is taken, try again when a task has ended".into()
+            }
             Self::AllEmpty => "no key has balance left, refill an account or add a key".into(),
             Self::NoKey => "no usable key, see the keys file and `sidekey check`".into(),
             Self::VendorUnreachable => {
@@ -92,6 +106,7 @@ impl Refusal {
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::AllBusy => "all_busy",
+            Self::NoSlot(_) => "no_slot",
             Self::AllEmpty => "all_empty",
             Self::NoKey => "no_key",
             Self::VendorUnreachable => "vendor_unreachable",

@@ -56,7 +56,7 @@ impl Outcome {
                 let text = quoted(&format!("sidekey: {}", refusal.sentence()));
                 format!(
                     r#"{{"status":0,"request":"{}","error_text":{text}}}"#,
-                    refusal.code()
+                    refusal.code_in_json()
                 )
             }
             Self::Refused(refusal) => refusal.code().to_owned(),

@@ -16,6 +16,7 @@ use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock};
+use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::listen::Receipt;
@@ -141,8 +142,8 @@ impl Submitting {
                 chosen = chosen => chosen,
                 () = self.pilot.client_left().cancelled() => return None,
             };
-            let key = match chosen {
-                Ok(key) => key,
+            let (key, slot) = match chosen {
+                Ok(chosen) => chosen,
                 Err(refusal) => return refuse(refusal),
             };
             let known = refused
@@ -151,7 +152,7 @@ impl Submitting {
             if !known && sent_with >= rules.max_keys {
                 return refuse(after(&refused));
             }
-            match self.once(&key, deadline, trace).await {
+            match self.once(&key, slot, deadline, trace).await {
                 Tried::Done { outcome, accepted } => return Some((outcome, accepted)),
                 Tried::NotSent if self.pilot.client_left().is_cancelled() => return None,
                 Tried::NotSent => {
@@ -181,7 +182,8 @@ impl Submitting {
         }
     }
 
-    async fn once(&self, key: &Key, deadline: Instant, trace: &mut Trace) -> Tried {
+    /// The slot is free again when this ends, unless there is a task, or may be one.
+    async fn once(&self, key: &Key, slot: Slot, deadline: Instant, trace: &mut Trace) -> Tried {
         let solve = self.admitted.endpoint == Endpoint::Solve;
         let intent = self.intent(key);
         let (intent_id, written) = self.server.store.intend(intent.clone());
@@ -213,12 +215,14 @@ impl Submitting {
                 self.server.store.forget(intent_id);
                 Tried::NotSent
             }
-            Err(CallError::Unknown { why }) => self.uncertain(intent_id, intent, &why, key).await,
+            Err(CallError::Unknown { why }) => {
+                self.uncertain(intent_id, intent, &why, key, slot).await
+            }
             Ok(answered) => match &answered.reading {
                 Reading::Accepted { id } => {
                     let id = id.clone();
                     trace.task(&id);
-                    self.accepted(intent_id, intent, &id).await;
+                    self.accepted(intent_id, intent, &id, key, slot).await;
                     Tried::Done {
                         outcome: answered.accepted(&id, self.admitted.hints),
                         accepted: true,
@@ -253,19 +257,25 @@ impl Submitting {
                             accepted: false,
                         }
                     }
-                    Class::Server => self.uncertain(intent_id, intent, code, key).await,
+                    Class::Server => self.uncertain(intent_id, intent, code, key, slot).await,
                 },
                 Reading::NotReady | Reading::Said => {
-                    self.uncertain(intent_id, intent, "an answer that fits no submit", key)
-                        .await
+                    self.uncertain(
+                        intent_id,
+                        intent,
+                        "an answer that fits no submit",
+                        key,
+                        slot,
+                    )
+                    .await
                 }
-                Reading::Trouble { why } => self.uncertain(intent_id, intent, why, key).await,
+                Reading::Trouble { why } => self.uncertain(intent_id, intent, why, key, slot).await,
             },
         }
     }
 
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
-    async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str) {
+    async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
         let record = TaskRecord {
             key: TaskKey {
                 profile: intent.profile,
@@ -281,6 +291,8 @@ impl Submitting {
             submitted_at_ms: intent.at_ms,
             used_at_ms: clock::now_ms(),
         };
+        let price = record.price_micro_usd.unwrap_or_default();
+        slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
         let written = self.server.store.accept(intent_id, record.clone());
         self.server.tasks.remember(record, Instant::now());
         #[cfg(not(sidekey_relay_before_commit))]
@@ -290,7 +302,15 @@ impl Submitting {
         drop(written);
     }
 
-    async fn uncertain(&self, intent_id: IntentId, intent: Intent, why: &str, key: &Key) -> Tried {
+    async fn uncertain(
+        &self,
+        intent_id: IntentId,
+        intent: Intent,
+        why: &str,
+        key: &Key,
+        slot: Slot,
+    ) -> Tried {
+        slot.keep(Instant::now());
         tracing::warn!(key = %key.name, why, "a submit is uncertain: it may have made a task and is not sent again");
         self.server.metrics.uncertain_submit();
         let hash = Identical {

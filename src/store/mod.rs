@@ -28,7 +28,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use rows::{
-    Endpoint, Intent, IntentId, LiveOwner, Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
+    Endpoint, Intent, IntentId, LiveOwner, Resolved, RunningTask, TaskKey, TaskRecord, TaskState,
+    UncertainRow,
 };
 pub use sqlite::{OpenError, Recovered};
 pub use written::Written;
@@ -299,6 +300,21 @@ impl Store {
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
                     statements::live_owners(connection, used_since_ms)
+                })
+                .await
+            }
+        }
+    }
+
+    /// The tasks that still run, among those used since then: after a start they hold their slots again. The latest first,
+    /// bounded.
+    pub async fn running_tasks(&self, used_since_ms: i64) -> Result<Vec<RunningTask>, StoreError> {
+        match self {
+            // It knows no earlier run.
+            Self::Memory(_) => Ok(Vec::new()),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    statements::running_tasks(connection, used_since_ms)
                 })
                 .await
             }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::rows::{
     BAD_KEY_ANSWERS_KEPT, Change, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId, LiveOwner, Resolved,
-    TaskKey, TaskRecord, TaskState, UncertainRow,
+    RunningTask, TaskKey, TaskRecord, TaskState, UncertainRow,
 };
 use crate::keys::secret::Identity;
 
@@ -235,6 +235,27 @@ pub(super) fn live_owners(connection: &Connection, used_since_ms: i64) -> Result
         .collect()
 }
 
+pub(super) fn running_tasks(
+    connection: &Connection,
+    used_since_ms: i64,
+) -> Result<Vec<RunningTask>> {
+    connection
+        .prepare_cached(RUNNING_TASKS)?
+        .query_map([used_since_ms], |row| {
+            Ok(RunningTask {
+                key: TaskKey {
+                    profile: text(row, 0)?,
+                    tenant: text(row, 1)?,
+                    id: text(row, 2)?,
+                },
+                owner_name: text(row, 3)?,
+                price_micro_usd: row.get(4)?,
+                used_at_ms: row.get(5)?,
+            })
+        })?
+        .collect()
+}
+
 fn text(row: &Row<'_>, column: usize) -> Result<Arc<str>> {
     Ok(Arc::from(row.get_ref(column)?.as_str()?))
 }
@@ -295,3 +316,6 @@ const LIST_UNCERTAIN: &str = "SELECT
 const LIVE_OWNERS: &str = "SELECT owner_name, owner_identity, count(*)
     FROM tasks WHERE used_at_ms >= ? AND final = 0
     GROUP BY owner_name, owner_identity ORDER BY owner_name, owner_identity";
+
+const RUNNING_TASKS: &str = "SELECT profile, tenant, id, owner_name, price_micro_usd, used_at_ms
+    FROM tasks WHERE used_at_ms >= ? AND final = 0 ORDER BY used_at_ms DESC LIMIT 100000";

@@ -16,8 +16,12 @@ pub struct Profile {
     pub hosts: Vec<String>,
     pub endpoints: Endpoints,
     pub takes: Takes,
+    /// What the vendor states that an account may call.
+    pub limits: Rates,
     /// JSON fields that make an answer without `status` a solution.
     pub solution_fields: Vec<String>,
+    /// What JSON clients hear while every slot is taken. In text it is ERROR_NO_SLOT_AVAILABLE everywhere.
+    pub no_slot_json: String,
     /// By the code's exact text; a status without a known body is written `HTTP 429`.
     pub codes: BTreeMap<String, CodeRule>,
 }
@@ -40,6 +44,21 @@ pub struct Takes {
     pub ids: bool,
     /// `res.php?action=threadsinfo`
     pub threadsinfo: bool,
+}
+
+/// 0 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// At most so many submits…
+    pub submits: u32,
+    /// … within so long.
+    #[serde(deserialize_with = "seconds")]
+    pub submits_in: Duration,
+    /// At most so many other calls to begin with…
+    pub polls: u32,
+    /// … and so many more for each accepted submit.
+    pub polls_per_task: u32,
 }
 
 /// Who is to blame for an error code, and so what follows from it.
@@ -84,6 +103,11 @@ impl Profile {
         let mut table = with_base(name)?;
         table.insert("name".to_owned(), name.into());
         table.try_into().ok()
+    }
+
+    /// The vendor's ways to say that every slot is taken.
+    pub fn is_no_slot(&self, code: &str) -> bool {
+        code == "ERROR_NO_SLOT_AVAILABLE" || code == self.no_slot_json
     }
 }
 

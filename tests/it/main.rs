@@ -11,4 +11,5 @@ mod hot_reload;
 mod process;
 mod reload_under_load;
 mod rotation;
+mod slots;
 mod support;

@@ -1,6 +1,7 @@
 //! Nothing secret gets out, whatever is written where.
 
 use proptest::prelude::*;
+use proptest::strategy::Strategy;
 
 use super::*;
 

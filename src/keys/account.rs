@@ -1,0 +1,318 @@
+//! What belongs to an account, which is what a key's name stands for: its slots, its request rates, its balance. All of
+//! it outlives reloads and new values under the same name.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::events::Events;
+use super::key::Availability;
+use super::rate::{Allowance, Limit, PollLimit, Window};
+pub use super::slots::LEASE;
+use super::slots::Slots;
+use crate::store::TaskKey;
+use crate::vendor::account::Threads;
+
+#[derive(Debug)]
+pub struct Account {
+    pub name: Arc<str>,
+    /// A std lock with sections of a few instructions; never held over an await.
+    state: Mutex<State>,
+    events: Arc<Events>,
+}
+
+/// What files and profile say about an account; the state beside it is the account's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Slots, where the operator says.
+    pub max_tasks: Option<u32>,
+    /// Submits and polls together.
+    pub requests: Limit,
+    pub submits: Limit,
+    pub polls: PollLimit,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slots: Slots,
+    /// Slots, where the vendor says.
+    threads: Option<u32>,
+    /// Slots that somebody else uses, by the vendor's own count, believed for a while. Somebody else's tasks end unseen, so
+    /// this sends work elsewhere but never closes the key: the vendor's refusals do that, for as long as they say.
+    elsewhere: Option<(u32, Instant)>,
+    submits: Window,
+    requests: Window,
+    polls: Allowance,
+    balance: Option<Balance>,
+    count: Count,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Balance {
+    micro_usd: i64,
+    at: Instant,
+    /// Settled since then.
+    spent: i64,
+}
+
+/// When the vendor's own count of slots is worth a question.
+#[derive(Debug, Default)]
+struct Count {
+    asked: Option<Instant>,
+    /// The vendor refused for want of a slot although we knew a free one.
+    contradicted: bool,
+    /// Every slot was taken at some time since: the limit matters.
+    was_full: bool,
+}
+
+/// Held by a submit, then by its task. Dropped, it gives the slot back.
+#[derive(Debug)]
+pub struct Slot {
+    account: Arc<Account>,
+    number: u64,
+    is_kept: bool,
+}
+
+/// For those who look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotsSeen {
+    pub used: usize,
+    /// None: no limit is known.
+    pub max: Option<u32>,
+}
+
+const ELSEWHERE_FOR: Duration = Duration::from_secs(60);
+const COUNT_AGAIN: Duration = Duration::from_secs(300);
+const COUNT_CONTRADICTED: Duration = Duration::from_secs(10);
+/// Three refreshes missed: it says no more than that nobody knows.
+const BALANCE_STALE: Duration = Duration::from_secs(900);
+
+impl Account {
+    pub(super) fn new(name: Arc<str>, events: &Arc<Events>) -> Self {
+        Self {
+            name,
+            state: Mutex::default(),
+            events: Arc::clone(events),
+        }
+    }
+
+    pub(super) fn availability(&self, limits: &Limits, now: Instant) -> Availability {
+        self.state().availability(limits, now)
+    }
+
+    /// A slot, and the right to send one submit.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<Slot, Availability> {
+        let mut state = self.state();
+        match state.availability(limits, now) {
+            Availability::Now => {}
+            other => return Err(other),
+        }
+        state.submits.note(limits.submits, now);
+        state.requests.note(limits.requests, now);
+        let number = state.slots.take();
+        Ok(Slot {
+            account: Arc::clone(self),
+            number,
+            is_kept: false,
+        })
+    }
+
+    /// The right to send one call that is no submit.
+    pub fn may_ask(&self, limits: &Limits, now: Instant) -> bool {
+        let mut state = self.state();
+        let free = state.requests.next_at(limits.requests, now).is_none()
+            && state.polls.take(limits.polls, now);
+        if free {
+            state.requests.note(limits.requests, now);
+        }
+        free
+    }
+
+    /// A task from before a restart, or a submit of which nobody knows how it ended.
+    pub fn restore(self: &Arc<Self>, task: Option<(TaskKey, i64)>, until: Instant) {
+        let mut state = self.state();
+        let number = state.slots.take();
+        state.slots.lease(number, until);
+        if let Some((key, price_micro_usd)) = task {
+            state.slots.give_to(number, key, price_micro_usd);
+        }
+    }
+
+    /// The vendor says that the task still runs.
+    pub fn task_runs(&self, task: &TaskKey, now: Instant) {
+        self.state().slots.renew(task, now + LEASE);
+    }
+
+    /// The final answer of a task. What failed was not charged.
+    pub fn task_ended(&self, task: &TaskKey, charged: bool) {
+        let mut state = self.state();
+        let Some(price) = state.slots.end(task) else {
+            return;
+        };
+        if let Some(balance) = state.balance.as_mut().filter(|_| charged) {
+            balance.spent += price;
+        }
+        drop(state);
+        self.events.freed(&self.name);
+    }
+
+    /// Ends the leases that are over.
+    pub fn expire(&self, now: Instant) {
+        let freed = self.state().slots.expire(now);
+        if freed > 0 {
+            tracing::debug!(key = %self.name, slots = freed, "slots were freed by the end of their lease");
+            self.events.freed(&self.name);
+        }
+    }
+
+    pub fn learn_threads(&self, threads: Threads, now: Instant) {
+        let mut state = self.state();
+        // A plan without a thread has expired. That is the health's to judge, and no limit that would outlast a renewal.
+        state.threads = Some(threads.total).filter(|total| *total > 0);
+        let ours = u32::try_from(state.slots.used()).unwrap_or(u32::MAX);
+        let elsewhere = threads.working.saturating_sub(ours);
+        state.elsewhere = (elsewhere > 0).then_some((elsewhere, now + ELSEWHERE_FOR));
+        state.count = Count {
+            asked: Some(now),
+            ..Count::default()
+        };
+        drop(state);
+        self.events.freed(&self.name);
+    }
+
+    pub fn learn_balance(&self, micro_usd: i64, now: Instant) {
+        self.state().balance = Some(Balance {
+            micro_usd,
+            at: now,
+            spent: 0,
+        });
+    }
+
+    /// What the vendor said last, and when.
+    pub fn balance(&self) -> Option<(i64, Instant)> {
+        self.state()
+            .balance
+            .map(|balance| (balance.micro_usd, balance.at))
+    }
+
+    /// The last known balance less what was settled since and what runs. None: nobody knows.
+    pub fn virtual_balance(&self, now: Instant) -> Option<i64> {
+        let state = self.state();
+        let balance = state
+            .balance
+            .filter(|balance| now.duration_since(balance.at) < BALANCE_STALE)?;
+        Some(balance.micro_usd - balance.spent - state.slots.price_micro_usd())
+    }
+
+    /// The vendor refused a submit for want of a slot.
+    pub fn refused_for_slots(&self) {
+        let known = std::mem::replace(&mut self.state().count.contradicted, true);
+        if !known {
+            self.events.happened();
+        }
+    }
+
+    /// Whether the vendor's own count is worth a question.
+    pub fn wants_count(&self, now: Instant) -> bool {
+        let state = self.state();
+        let pause = match (&state.count, state.threads) {
+            (count, _) if count.contradicted => COUNT_CONTRADICTED,
+            (count, Some(_)) if !count.was_full => return false,
+            _ => COUNT_AGAIN,
+        };
+        state
+            .count
+            .asked
+            .is_none_or(|asked| now.duration_since(asked) >= pause)
+    }
+
+    /// One question at a time, whatever comes of it.
+    pub fn count_asked(&self, now: Instant) {
+        self.state().count.asked = Some(now);
+    }
+
+    pub fn slots(&self, limits: &Limits, now: Instant) -> SlotsSeen {
+        let mut state = self.state();
+        state.slots.expire(now);
+        SlotsSeen {
+            used: state.slots.used(),
+            max: state.max(limits),
+        }
+    }
+
+    /// The share of its slots that is taken; without a limit, how many.
+    pub(super) fn load(&self, limits: &Limits, now: Instant) -> f64 {
+        let state = self.state();
+        let elsewhere = state
+            .elsewhere
+            .filter(|(_, until)| *until > now)
+            .map_or(0, |(slots, _)| slots);
+        let used = state.slots.used() as f64 + f64::from(elsewhere);
+        used / state.max(limits).map_or(1.0, f64::from).max(1.0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds(&self, task: &TaskKey) -> bool {
+        self.state().slots.holds(task)
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.state().slots.used() > 0
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn availability(&mut self, limits: &Limits, now: Instant) -> Availability {
+        self.slots.expire(now);
+        let max = self.max(limits);
+        if max.is_some_and(|max| self.slots.used() >= max as usize) {
+            self.count.was_full = true;
+            return Availability::Full;
+        }
+        let submits = self.submits.next_at(limits.submits, now);
+        let requests = self.requests.next_at(limits.requests, now);
+        match submits.max(requests) {
+            Some(until) => Availability::At(until),
+            None => Availability::Now,
+        }
+    }
+
+    fn max(&self, limits: &Limits) -> Option<u32> {
+        limits.max_tasks.or(self.threads)
+    }
+}
+
+impl Slot {
+    /// The vendor accepted: the slot is the task's from now on.
+    pub fn give_to(mut self, task: TaskKey, price_micro_usd: i64, limits: &Limits, now: Instant) {
+        self.is_kept = true;
+        let mut state = self.account.state();
+        state.polls.earn(limits.polls);
+        state.slots.lease(self.number, now + LEASE);
+        state.slots.give_to(self.number, task, price_micro_usd);
+    }
+
+    /// Nobody knows whether there is a task: held until the lease ends.
+    pub fn keep(mut self, now: Instant) {
+        self.is_kept = true;
+        let mut state = self.account.state();
+        state.slots.lease(self.number, now + LEASE);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.is_kept && self.account.state().slots.give_back(self.number) {
+            self.account.events.freed(&self.account.name);
+        }
+    }
+}
