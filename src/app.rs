@@ -21,6 +21,7 @@ use crate::live::reload::Reloader;
 use crate::request::{self, Server, clock};
 use crate::store::{OpenError, Store, StoreError};
 use crate::tasks::Tasks;
+use crate::tasks::company::Companies;
 use crate::tasks::unknown::Asking;
 use crate::vendor::client::ClientError;
 
@@ -101,6 +102,7 @@ pub async fn start(
         tasks: Tasks::new(store.clone()),
         store,
         asking: Asking::default(),
+        companies: Companies::default(),
         unheard: Default::default(),
         egress,
         metrics: Arc::clone(&metrics),
@@ -133,6 +135,7 @@ pub async fn start(
         metrics,
     };
     background.spawn(reloader.run(background.clone()));
+    background.spawn(request::abandoned::run(Arc::clone(&server)));
     background.spawn(upkeep(Arc::clone(&server)));
     let data = |listener, tls| {
         let server = Arc::clone(&server);

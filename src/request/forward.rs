@@ -13,6 +13,7 @@ use super::trace::Trace;
 use super::{Server, clock};
 use crate::keys::key::Key;
 use crate::live::Snapshot;
+use crate::tasks::course::{Heard, Word};
 use crate::vendor::answer::{self, Asked, Reading};
 use crate::vendor::client::{CallError, Kind, Outgoing};
 use crate::vendor::profile::Class;
@@ -203,6 +204,15 @@ impl Answered {
             Outcome::Relay(self.relay)
         } else {
             Outcome::Code(code.to_owned())
+        }
+    }
+
+    /// The same for a poll.
+    pub(super) fn word(self, word: Word, hints: Hints) -> Heard {
+        if self.is_json() == hints.json {
+            Heard::Relay(self.relay)
+        } else {
+            Heard::Word(word)
         }
     }
 

@@ -13,6 +13,7 @@
 //! ```
 //! A submit may go round from choose again with another key (`submit`); a poll never does (`poll`).
 
+pub mod abandoned;
 pub mod account;
 pub mod admit;
 pub mod call;
@@ -28,6 +29,7 @@ pub mod read;
 pub mod refuse;
 pub mod respond;
 mod submit;
+mod together;
 pub mod trace;
 mod unknown;
 
@@ -47,6 +49,7 @@ use crate::listen::{Limits, Reply};
 use crate::live::{Live, Snapshot};
 use crate::store::Store;
 use crate::tasks::Tasks;
+use crate::tasks::company::Companies;
 use crate::tasks::unknown::Asking;
 use crate::vendor::answer::Asked;
 
@@ -64,6 +67,7 @@ pub struct Server {
     pub store: Store,
     pub tasks: Tasks,
     pub asking: Asking,
+    pub companies: Companies,
     pub unheard: Unheard,
     pub egress: Egress,
     pub metrics: Arc<Metrics>,

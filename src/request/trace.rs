@@ -36,18 +36,12 @@ impl Trace {
             Endpoint::Result => "res",
             Endpoint::Load => "load",
         };
-        Self {
-            metrics: Some(Arc::clone(metrics)),
-            began: Instant::now(),
-            endpoint,
-            call: "unread",
-            task: None,
-            key: None,
-            vendor: Duration::ZERO,
-            tries: 0,
-            unheard: false,
-            outcome: "client_left",
-        }
+        Self::with(Some(Arc::clone(metrics)), endpoint)
+    }
+
+    /// For calls that no client asked for: nothing is logged as a request.
+    pub fn own() -> Self {
+        Self::with(None, "own")
     }
 
     pub fn call(&mut self, call: &Call) {
@@ -68,6 +62,11 @@ impl Trace {
         self.tries += 1;
     }
 
+    /// For a call that others share, or for its turn.
+    pub fn waited(&mut self, took: Duration) {
+        self.vendor += took;
+    }
+
     /// The answer belongs to an earlier, identical submit whose client had hung up.
     pub fn unheard(&mut self) {
         self.unheard = true;
@@ -77,9 +76,25 @@ impl Trace {
         self.outcome = match outcome {
             Outcome::Relay(_) => "relayed",
             Outcome::Code(_) => "code",
+            Outcome::NotReady => "not_ready",
             Outcome::Value(_) | Outcome::Bare(_) | Outcome::Threads { .. } => "answered",
             Outcome::Refused(refusal) => refusal.outcome(),
         };
+    }
+
+    fn with(metrics: Option<Arc<Metrics>>, endpoint: &'static str) -> Self {
+        Self {
+            metrics,
+            began: Instant::now(),
+            endpoint,
+            call: "unread",
+            task: None,
+            key: None,
+            vendor: Duration::ZERO,
+            tries: 0,
+            unheard: false,
+            outcome: "client_left",
+        }
     }
 
     /// For one of several calls that run at the same time.

@@ -114,6 +114,18 @@ impl Tables {
         at
     }
 
+    pub(super) fn running_tasks(&self, used_since_ms: i64, limit: usize) -> Vec<TaskRecord> {
+        let tables = self.lock();
+        let by_use = tables.by_use.iter().rev();
+        by_use
+            .take_while(|(used_at_ms, _)| *used_at_ms >= used_since_ms)
+            .filter_map(|(_, key)| tables.tasks.get(key))
+            .filter(|task| task.state == TaskState::Running)
+            .take(limit)
+            .cloned()
+            .collect()
+    }
+
     pub(super) fn live_owners(&self, used_since_ms: i64) -> Vec<LiveOwner> {
         let tables = self.lock();
         let mut owners = BTreeMap::new();

@@ -272,6 +272,23 @@ impl Store {
         }
     }
 
+    /// Tasks that were used since then and are not final, the latest first.
+    pub async fn running_tasks(
+        &self,
+        used_since_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<TaskRecord>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.running_tasks(used_since_ms, limit)),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    statements::running_tasks(connection, used_since_ms, limit)
+                })
+                .await
+            }
+        }
+    }
+
     /// The keys whose tasks still run, among the tasks used since then: after a start, those that are no
     /// longer configured are drained.
     pub async fn live_owners(&self, used_since_ms: i64) -> Result<Vec<LiveOwner>, StoreError> {

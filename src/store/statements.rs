@@ -199,6 +199,33 @@ pub(super) fn bad_key_answers(connection: &Connection, since_ms: i64) -> Result<
         .collect()
 }
 
+pub(super) fn running_tasks(
+    connection: &Connection,
+    used_since_ms: i64,
+    limit: usize,
+) -> Result<Vec<TaskRecord>> {
+    connection
+        .prepare_cached(RUNNING_TASKS)?
+        .query_map(params![used_since_ms, limit as i64], |row| {
+            Ok(TaskRecord {
+                key: TaskKey {
+                    profile: text(row, 0)?,
+                    tenant: text(row, 1)?,
+                    id: text(row, 2)?,
+                },
+                owner_name: text(row, 3)?,
+                owner_identity: Identity(digest(row, 4)?),
+                kind: text(row, 5)?,
+                project: optional_text(row, 6)?,
+                price_micro_usd: row.get(7)?,
+                state: TaskState::Running,
+                submitted_at_ms: row.get(8)?,
+                used_at_ms: row.get(9)?,
+            })
+        })?
+        .collect()
+}
+
 pub(super) fn live_owners(connection: &Connection, used_since_ms: i64) -> Result<Vec<LiveOwner>> {
     connection
         .prepare_cached(LIVE_OWNERS)?
@@ -264,6 +291,10 @@ const LIST_UNCERTAIN: &str = "SELECT
     id, profile, tenant, project, kind, endpoint, owner_name, owner_identity, at_ms, why, parameters_hash,
     resolved_id, resolved_at_ms
     FROM uncertain ORDER BY id DESC LIMIT ?";
+
+const RUNNING_TASKS: &str = "SELECT profile, tenant, id,
+    owner_name, owner_identity, kind, project, price_micro_usd, submitted_at_ms, used_at_ms
+    FROM tasks WHERE used_at_ms >= ? AND final = 0 ORDER BY used_at_ms DESC LIMIT ?";
 
 /// By time, so that a file of old tasks is not read whole.
 const LIVE_OWNERS: &str = "SELECT owner_name, owner_identity, count(*)

@@ -7,6 +7,7 @@ mod connect;
 mod connection;
 mod pool;
 pub mod profile;
+pub mod relay;
 pub mod scrub;
 mod stream;
 pub mod target;
