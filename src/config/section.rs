@@ -331,12 +331,12 @@ impl<'r, 'a> Section<'r, 'a> {
         }
     }
 
-    /// A single value of an option that is no secret. A URL may have a password in it.
+    /// A single value of an option that is no secret. A URL may have a password in it, and a key may stand in the wrong line.
     fn show(&mut self, value: &Spanned<DeValue<'_>>) {
         let part: Range<usize> = value.span();
         match value.get_ref() {
             DeValue::Array(_) | DeValue::Table(_) => {}
-            DeValue::String(text) if text.contains(['@', '?']) => {}
+            DeValue::String(text) if text.contains(['@', '?']) || may_be_a_key(text) => {}
             _ => self.reader.notes.show(part),
         }
     }
@@ -360,6 +360,10 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
 }
 
 /// Helm writes the integers of a values file as floats: `8080.0`, even `1.2345678e+07`.
+fn may_be_a_key(text: &str) -> bool {
+    text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 fn whole(value: &DeValue<'_>) -> Option<i64> {
     /// Up to here every whole number is exactly one float.
     const EXACT: f64 = 9_007_199_254_740_992.0;

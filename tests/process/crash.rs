@@ -217,7 +217,7 @@ async fn submit_until_killed(program: Program, round: u64) -> Vec<Heard> {
         address: program.http,
         pid: program.pid(),
         round,
-        kill_at: if round % 2 == 0 {
+        kill_at: if round.is_multiple_of(2) {
             1 + random_below(150)
         } else {
             u64::MAX

@@ -1,7 +1,9 @@
 //! The program as a process of its own: killed, told to stop, on a disk that fails, and searched for secrets.
 #![expect(clippy::unwrap_used, reason = "test support")]
 
+mod canary;
 mod crash;
+mod leaks;
 mod signals;
 mod store_trouble;
 mod support;

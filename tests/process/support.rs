@@ -76,15 +76,18 @@ impl Place {
         self.0.path().join(name)
     }
 
+    /// In one step: nobody who watches finds half a file.
     pub(crate) fn write(&self, name: &str, text: &str) {
+        let new = self.path(&format!("{name}.new"));
         let mut file = OpenOptions::new()
             .create(true)
             .write(true)
             .truncate(true)
             .mode(0o600)
-            .open(self.path(name))
+            .open(&new)
             .unwrap();
         file.write_all(text.as_bytes()).unwrap();
+        fs::rename(&new, self.path(name)).unwrap();
     }
 
     /// `sidekey run`, to be started.
@@ -198,6 +201,13 @@ impl Program {
 
     pub(crate) fn printed(&self) -> String {
         self.printed.wait_while(|_| false)
+    }
+
+    pub(crate) fn wait_until(&self, holds: impl Fn(&str) -> bool) {
+        let printed = self.printed.wait_while(|so_far| {
+            so_far.open_pipes > 0 && !holds(&String::from_utf8_lossy(&so_far.bytes))
+        });
+        assert!(holds(&printed), "it never held:\n{printed}");
     }
 
     pub(crate) fn wait_for_line(&self, text: &str) {
