@@ -7,6 +7,7 @@ mod check;
 mod failover;
 mod hang_up;
 mod hot_reload;
+mod polls;
 mod process;
 mod reload_under_load;
 mod rotation;
