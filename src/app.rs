@@ -14,22 +14,24 @@ use crate::background::Background;
 use crate::config::settings::{ListenAddress, Settings, State, StoreKind};
 use crate::config::{Attempt, Input};
 use crate::keys::egress::{BAD_KEY_WINDOW, Egress};
+use crate::keys::set::Remembered;
 use crate::listen::body::BodyBudget;
 use crate::listen::{self, CertError, Certificates, Drain, Limits};
 use crate::live::Live;
 use crate::live::reload::Reloader;
+use crate::request::account::Rounds;
+use crate::request::prober::Prober;
 use crate::request::{self, Server, clock};
 use crate::store::{OpenError, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
 use crate::tasks::unknown::Asking;
+use crate::upkeep;
 use crate::vendor::client::ClientError;
+use crate::vendor::outage::Outage;
 
 /// How long running work may take to end. Kubernetes kills after 30 s, and the app beside us used part of them.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(25);
-const UPKEEP: Duration = Duration::from_secs(30);
-/// Uncertain submits are held against the vendor's bill, which comes once a month.
-const UNCERTAIN_KEPT: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
 /// A program that serves.
 pub struct Running {
@@ -94,7 +96,11 @@ pub async fn start(
 
     let store = open(&settings.state)?;
     let egress = Egress::new(bad_key_answers(&store).await?);
-    let live = Arc::new(Live::new(loaded, store.salt(), background)?);
+    let remembered = Remembered {
+        salt: store.salt(),
+        good_keys: store.good_keys().await?,
+    };
+    let live = Arc::new(Live::new(loaded, remembered, background)?);
     let metrics = Arc::new(Metrics::new(&store));
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
     let server = Arc::new(Server {
@@ -105,6 +111,10 @@ pub async fn start(
         companies: Companies::default(),
         unheard: Default::default(),
         egress,
+        outage: Outage::default(),
+        prober: Prober::default(),
+        started: Instant::now(),
+        rounds: Rounds::default(),
         metrics: Arc::clone(&metrics),
         background: background.clone(),
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
@@ -136,7 +146,8 @@ pub async fn start(
     };
     background.spawn(reloader.run(background.clone()));
     background.spawn(request::abandoned::run(Arc::clone(&server)));
-    background.spawn(upkeep(Arc::clone(&server)));
+    background.spawn(Prober::run(Arc::clone(&server)));
+    background.spawn(upkeep::run(Arc::clone(&server)));
     let data = |listener, tls| {
         let server = Arc::clone(&server);
         listen::serve(
@@ -232,39 +243,11 @@ async fn bad_key_answers(store: &Store) -> Result<Vec<Instant>, StoreError> {
     let times = store.bad_key_answers_since(now_ms - window).await?;
     // A clock that was set back must not stretch the window: nothing lies in the future.
     let ago = |at_ms: i64| Duration::from_millis(u64::try_from(now_ms - at_ms).unwrap_or_default());
+    // From before the machine's own start this clock cannot tell: then they count as of now.
     Ok(times
         .into_iter()
-        .filter_map(|at_ms| now.checked_sub(ago(at_ms)))
+        .map(|at_ms| now.checked_sub(ago(at_ms)).unwrap_or(now))
         .collect())
-}
-
-async fn upkeep(server: Arc<Server>) {
-    let for_ever = async {
-        loop {
-            look_after(&server).await;
-            sleep(UPKEEP).await;
-        }
-    };
-    // Also in the middle: a store in trouble keeps whoever waits for it, and must not keep the shutdown.
-    tokio::select! {
-        () = for_ever => {}
-        () = server.background.stopping() => {}
-    }
-}
-
-async fn look_after(server: &Server) {
-    server.tasks.sweep(Instant::now());
-    server.live.end_drains();
-    let now_ms = clock::now_ms();
-    let before = |age: Duration| now_ms - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-    let unused_since = before(server.live.load().settings.poll.keep);
-    if let Err(error) = server.store.forget_tasks_unused_since(unused_since).await {
-        tracing::warn!(%error, "old tasks could not be forgotten");
-    }
-    let uncertain_before = before(UNCERTAIN_KEPT);
-    if let Err(error) = server.store.forget_uncertain_before(uncertain_before).await {
-        tracing::warn!(%error, "old uncertain submits could not be forgotten");
-    }
 }
 
 fn say_started(running: &Running, settings: &Settings) {

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod live;
 pub mod log;
+mod upkeep;
 
 pub mod listen;
 pub mod request;

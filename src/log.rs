@@ -1,6 +1,6 @@
 //! Where log lines go: stdout, by a bounded writer of its own that drops and counts rather than hold up a request.
 
-use std::io::IsTerminal;
+use std::io::BufWriter;
 use std::panic::PanicHookInfo;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -11,8 +11,9 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::config::settings::{Log, LogFormat, LogLevel};
 
-/// Lines that wait for a slow reader of stdout; about 60 MB at most.
-const MOST_LINES: usize = 128_000;
+/// Lines that wait for a slow reader of stdout, about 5 MB at most. The queue takes its own 40 bytes a line at once.
+const MOST_LINES: usize = 16_384;
+const WRITE: usize = 64 * 1024;
 
 /// Flushes what waits when it is dropped.
 #[must_use = "dropping it ends the log"]
@@ -23,10 +24,11 @@ pub fn start(log: Log) -> LogGuard {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MOST_LINES)
         .lossy(true)
-        .finish(std::io::stdout());
+        // Many lines in one write when there are many; it is flushed whenever none is waiting.
+        .finish(BufWriter::with_capacity(WRITE, std::io::stdout()));
     let lines = fmt::layer().with_writer(writer);
     let lines = match log.format {
-        LogFormat::Text => lines.with_ansi(std::io::stdout().is_terminal()).boxed(),
+        LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines
             .json()
             .flatten_event(true)

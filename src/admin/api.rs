@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::keys::health::Health;
 use crate::keys::key::{Key, Standing};
 use crate::request::Server;
 use crate::store::StoreError;
@@ -23,16 +24,19 @@ pub(super) fn keys(server: &Server) -> Value {
 }
 
 fn describe(key: &Key, now: Instant) -> Value {
-    let rest = key.rest(now);
+    let described = key.describe(now);
+    let seconds = |duration: std::time::Duration| (duration.as_secs_f64() * 10.0).round() / 10.0;
     json!({
         "name": &*key.name,
         "fingerprint": key.identity.fingerprint(),
         "state": state(key, now),
-        "proven": key.is_proven(),
+        "since_seconds": seconds(now.duration_since(described.since)),
+        // The end of cooling, or the next probe.
+        "until_seconds": described.until.map(|until| seconds(until.saturating_duration_since(now))),
+        "why": described.why,
+        "proven": key.look(Health::is_proven),
         "weight": key.weight,
         "priority": key.priority,
-        "why": rest.as_ref().map(|rest| rest.code.as_str()),
-        "seconds_left": rest.as_ref().map(|rest| rest.until.duration_since(now).as_secs_f64().ceil()),
     })
 }
 
@@ -41,13 +45,9 @@ pub(super) fn state(key: &Key, now: Instant) -> &'static str {
     match key.standing {
         Standing::Draining => "draining",
         Standing::Disabled => "disabled",
-        Standing::Active if key.rests_until(now).is_some() => "resting",
-        Standing::Active if key.is_proven() => "usable",
-        Standing::Active => "unproven",
+        Standing::Active => key.describe(now).state,
     }
 }
-
-pub(super) const STATES: [&str; 5] = ["usable", "unproven", "resting", "disabled", "draining"];
 
 pub(super) async fn uncertain(server: &Server) -> Result<Value, StoreError> {
     let rows = server.store.uncertain_list(UNCERTAIN_SHOWN).await?;

@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::api;
+use crate::keys::health::STATES;
 use crate::request::Server;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -22,7 +23,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
     let snapshot = server.live.load();
     let key_state = Family::<KeyState, Gauge>::default();
     for key in snapshot.keys.listed() {
-        for state in api::STATES {
+        for state in STATES {
             let is = i64::from(state == api::state(key, now));
             key_state
                 .get_or_create(&KeyState {

@@ -1,15 +1,20 @@
 //! What the vendor thinks of the address that our calls come from, which all keys share.
 //!
+//! An answer that calls a *proven* key bad is only an accusation: a client's own parameters may have caused it, and then the
+//! key is not what the vendor counts. It is held against the budget until our probe has decided, and given back if the
+//! probe passes; otherwise a client could use the budget up and keep every suspect key from being cleared.
+//!
 //! SECURITY: vendors ban the address after 5 calls with a bad key (2captcha: `ERROR: 1004`, ten minutes for every key
-//! behind that address). So a file full of dead keys is tried one key at a time, and after 3 bad-key answers within
+//! behind that address). So keys are probed one at a time, and after 3 bad-key answers within
 //! 10 minutes, of whatever call, unproven keys wait. The count is kept in the store: restarting does not reset it.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, futures::Notified};
 use tokio::time::Instant;
+
+use super::secret::Identity;
 
 /// Two below the five that vendors ban at: a bad key may be in other calls that are already on their way.
 pub const BAD_KEY_ANSWERS: usize = 3;
@@ -17,27 +22,29 @@ pub const BAD_KEY_WINDOW: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub struct Egress {
-    one_at_a_time: Semaphore,
-    ended: Notify,
-    bad_answers: Mutex<VecDeque<Instant>>,
+    bad_answers: Mutex<BadAnswers>,
     /// The vendor refuses every call from this address until then.
     banned_until: Mutex<Option<Instant>>,
 }
 
-/// Held while the outcome of a call with an unproven key is open.
-#[derive(Debug)]
-pub struct Trial<'a> {
-    egress: &'a Egress,
-    permit: Option<SemaphorePermit<'a>>,
+#[derive(Debug, Default)]
+struct BadAnswers {
+    /// Answers that certainly were about a bad key.
+    proven: VecDeque<Instant>,
+    /// Accusations that wait for a probe. SECURITY: a bound, should a client accuse without end.
+    open: VecDeque<(Identity, Instant)>,
 }
+
+const MOST_OPEN: usize = 1000;
 
 impl Egress {
     /// `earlier` are the bad-key answers that the store remembers, oldest first.
     pub fn new(earlier: impl IntoIterator<Item = Instant>) -> Self {
         Self {
-            one_at_a_time: Semaphore::new(1),
-            ended: Notify::new(),
-            bad_answers: Mutex::new(earlier.into_iter().collect()),
+            bad_answers: Mutex::new(BadAnswers {
+                proven: earlier.into_iter().collect(),
+                ..BadAnswers::default()
+            }),
             banned_until: Mutex::default(),
         }
     }
@@ -59,59 +66,72 @@ impl Egress {
         banned_until.filter(|until| *until > now)
     }
 
-    /// The right to try an unproven key, unless another one is on trial or too many were bad of late.
-    pub fn begin(&self, now: Instant) -> Option<Trial<'_>> {
-        if self.exhausted_until(now).is_some() {
-            return None;
-        }
-        let permit = self.one_at_a_time.try_acquire().ok()?;
-        Some(Trial {
-            egress: self,
-            permit: Some(permit),
-        })
-    }
-
-    pub fn is_trying(&self) -> bool {
-        self.one_at_a_time.available_permits() == 0
-    }
-
-    /// Resolves at the end of a trial that runs now or begins later. Create it before looking at the keys, so that no end is missed.
-    pub fn trial_ended(&self) -> Notified<'_> {
-        self.ended.notified()
-    }
-
     pub fn bad_answer(&self, now: Instant) {
-        let mut answers = self
-            .bad_answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        answers.push_back(now);
-        // Bounded: only the newest three decide.
-        while answers.len() > BAD_KEY_ANSWERS {
-            answers.pop_front();
+        self.bad_answers().count(now);
+    }
+
+    /// The vendor called a proven key bad.
+    pub fn accused(&self, key: Identity, now: Instant) {
+        let mut answers = self.bad_answers();
+        if answers.open.len() >= MOST_OPEN {
+            answers.open.pop_front();
+        }
+        answers.open.push_back((key, now));
+    }
+
+    /// A probe has decided about an accused key. Returns how many accusations turned out to be bad-key answers.
+    pub fn decided(&self, key: Identity, is_bad: bool) -> usize {
+        let mut answers = self.bad_answers();
+        let (its, others) = std::mem::take(&mut answers.open)
+            .into_iter()
+            .partition(|(accused, _)| *accused == key);
+        answers.open = others;
+        let its: VecDeque<(Identity, Instant)> = its;
+        if is_bad {
+            its.iter().for_each(|(_, at)| answers.count(*at));
+            its.len()
+        } else {
+            0
         }
     }
 
-    /// Set when the budget of bad-key answers is used up: the time at which the oldest of them no longer counts.
+    /// Set when unproven keys must wait: the time at which the oldest answer that counts no longer does.
     pub fn exhausted_until(&self, now: Instant) -> Option<Instant> {
-        let answers = self
-            .bad_answers
+        let answers = self.bad_answers();
+        let open = answers.open.iter().map(|(_, at)| *at);
+        oldest_of_three(answers.proven.iter().copied().chain(open), now)
+    }
+
+    /// The same for a key that was proven once. Open accusations do not count: a probe is what decides about them.
+    pub fn exhausted_for_suspects_until(&self, now: Instant) -> Option<Instant> {
+        oldest_of_three(self.bad_answers().proven.iter().copied(), now)
+    }
+
+    fn bad_answers(&self) -> MutexGuard<'_, BadAnswers> {
+        self.bad_answers
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let oldest = *answers
-            .len()
-            .checked_sub(BAD_KEY_ANSWERS)
-            .and_then(|i| answers.get(i))?;
-        Some(oldest + BAD_KEY_WINDOW).filter(|until| *until > now)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Trial<'_> {
-    fn drop(&mut self) {
-        // First the permit, then the news: whoever wakes must be able to begin the next trial.
-        drop(self.permit.take());
-        self.egress.ended.notify_waiters();
+impl BadAnswers {
+    fn count(&mut self, at: Instant) {
+        self.proven.push_back(at);
+        // Bounded: only the newest three decide.
+        while self.proven.len() > BAD_KEY_ANSWERS {
+            self.proven.pop_front();
+        }
     }
+}
+
+fn oldest_of_three(answers: impl Iterator<Item = Instant>, now: Instant) -> Option<Instant> {
+    let mut ends: Vec<_> = answers
+        .map(|at| at + BAD_KEY_WINDOW)
+        .filter(|end| *end > now)
+        .collect();
+    let third_newest = ends.len().checked_sub(BAD_KEY_ANSWERS)?;
+    ends.sort_unstable();
+    ends.get(third_newest).copied()
 }
 
 #[cfg(test)]
@@ -119,30 +139,29 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_key_is_on_trial_at_a_time() {
-        let egress = Egress::new([]);
+    async fn accusations_of_proven_keys_are_given_back_when_the_probe_passes_and_counted_when_not()
+    {
         let now = Instant::now();
-        let first = egress.begin(now);
-        assert!(first.is_some());
-        assert!(egress.begin(now).is_none());
-        drop(first);
-        assert!(egress.begin(now).is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_three_bad_answers_no_trial_begins_for_ten_minutes() {
+        let [a, b] = [Identity([1; 32]), Identity([2; 32])];
         let egress = Egress::new([]);
-        let now = Instant::now();
-        for second in 0..3 {
-            assert!(egress.begin(now).is_some());
-            egress.bad_answer(now + Duration::from_secs(second));
+        for _ in 0..BAD_KEY_ANSWERS {
+            egress.accused(a, now);
         }
-        assert!(egress.begin(now + Duration::from_secs(3)).is_none());
-        assert_eq!(
-            egress.exhausted_until(now + Duration::from_secs(3)),
-            Some(now + BAD_KEY_WINDOW)
+        assert!(egress.exhausted_until(now).is_some());
+        assert!(
+            egress.exhausted_for_suspects_until(now).is_none(),
+            "the probe that clears it may go out"
         );
-        assert!(egress.begin(now + BAD_KEY_WINDOW).is_some());
+        assert_eq!(egress.decided(a, false), 0);
+        assert!(egress.exhausted_until(now).is_none());
+        egress.accused(a, now);
+        egress.accused(b, now);
+        assert_eq!(egress.decided(a, true), 1);
+        egress.bad_answer(now);
+        assert!(
+            egress.exhausted_until(now).is_some()
+                && egress.exhausted_for_suspects_until(now).is_none()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -159,9 +178,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_from_before_a_restart_count() {
+    async fn three_bad_answers_count_for_ten_minutes_also_from_before_a_restart() {
         let now = Instant::now();
-        let egress = Egress::new([now, now, now]);
-        assert!(egress.begin(now).is_none());
+        let egress = Egress::new([now]);
+        egress.bad_answer(now + Duration::from_secs(1));
+        assert_eq!(egress.exhausted_until(now + Duration::from_secs(1)), None);
+        egress.bad_answer(now + Duration::from_secs(2));
+        assert_eq!(
+            egress.exhausted_until(now + Duration::from_secs(2)),
+            Some(now + BAD_KEY_WINDOW)
+        );
+        assert_eq!(egress.exhausted_until(now + BAD_KEY_WINDOW), None);
     }
 }

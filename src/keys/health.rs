@@ -1,12 +1,20 @@
 //! How a key is doing, judged only on what the vendor answered about it.
 //!
 //! ```text
-//!            refused (the vendor blames the key)
-//!   usable ───────────────────────────────────▶ resting(until, code)
-//!      ▲                                              │
-//!      └──────────────── until has passed ────────────┘
+//!               probe passed                      busy code
+//!   unproven ───────────────▶ healthy ──────────────────────────▶ cooling(until)
+//!      │                      ▲ │ │ ▲                                  │
+//!      │                      │ │ │ └──────────── until ───────────────┘
+//!      │   probe: has money   │ │ │ bad-key code        probe passed (and doubted from then on)
+//!      │ ┌────────────────────┘ │ └─────────▶ suspect ─────────────────▶ healthy
+//!      │ │         empty code   │                │
+//!      │ empty(next probe) ◀────┘                │ probe: bad
+//!      │                                         ▼
+//!      └────────── probe: bad ───────────▶ revoked(next probe)
 //! ```
-//! Beside that a key is *proven* once the vendor accepted any call made with it. Pure: `now` is a parameter.
+//! An accepted call leads from anywhere but cooling and empty back to healthy: the vendor took the key. A key that was
+//! refused as bad again although its probe had passed (*doubted*) cools for long instead of being probed once more.
+//! Disabled by hand lies over all of it. Pure: `now` and chance are parameters.
 
 use std::time::Duration;
 
@@ -14,135 +22,354 @@ use tokio::time::Instant;
 
 use crate::vendor::profile::{Class, CodeRule};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Health {
+    condition: Condition,
+    since: Instant,
+    /// When cooling ends, or when the next probe is due. Within one condition it only ever moves later.
+    until: Instant,
+    /// The vendor's word that led here.
+    code: Option<String>,
     proven: bool,
-    rest: Option<Rest>,
+    doubted: bool,
+    disabled: bool,
+    probing: bool,
+    /// Refusals or probes in a row that brought nothing; lengthens what comes next.
+    streak: u32,
 }
 
-/// Why a key is not chosen for new submits, and until when.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rest {
-    pub since: Instant,
-    pub until: Instant,
-    pub class: Class,
-    pub code: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The vendor has not accepted it yet.
+    Unproven,
+    Healthy,
+    /// Refused for the time being.
+    Cooling,
+    /// Called bad by an answer to a client's call, which that client may be to blame for.
+    Suspect,
+    Empty,
+    /// Called bad by an answer to our own probe.
+    Revoked,
 }
+
+/// What our own probe of a key brought.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Evidence {
+    Passed,
+    Refused {
+        code: String,
+        rule: CodeRule,
+    },
+    /// No usable answer: says nothing about the key.
+    Nothing,
+}
+
+/// What the vendor accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    Submit,
+    /// A poll, a report, an account call: the key is good, but may be busy or empty.
+    Other,
+}
+
+/// For those who look: what a key is, since when, until when and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Described {
+    pub state: &'static str,
+    pub since: Instant,
+    /// The end of cooling, or the next probe. None when nothing has to happen.
+    pub until: Option<Instant>,
+    pub why: Option<String>,
+}
+
+pub const STATES: [&str; 7] = [
+    "healthy", "unproven", "cooling", "suspect", "empty", "revoked", "disabled",
+];
 
 impl Health {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            condition: Condition::Unproven,
+            since: now,
+            until: now,
+            code: None,
+            proven: false,
+            doubted: false,
+            disabled: false,
+            probing: false,
+            streak: 0,
+        }
+    }
+
+    /// A key of which the store remembers that the vendor accepted it.
+    pub fn known_good(now: Instant) -> Self {
+        Self {
+            condition: Condition::Healthy,
+            proven: true,
+            ..Self::new(now)
+        }
+    }
+
     pub fn is_proven(&self) -> bool {
         self.proven
     }
 
-    /// The rest that keeps this key from new submits at `now`, if there is one.
-    pub fn rest(&self, now: Instant) -> Option<&Rest> {
-        self.rest.as_ref().filter(|rest| rest.until > now)
+    pub fn is_disabled(&self) -> bool {
+        self.disabled
     }
 
-    /// The vendor has called this key bad and accepted nothing since, whether it still rests or not.
-    pub fn is_called_bad(&self) -> bool {
-        self.rest
-            .as_ref()
-            .is_some_and(|rest| rest.class == Class::KeyBad)
-    }
-
-    /// The vendor accepted a call made with this key.
-    pub fn accepted(&mut self) {
-        self.proven = true;
-        // A key that works is not bad. That it is busy or empty is not disproved by, say, an answered poll.
-        if self.is_called_bad() {
-            self.rest = None;
+    pub fn condition(&self, now: Instant) -> Condition {
+        match self.condition {
+            Condition::Cooling if self.until <= now && self.proven => Condition::Healthy,
+            Condition::Cooling if self.until <= now => Condition::Unproven,
+            condition => condition,
         }
     }
 
-    /// The vendor refused a call and blamed the key. Deadlines only ever move later.
+    pub fn may_submit(&self, now: Instant) -> bool {
+        !self.disabled && self.condition(now) == Condition::Healthy
+    }
+
+    /// When cooling ends by itself.
+    pub fn cools_until(&self, now: Instant) -> Option<Instant> {
+        (!self.disabled && self.condition(now) == Condition::Cooling).then_some(self.until)
+    }
+
+    /// Polls with such a key would be further bad-key answers.
+    pub fn is_called_bad(&self, now: Instant) -> bool {
+        matches!(self.condition(now), Condition::Suspect | Condition::Revoked)
+    }
+
+    pub fn wants_probe(&self, now: Instant) -> bool {
+        let probed = !matches!(self.condition(now), Condition::Healthy | Condition::Cooling);
+        probed && !self.disabled && !self.probing && self.until <= now
+    }
+
+    /// The next time at which `wants_probe` or `may_submit` changes by itself.
+    pub fn next_change(&self, now: Instant) -> Option<Instant> {
+        let waits = !self.disabled && !self.probing && self.condition(now) != Condition::Healthy;
+        (waits && self.until > now).then_some(self.until)
+    }
+
+    /// One probe at a time: false when one is under way.
+    pub fn begin_probe(&mut self) -> bool {
+        !std::mem::replace(&mut self.probing, true)
+    }
+
+    /// `chance` is in [0, 1).
+    pub fn end_probe(&mut self, evidence: Evidence, now: Instant, chance: f64) {
+        self.probing = false;
+        match evidence {
+            Evidence::Passed => {
+                self.doubted = self.condition == Condition::Suspect;
+                self.proven = true;
+                self.enter(Condition::Healthy, now, now, None);
+            }
+            Evidence::Refused { code, rule } => match rule.class {
+                Class::KeyBad => {
+                    self.proven = false;
+                    let rest =
+                        lengthened(REVOKED, LONGEST_REVOKED, self.streak_in(Condition::Revoked));
+                    self.enter(
+                        Condition::Revoked,
+                        now,
+                        now + jittered(rest, chance),
+                        Some(code),
+                    );
+                }
+                Class::KeyEmpty => self.empty(code, rule, now, chance),
+                Class::KeyBusy => {
+                    self.until = now + jittered(rule.cooldown.max(PROBE_PAUSE), chance)
+                }
+                Class::EgressIp | Class::Request | Class::NoTask | Class::Task | Class::Server => {
+                    self.probe_again(now, chance);
+                }
+            },
+            Evidence::Nothing => self.probe_again(now, chance),
+        }
+    }
+
+    /// `began` is when the call was sent: an answer to an earlier call does not refute what was said since.
+    pub fn accepted(&mut self, what: Accepted, began: Instant, now: Instant) {
+        if self.is_called_bad(now) && began < self.since {
+            return;
+        }
+        self.proven = true;
+        let back = match self.condition(now) {
+            Condition::Unproven | Condition::Suspect | Condition::Revoked => true,
+            Condition::Cooling | Condition::Empty => what == Accepted::Submit,
+            Condition::Healthy => false,
+        };
+        if back {
+            self.enter(Condition::Healthy, now, now, None);
+        }
+        if what == Accepted::Submit {
+            self.streak = 0;
+            self.doubted = false;
+        }
+    }
+
+    /// The vendor refused a client's call and blamed the key.
     pub fn refused(
         &mut self,
         code: &str,
         rule: CodeRule,
         retry_after: Option<Duration>,
         now: Instant,
+        chance: f64,
     ) {
-        if rule.class == Class::KeyBad {
-            self.proven = false;
-        }
-        let until = now
-            + rule
-                .cooldown
-                .max(retry_after.unwrap_or_default())
-                .max(SHORTEST_REST);
-        let since = self.rest(now).map_or(now, |rest| rest.since);
-        if self.rest(now).is_none_or(|rest| rest.until < until) {
-            self.rest = Some(Rest {
-                since,
-                until,
-                class: rule.class,
-                code: code.to_owned(),
-            });
+        let rest = rule.cooldown.max(retry_after.unwrap_or_default());
+        match rule.class {
+            Class::KeyBad if self.is_called_bad(now) => {}
+            Class::KeyBad if self.doubted => {
+                let rest = lengthened(DOUBTED, LONGEST_DOUBTED, self.streak);
+                self.cool(code.to_owned(), rest, now, chance);
+            }
+            Class::KeyBad => self.enter(Condition::Suspect, now, now, Some(code.to_owned())),
+            Class::KeyEmpty => self.empty(
+                code.to_owned(),
+                CodeRule {
+                    cooldown: rest,
+                    ..rule
+                },
+                now,
+                chance,
+            ),
+            Class::KeyBusy => self.cool(code.to_owned(), rest, now, chance),
+            Class::EgressIp | Class::Request | Class::NoTask | Class::Task | Class::Server => {}
         }
     }
+
+    /// By hand: off until enabled again, or until the process ends.
+    pub fn disable(&mut self, now: Instant) {
+        self.disabled = true;
+        self.since = now;
+    }
+
+    /// By hand: probed at once, whatever it was.
+    pub fn enable(&mut self, now: Instant) {
+        self.disabled = false;
+        self.streak = 0;
+        self.enter(Condition::Unproven, now, now, None);
+    }
+
+    pub fn probe_now(&mut self, now: Instant) {
+        if !matches!(self.condition(now), Condition::Healthy) {
+            self.until = now;
+        } else {
+            self.enter(Condition::Suspect, now, now, None);
+        }
+    }
+
+    pub fn describe(&self, now: Instant) -> Described {
+        let condition = self.condition(now);
+        let state = match condition {
+            _ if self.disabled => "disabled",
+            Condition::Unproven => "unproven",
+            Condition::Healthy => "healthy",
+            Condition::Cooling => "cooling",
+            Condition::Suspect => "suspect",
+            Condition::Empty => "empty",
+            Condition::Revoked => "revoked",
+        };
+        let settled = self.disabled || condition == Condition::Healthy;
+        Described {
+            state,
+            since: self.since,
+            until: (!settled).then_some(self.until),
+            why: self.code.clone().filter(|_| !settled),
+        }
+    }
+
+    fn cool(&mut self, code: String, rest: Duration, now: Instant, chance: f64) {
+        // Several calls that were under way together bring one refusal each: only the first counts.
+        let again = self.condition(now) != Condition::Cooling;
+        let streak = if again {
+            self.streak
+        } else {
+            self.streak.saturating_sub(1)
+        };
+        let rest = lengthened(rest.max(SHORTEST_REST), rest.max(LONGEST_COOLING), streak);
+        let until = now + jittered(rest, chance);
+        if again {
+            self.streak = self.streak.saturating_add(1);
+            // From suspect, empty and revoked only a probe or the vendor leads away.
+            if matches!(
+                self.condition(now),
+                Condition::Unproven | Condition::Healthy
+            ) {
+                self.enter(Condition::Cooling, now, until, Some(code));
+            }
+        } else if until > self.until {
+            self.until = until;
+            self.code = Some(code);
+        }
+    }
+
+    fn empty(&mut self, code: String, rule: CodeRule, now: Instant, chance: f64) {
+        let rest = rule.cooldown.max(SHORTEST_EMPTY);
+        let rest = lengthened(rest, LONGEST_EMPTY, self.streak_in(Condition::Empty));
+        let until = now + jittered(rest, chance);
+        self.enter(Condition::Empty, now, until, Some(code));
+    }
+
+    fn probe_again(&mut self, now: Instant, chance: f64) {
+        let pause = lengthened(PROBE_PAUSE, LONGEST_PROBE_PAUSE, self.streak);
+        self.streak = self.streak.saturating_add(1);
+        self.until = now + jittered(pause, chance);
+    }
+
+    /// How often this condition was confirmed in a row, this time included.
+    fn streak_in(&mut self, condition: Condition) -> u32 {
+        let before = if self.condition == condition {
+            self.streak
+        } else {
+            0
+        };
+        self.streak = before.saturating_add(1);
+        before
+    }
+
+    fn enter(&mut self, condition: Condition, now: Instant, until: Instant, code: Option<String>) {
+        if self.condition != condition {
+            self.since = now;
+            self.until = until;
+        } else {
+            self.until = self.until.max(until);
+        }
+        if condition == Condition::Healthy {
+            self.until = now;
+        }
+        self.condition = condition;
+        self.code = code;
+    }
+}
+
+/// Doubled for each time in a row.
+fn lengthened(first: Duration, longest: Duration, streak: u32) -> Duration {
+    first.saturating_mul(1 << streak.min(10)).min(longest)
+}
+
+/// Up to a tenth longer, so that keys which failed together do not return together. Never shorter: a ban is a ban.
+fn jittered(rest: Duration, chance: f64) -> Duration {
+    rest + rest.mul_f64(chance.clamp(0.0, 1.0) / 10.0)
 }
 
 /// A profile may name none; without any rest one submit would hammer the key until its deadline.
 const SHORTEST_REST: Duration = Duration::from_millis(250);
+/// Longer than that a busy key is not left alone by our own doubling; a vendor's own longer time stands.
+const LONGEST_COOLING: Duration = Duration::from_secs(60);
+/// "Set the timeout to 60 seconds" (2captcha), whatever a probe says.
+const SHORTEST_EMPTY: Duration = Duration::from_secs(60);
+const LONGEST_EMPTY: Duration = Duration::from_secs(600);
+/// An account may be renewed; asking costs one of three bad-key answers in ten minutes.
+const REVOKED: Duration = Duration::from_secs(600);
+const LONGEST_REVOKED: Duration = Duration::from_secs(3600);
+const DOUBTED: Duration = Duration::from_secs(600);
+const LONGEST_DOUBTED: Duration = Duration::from_secs(3600);
+/// After a probe that brought nothing.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PROBE_PAUSE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BUSY: CodeRule = CodeRule {
-        class: Class::KeyBusy,
-        cooldown: Duration::from_secs(5),
-    };
-    const BAD: CodeRule = CodeRule {
-        class: Class::KeyBad,
-        cooldown: Duration::from_secs(60),
-    };
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refused_key_rests_and_is_usable_again() {
-        let now = Instant::now();
-        let mut health = Health::default();
-        health.refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, now);
-        assert_eq!(health.rest(now).unwrap().until, now + BUSY.cooldown);
-        assert_eq!(health.rest(now + BUSY.cooldown), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_later_shorter_rest_does_not_shorten_the_first() {
-        let now = Instant::now();
-        let mut health = Health::default();
-        health.refused("ERROR_KEY_DOES_NOT_EXIST", BAD, None, now);
-        health.refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, now);
-        let rest = health.rest(now).unwrap();
-        assert_eq!(
-            (rest.until, rest.class),
-            (now + BAD.cooldown, Class::KeyBad)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_vendors_retry_after_is_honoured_when_it_is_longer() {
-        let now = Instant::now();
-        let mut health = Health::default();
-        health.refused("HTTP 429", BUSY, Some(Duration::from_secs(30)), now);
-        assert_eq!(
-            health.rest(now).unwrap().until,
-            now + Duration::from_secs(30)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_accepted_call_proves_the_key_and_ends_a_bad_key_rest_only() {
-        let now = Instant::now();
-        let mut health = Health::default();
-        health.refused("ERROR_KEY_DOES_NOT_EXIST", BAD, None, now);
-        assert!(!health.is_proven());
-        health.accepted();
-        assert!(health.is_proven());
-        assert_eq!(health.rest(now), None);
-        health.refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, now);
-        health.accepted();
-        assert!(health.rest(now).is_some());
-    }
-}
+mod tests;

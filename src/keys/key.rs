@@ -1,12 +1,13 @@
 //! One key as a request sees it: what the operator wrote, and the state that belongs to it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::health::{Health, Rest};
+use super::events::Events;
+use super::health::{Accepted, Described, Evidence, Health};
 use super::secret::Identity;
 use crate::vendor::profile::CodeRule;
 
@@ -32,19 +33,30 @@ pub enum Standing {
     Draining,
 }
 
+/// When a key may submit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Availability {
+    Now,
+    At(Instant),
+    /// When a probe passes or a hand enables it.
+    OnEvent,
+}
+
 /// What belongs to a key's identity and outlives reloads.
 #[derive(Debug)]
 pub(super) struct Life {
     /// A std lock with sections of a few instructions; never held over an await.
     health: Mutex<Health>,
     used: Mutex<Instant>,
+    events: Arc<Events>,
 }
 
 impl Life {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(health: Health, now: Instant, events: &Arc<Events>) -> Self {
         Self {
-            health: Mutex::default(),
+            health: Mutex::new(health),
             used: Mutex::new(now),
+            events: Arc::clone(events),
         }
     }
 }
@@ -55,28 +67,55 @@ impl Key {
         self.value.clone()
     }
 
-    pub fn is_proven(&self) -> bool {
-        self.health().is_proven()
+    /// A look at the health; it may have changed when the caller acts on it.
+    pub fn look<T>(&self, look: impl FnOnce(&Health) -> T) -> T {
+        look(&self.health())
     }
 
-    pub fn rest(&self, now: Instant) -> Option<Rest> {
-        self.health().rest(now).cloned()
+    pub fn is_called_bad(&self, now: Instant) -> bool {
+        self.health().is_called_bad(now)
     }
 
-    pub fn rests_until(&self, now: Instant) -> Option<Instant> {
-        self.health().rest(now).map(|rest| rest.until)
+    pub fn describe(&self, now: Instant) -> Described {
+        self.health().describe(now)
     }
 
-    pub fn is_called_bad(&self) -> bool {
-        self.health().is_called_bad()
+    pub(super) fn availability(&self, now: Instant) -> Availability {
+        let health = self.health();
+        if health.may_submit(now) {
+            Availability::Now
+        } else {
+            health
+                .cools_until(now)
+                .map_or(Availability::OnEvent, Availability::At)
+        }
     }
 
-    pub fn accepted(&self) {
-        self.health().accepted();
+    /// True when the vendor accepts this value for the first time: worth remembering in the store.
+    pub fn accepted(&self, what: Accepted, began: Instant, now: Instant) -> bool {
+        self.change(now, |health| {
+            let before = health.is_proven();
+            health.accepted(what, began, now);
+            !before && health.is_proven()
+        })
     }
 
     pub fn refused(&self, code: &str, rule: CodeRule, retry_after: Option<Duration>, now: Instant) {
-        self.health().refused(code, rule, retry_after, now);
+        self.change(now, |health| {
+            health.refused(code, rule, retry_after, now, super::chance())
+        });
+    }
+
+    /// One probe at a time: false when it wants none, or has one.
+    pub fn begin_probe(&self, now: Instant) -> bool {
+        let mut health = self.health();
+        health.wants_probe(now) && health.begin_probe()
+    }
+
+    pub fn end_probe(&self, evidence: Evidence, now: Instant) {
+        self.change(now, |health| {
+            health.end_probe(evidence, now, super::chance())
+        });
     }
 
     /// A call was made with this key; a draining key is kept while it is used.
@@ -97,7 +136,27 @@ impl Key {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn health(&self) -> std::sync::MutexGuard<'_, Health> {
+    /// Tells those who wait for a key, and the prober, when the change matters to them.
+    fn change<T>(&self, now: Instant, change: impl FnOnce(&mut Health) -> T) -> T {
+        let mut health = self.health();
+        let matters = |health: &Health| {
+            (
+                health.may_submit(now),
+                health.wants_probe(now),
+                health.next_change(now),
+            )
+        };
+        let before = matters(&health);
+        let result = change(&mut health);
+        let after = matters(&health);
+        drop(health);
+        if before != after {
+            self.life.events.happened();
+        }
+        result
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
         self.life
             .health
             .lock()

@@ -1,6 +1,7 @@
 //! The key pool: what a key is, how it is doing, and which one a submit goes out with.
 
 pub mod egress;
+pub mod events;
 pub mod health;
 pub mod key;
 pub mod pool;
@@ -10,3 +11,8 @@ pub mod set;
 
 #[cfg(test)]
 mod tests;
+
+/// In [0, 1), with the 24 bits that spreading things over time or keys needs.
+pub fn chance() -> f64 {
+    f64::from(getrandom::u32().unwrap_or_default() >> 8) / f64::from(1_u32 << 24)
+}

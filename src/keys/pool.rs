@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-use super::egress::{Egress, Trial};
+use super::egress::Egress;
+use super::health::Condition;
 use super::key::{Key, Standing};
 use super::rotation::Rotation;
-use crate::vendor::profile::Class;
 
 /// The active keys, ready to be chosen from. Made anew at every reload.
 #[derive(Debug, Default)]
@@ -24,25 +24,17 @@ struct Tier {
     rotation: Mutex<Rotation>,
 }
 
-/// The key for one try of a submit.
-#[derive(Debug)]
-pub struct Chosen<'a> {
-    pub key: Arc<Key>,
-    /// Of an unproven key; it ends when this is dropped, and then others may be tried.
-    pub trial: Option<Trial<'a>>,
-}
-
 /// Why no key can be chosen now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoKey {
-    /// There is none, or the vendor calls all of them bad.
+    /// There is none, or all are bad or disabled.
     None,
     /// All that are left are out of money.
     Empty,
     /// Some key will be usable at this time.
     Busy { until: Instant },
-    /// An unproven key is being tried; its outcome decides.
-    OnTrial,
+    /// Some key is being probed, or will be at once; the outcome decides.
+    Learning,
 }
 
 impl Pool {
@@ -73,23 +65,16 @@ impl Pool {
         }
     }
 
-    /// The key whose turn it is among those that do not rest.
-    pub fn choose<'a>(&self, egress: &'a Egress, now: Instant) -> Result<Chosen<'a>, NoKey> {
+    /// The key whose turn it is among those that may submit. `events` is the count of the set's events, read before.
+    pub fn choose(&self, egress: &Egress, events: u64, now: Instant) -> Result<Arc<Key>, NoKey> {
         if let Some(until) = egress.banned_until(now) {
             return Err(NoKey::Busy { until });
         }
-        let trial = egress.begin(now);
         let key = self
             .tiers
             .iter()
-            .find_map(|tier| tier.rotation().next(now, trial.is_some()));
-        match key {
-            Some(key) => Ok(Chosen {
-                trial: trial.filter(|_| !key.is_proven()),
-                key,
-            }),
-            None => Err(self.why_none(egress, now)),
-        }
+            .find_map(|tier| tier.rotation().next(now, events));
+        key.ok_or_else(|| self.why_none(egress, now))
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
@@ -98,24 +83,32 @@ impl Pool {
 
     /// Looks at every key, which only a submit that found none has to pay for.
     fn why_none(&self, egress: &Egress, now: Instant) -> NoKey {
-        let (mut busy, mut empty, mut unproven): (Option<Instant>, bool, bool) =
+        let may_probe = egress.exhausted_until(now).is_none();
+        let (mut busy, mut empty, mut learning): (Option<Instant>, bool, bool) =
             (None, false, false);
+        let mut wait =
+            |until: Instant| busy = Some(busy.map_or(until, |earlier| earlier.min(until)));
         for key in self.keys() {
-            match key.rest(now) {
-                Some(rest) if rest.class == Class::KeyEmpty => empty = true,
-                Some(rest) if rest.class == Class::KeyBad => {}
-                Some(rest) => busy = Some(busy.map_or(rest.until, |until| until.min(rest.until))),
-                None => unproven = true,
-            }
+            key.look(|health| match health.condition(now) {
+                _ if health.is_disabled() => {}
+                Condition::Cooling => wait(health.next_change(now).unwrap_or(now)),
+                Condition::Unproven | Condition::Suspect if !may_probe => {}
+                Condition::Unproven | Condition::Suspect => match health.next_change(now) {
+                    // Its last probe brought nothing: the vendor is in trouble.
+                    Some(next_probe) => wait(next_probe),
+                    None => learning = true,
+                },
+                Condition::Empty => empty = true,
+                Condition::Revoked => {}
+                // It became usable since the look at the rotation.
+                Condition::Healthy => learning = true,
+            });
         }
-        match (busy, unproven) {
-            (_, true) if egress.is_trying() => NoKey::OnTrial,
-            (Some(until), _) => NoKey::Busy { until },
-            (None, true) => egress
-                .exhausted_until(now)
-                .map_or(NoKey::OnTrial, |_| NoKey::None),
-            (None, false) if empty => NoKey::Empty,
-            (None, false) => NoKey::None,
+        match busy {
+            _ if learning => NoKey::Learning,
+            Some(until) => NoKey::Busy { until },
+            None if empty => NoKey::Empty,
+            None => NoKey::None,
         }
     }
 }

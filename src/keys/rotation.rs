@@ -2,31 +2,31 @@
 //!
 //! Every key has a virtual time at which its next turn is due; the earliest is taken and moves on by `1 / weight`.
 //! That is the order of nginx's smooth round robin at `log n` instead of `n` a pick, so that ten thousand keys cost
-//! a request no more than three. A key that rests leaves the queue until its rest ends.
+//! a request no more than three. A key that may not submit leaves the queue: until a time, or until something happens.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::key::Key;
+use super::key::{Availability, Key};
 use super::secret::Identity;
 
 #[derive(Debug, Default)]
 pub(super) struct Rotation {
-    /// Keys that the vendor has accepted.
-    proven: Queue,
-    /// Keys that it has not accepted yet. Apart, so that a pick among proven keys does not step over thousands of these.
-    unproven: Queue,
-    /// The unproven key that was handed out last; where it goes next depends on how that call ends.
-    on_trial: Option<Turn>,
-    resting: BinaryHeap<Reverse<Resting>>,
+    due: BinaryHeap<Reverse<Turn>>,
+    /// Keys that cool: they come back by themselves.
+    cooling: BinaryHeap<Reverse<Cooling>>,
+    /// Keys that come back by an event: a probe that passes, a hand that enables them.
+    out: Vec<Turn>,
+    /// Of all the set's events, how many were seen when `out` was looked through last, and when that was.
+    events_seen: u64,
+    looked: Option<Instant>,
     /// The virtual time of the turn that was taken last; a key that comes back does not get the turns it missed.
     now: f64,
 }
-
-type Queue = BinaryHeap<Reverse<Turn>>;
 
 #[derive(Debug)]
 struct Turn {
@@ -37,10 +37,13 @@ struct Turn {
 }
 
 #[derive(Debug)]
-struct Resting {
+struct Cooling {
     until: Instant,
     turn: Turn,
 }
+
+/// With ten thousand keys out, looking through them costs a fifth of a millisecond: not at every pick.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 impl Rotation {
     /// `random` gives numbers in [0, 1). The first turn is drawn in proportion to the weights: a thousand processes
@@ -59,11 +62,7 @@ impl Rotation {
             } else {
                 random() / f64::from(key.weight)
             };
-            rotation.queue(Turn {
-                at,
-                position,
-                key: Arc::clone(key),
-            });
+            rotation.add(at, position, key);
         }
         rotation
     }
@@ -86,107 +85,77 @@ impl Rotation {
             let at = old
                 .get(&key.identity)
                 .map_or_else(|| self.now + random() * step, |at| at.min(self.now + step));
-            rotation.queue(Turn {
-                at,
-                position,
-                key: Arc::clone(key),
-            });
+            rotation.add(at, position, key);
         }
         rotation
     }
 
-    /// The next key that does not rest at `now`; an unproven one only when `trial` allows it.
-    pub(super) fn next(&mut self, now: Instant, trial: bool) -> Option<Arc<Key>> {
-        self.sort_in(now);
-        while let Some(mut turn) = self.pop(trial) {
-            if let Some(until) = turn.key.rests_until(now) {
-                self.resting.push(Reverse(Resting { until, turn }));
-                continue;
+    /// The key whose turn it is among those that may submit at `now`. `events` counts what may have brought a key back.
+    pub(super) fn next(&mut self, now: Instant, events: u64) -> Option<Arc<Key>> {
+        self.bring_back(now, events);
+        while let Some(Reverse(mut turn)) = self.due.pop() {
+            match turn.key.availability(now) {
+                Availability::Now => {
+                    let key = Arc::clone(&turn.key);
+                    self.now = self.now.max(turn.at);
+                    turn.at = self.now + 1.0 / f64::from(key.weight);
+                    self.due.push(Reverse(turn));
+                    return Some(key);
+                }
+                Availability::At(until) => self.cooling.push(Reverse(Cooling { until, turn })),
+                Availability::OnEvent => self.out.push(turn),
             }
-            let key = Arc::clone(&turn.key);
-            self.now = self.now.max(turn.at);
-            turn.at = self.now + 1.0 / f64::from(key.weight);
-            if key.is_proven() {
-                self.proven.push(Reverse(turn));
-            } else {
-                self.on_trial = Some(turn);
-            }
-            return Some(key);
         }
         None
     }
 
-    /// Puts what has changed since the last pick where it belongs now.
-    fn sort_in(&mut self, now: Instant) {
-        if let Some(turn) = self.on_trial.take() {
-            self.queue(turn);
-        }
+    fn bring_back(&mut self, now: Instant, events: u64) {
         while self
-            .resting
+            .cooling
             .peek()
-            .is_some_and(|Reverse(resting)| resting.until <= now)
+            .is_some_and(|Reverse(cooling)| cooling.until <= now)
         {
-            if let Some(Reverse(Resting { mut turn, .. })) = self.resting.pop() {
-                turn.at = turn.at.max(self.now);
-                self.queue(turn);
+            if let Some(Reverse(Cooling { turn, .. })) = self.cooling.pop() {
+                self.rejoin(turn);
             }
         }
-        while self
-            .unproven
-            .peek()
-            .is_some_and(|Reverse(turn)| turn.key.is_proven())
-        {
-            self.proven.extend(self.unproven.pop());
-        }
-        if self.proven.is_empty() {
-            // Nothing to lose by looking at every key: proven, or awake, by another way than its own turn.
-            let resting = std::mem::take(&mut self.resting)
+        let news = events != self.events_seen;
+        let rested = self
+            .looked
+            .is_none_or(|looked| now.duration_since(looked) >= BETWEEN_LOOKS);
+        if news && (rested || self.due.is_empty()) {
+            self.events_seen = events;
+            self.looked = Some(now);
+            let cooling = std::mem::take(&mut self.cooling)
                 .into_iter()
-                .map(|Reverse(resting)| resting.turn);
-            let unproven = std::mem::take(&mut self.unproven)
-                .into_iter()
-                .map(|Reverse(turn)| turn);
-            for turn in resting.chain(unproven).collect::<Vec<_>>() {
-                match turn.key.rests_until(now) {
-                    Some(until) => self.resting.push(Reverse(Resting { until, turn })),
-                    None => self.queue(turn),
+                .map(|Reverse(cooling)| cooling.turn);
+            for turn in std::mem::take(&mut self.out).into_iter().chain(cooling) {
+                match turn.key.availability(now) {
+                    Availability::Now => self.rejoin(turn),
+                    Availability::At(until) => self.cooling.push(Reverse(Cooling { until, turn })),
+                    Availability::OnEvent => self.out.push(turn),
                 }
             }
         }
     }
 
-    fn queue(&mut self, turn: Turn) {
-        let queue = if turn.key.is_proven() {
-            &mut self.proven
-        } else {
-            &mut self.unproven
-        };
-        queue.push(Reverse(turn));
+    fn rejoin(&mut self, mut turn: Turn) {
+        turn.at = turn.at.max(self.now);
+        self.due.push(Reverse(turn));
     }
 
-    fn pop(&mut self, trial: bool) -> Option<Turn> {
-        let unproven_first = match (self.proven.peek(), self.unproven.peek()) {
-            (Some(Reverse(proven)), Some(Reverse(unproven))) => unproven < proven,
-            (None, Some(_)) => true,
-            (_, None) => false,
-        };
-        let queue = if trial && unproven_first {
-            &mut self.unproven
-        } else {
-            &mut self.proven
-        };
-        queue.pop().map(|Reverse(turn)| turn)
+    fn add(&mut self, at: f64, position: usize, key: &Arc<Key>) {
+        self.due.push(Reverse(Turn {
+            at,
+            position,
+            key: Arc::clone(key),
+        }));
     }
 
     fn turns(&self) -> impl Iterator<Item = &Turn> {
-        let queued = self
-            .proven
-            .iter()
-            .chain(&self.unproven)
-            .map(|Reverse(turn)| turn);
-        queued
-            .chain(&self.on_trial)
-            .chain(self.resting.iter().map(|Reverse(resting)| &resting.turn))
+        let due = self.due.iter().map(|Reverse(turn)| turn);
+        due.chain(self.cooling.iter().map(|Reverse(cooling)| &cooling.turn))
+            .chain(&self.out)
     }
 }
 
@@ -212,7 +181,7 @@ impl PartialEq for Turn {
 
 impl Eq for Turn {}
 
-impl Ord for Resting {
+impl Ord for Cooling {
     fn cmp(&self, other: &Self) -> Ordering {
         self.until
             .cmp(&other.until)
@@ -220,16 +189,16 @@ impl Ord for Resting {
     }
 }
 
-impl PartialOrd for Resting {
+impl PartialOrd for Cooling {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Resting {
+impl PartialEq for Cooling {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Resting {}
+impl Eq for Cooling {}

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::events::Events;
+use super::health::Health;
 use super::key::{Key, Life, Standing};
 use super::pool::Pool;
 use super::secret::{Identity, Salt};
@@ -20,6 +22,16 @@ pub struct KeySet {
     /// Only keys that stand in a file: a name's current value.
     by_name: HashMap<Arc<str>, Arc<Key>>,
     pub pool: Pool,
+    /// Of all sets of this process: a reload does not part those who wait from what they wait for.
+    events: Arc<Events>,
+}
+
+/// What the store knows of keys.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    pub salt: Salt,
+    /// Accepted by the vendor in an earlier run: trusted until it says otherwise, so that a restart costs no probe.
+    pub good_keys: HashSet<Identity>,
 }
 
 /// Bounds the memory of an operator who replaces keys without end.
@@ -30,14 +42,14 @@ impl KeySet {
     pub fn next(
         &self,
         entries: &[KeyEntry],
-        salt: &Salt,
+        remembered: &Remembered,
         keep: Duration,
         now: Instant,
         random: impl FnMut() -> f64,
     ) -> Self {
         let mut keys: Vec<_> = entries
             .iter()
-            .map(|entry| Arc::new(self.key(entry, salt, now)))
+            .map(|entry| Arc::new(self.key(entry, remembered, now)))
             .collect();
         let by_name = keys
             .iter()
@@ -64,7 +76,12 @@ impl KeySet {
             by_identity,
             by_name,
             pool,
+            events: Arc::clone(&self.events),
         }
+    }
+
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     pub fn keys(&self) -> &[Arc<Key>] {
@@ -95,11 +112,15 @@ impl KeySet {
             .any(|key| now.duration_since(key.last_used()) >= keep)
     }
 
-    fn key(&self, entry: &KeyEntry, salt: &Salt, now: Instant) -> Key {
-        let identity = Identity::of(&entry.value, salt);
-        let life = self
-            .by_identity(&identity)
-            .map_or_else(|| Arc::new(Life::new(now)), |old| Arc::clone(&old.life));
+    fn key(&self, entry: &KeyEntry, remembered: &Remembered, now: Instant) -> Key {
+        let identity = Identity::of(&entry.value, &remembered.salt);
+        let life = match self.by_identity(&identity) {
+            Some(old) => Arc::clone(&old.life),
+            None if remembered.good_keys.contains(&identity) => {
+                Arc::new(Life::new(Health::known_good(now), now, &self.events))
+            }
+            None => Arc::new(Life::new(Health::new(now), now, &self.events)),
+        };
         Key {
             name: entry.name.as_str().into(),
             identity,

@@ -1,16 +1,17 @@
 //! Choosing, over whole key sets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::egress::{BAD_KEY_ANSWERS, Egress};
+use super::health::{Accepted, Evidence, Health};
 use super::key::Standing;
 use super::pool::NoKey;
 use super::secret::{Identity, Salt, Secret};
-use super::set::KeySet;
+use super::set::{KeySet, Remembered};
 
 use crate::config::settings::KeyEntry;
 use crate::vendor::profile::{Class, CodeRule};
@@ -30,6 +31,13 @@ const EMPTY: CodeRule = CodeRule {
     cooldown: Duration::from_secs(60),
 };
 
+fn remembered() -> Remembered {
+    Remembered {
+        salt: SALT,
+        good_keys: HashSet::new(),
+    }
+}
+
 fn entry(name: &str, weight: u32, priority: i32) -> KeyEntry {
     let value = Secret::new(format!("{name}-value-0123456789abcdef"));
     KeyEntry {
@@ -42,19 +50,21 @@ fn entry(name: &str, weight: u32, priority: i32) -> KeyEntry {
 }
 
 fn after(old: &KeySet, entries: &[KeyEntry]) -> KeySet {
-    old.next(entries, &SALT, KEEP, Instant::now(), || 0.0)
+    old.next(entries, &remembered(), KEEP, Instant::now(), || 0.0)
 }
 
 fn proven(entries: &[KeyEntry]) -> KeySet {
     let set = after(&KeySet::default(), entries);
-    set.keys().iter().for_each(|key| key.accepted());
+    for key in set.keys() {
+        key.accepted(Accepted::Submit, Instant::now(), Instant::now());
+    }
     set
 }
 
 fn pick(set: &KeySet, egress: &Egress) -> Result<String, NoKey> {
     set.pool
-        .choose(egress, Instant::now())
-        .map(|chosen| chosen.key.name.to_string())
+        .choose(egress, set.events().count(), Instant::now())
+        .map(|key| key.name.to_string())
 }
 
 fn picks(set: &KeySet, egress: &Egress, count: usize) -> Vec<String> {
@@ -81,7 +91,7 @@ async fn a_higher_tier_is_used_only_while_every_lower_one_rests() {
         .unwrap()
         .refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, Instant::now());
     assert_eq!(picks(&set, &egress, 2), ["spare", "spare"]);
-    tokio::time::advance(BUSY.cooldown).await;
+    tokio::time::advance(BUSY.cooldown * 2).await;
     assert_eq!(picks(&set, &egress, 2), ["main", "main"]);
 }
 
@@ -93,56 +103,13 @@ async fn a_resting_key_is_not_chosen_and_does_not_catch_up_afterwards() {
         .unwrap()
         .refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, Instant::now());
     assert!(picks(&set, &egress, 10).iter().all(|name| name == "b"));
-    tokio::time::advance(BUSY.cooldown).await;
+    tokio::time::advance(BUSY.cooldown * 2).await;
     let next = picks(&set, &egress, 10);
     let turns = next.iter().filter(|name| *name == "a").count();
     assert!(
         turns <= 6,
         "half of them, and at most the one turn it is due: {next:?}"
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn only_one_unproven_key_is_tried_at_a_time() {
-    let set = after(&KeySet::default(), &[entry("a", 1, 0), entry("b", 1, 0)]);
-    let egress = Egress::new([]);
-    let now = Instant::now();
-    let first = set.pool.choose(&egress, now).unwrap();
-    assert_eq!(set.pool.choose(&egress, now).unwrap_err(), NoKey::OnTrial);
-    first.key.accepted();
-    let second = set.pool.choose(&egress, now).unwrap();
-    assert_eq!(
-        second.key.name, first.key.name,
-        "a proven key serves while the trial of its first call still holds"
-    );
-    drop((first, second));
-    let third = set.pool.choose(&egress, now).unwrap();
-    assert!(
-        !third.key.is_proven(),
-        "then the next unproven key has its trial"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_three_bad_answers_unproven_keys_wait_and_proven_ones_serve() {
-    let names = ["a", "b", "c", "d", "e"];
-    let set = after(&KeySet::default(), &names.map(|name| entry(name, 1, 0)));
-    let egress = Egress::new([]);
-    for _ in 0..BAD_KEY_ANSWERS {
-        let chosen = set.pool.choose(&egress, Instant::now()).unwrap();
-        chosen
-            .key
-            .refused("ERROR_KEY_DOES_NOT_EXIST", BAD, None, Instant::now());
-        egress.bad_answer(Instant::now());
-    }
-    assert_eq!(pick(&set, &egress), Err(NoKey::None));
-    let left = set
-        .keys()
-        .iter()
-        .find(|key| key.rest(Instant::now()).is_none())
-        .unwrap();
-    left.accepted();
-    assert_eq!(pick(&set, &egress), Ok(left.name.to_string()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,14 +122,54 @@ async fn while_the_address_is_banned_no_key_is_chosen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn unproven_keys_are_waited_for_while_they_may_be_probed() {
+    let set = after(&KeySet::default(), &[entry("a", 1, 0)]);
+    let egress = Egress::new([]);
+    assert_eq!(pick(&set, &egress), Err(NoKey::Learning));
+    for _ in 0..BAD_KEY_ANSWERS {
+        egress.bad_answer(Instant::now());
+    }
+    assert_eq!(pick(&set, &egress), Err(NoKey::None));
+    let key = set.by_name("a").unwrap();
+    assert!(key.begin_probe(Instant::now()));
+    key.end_probe(Evidence::Passed, Instant::now());
+    assert_eq!(
+        pick(&set, &egress),
+        Ok("a".to_owned()),
+        "a proven key serves whatever the budget"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_brings_nothing_is_waited_for_as_a_busy_key_is() {
+    let set = after(&KeySet::default(), &[entry("a", 1, 0)]);
+    let key = set.by_name("a").unwrap();
+    key.begin_probe(Instant::now());
+    key.end_probe(Evidence::Nothing, Instant::now());
+    let until = key
+        .look(|health| health.next_change(Instant::now()))
+        .unwrap();
+    assert_eq!(pick(&set, &Egress::new([])), Err(NoKey::Busy { until }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_told_apart_why_no_key_can_be_chosen() {
     let egress = Egress::new([]);
     let now = Instant::now();
     assert_eq!(pick(&KeySet::default(), &egress), Err(NoKey::None));
+    let revoke = |key: &super::key::Key| {
+        key.refused("ERROR_KEY_DOES_NOT_EXIST", BAD, None, now);
+        assert!(key.begin_probe(now));
+        key.end_probe(
+            Evidence::Refused {
+                code: "ERROR_KEY_DOES_NOT_EXIST".to_owned(),
+                rule: BAD,
+            },
+            now,
+        );
+    };
     let set = proven(&[entry("a", 1, 0), entry("b", 1, 0)]);
-    set.by_name("a")
-        .unwrap()
-        .refused("ERROR_KEY_DOES_NOT_EXIST", BAD, None, now);
+    revoke(set.by_name("a").unwrap());
     set.by_name("b")
         .unwrap()
         .refused("ERROR_ZERO_BALANCE", EMPTY, None, now);
@@ -174,12 +181,48 @@ async fn it_is_told_apart_why_no_key_can_be_chosen() {
     set.by_name("b")
         .unwrap()
         .refused("ERROR_NO_SLOT_AVAILABLE", BUSY, None, now);
+    assert!(
+        matches!(pick(&set, &egress), Err(NoKey::Busy { until }) if until >= now + BUSY.cooldown)
+    );
+    let set = proven(&[entry("a", 1, 0)]);
+    set.by_name("a")
+        .unwrap()
+        .refused("ERROR_KEY_DOES_NOT_EXIST", BAD, None, now);
     assert_eq!(
         pick(&set, &egress),
-        Err(NoKey::Busy {
-            until: now + BUSY.cooldown
-        })
+        Err(NoKey::Learning),
+        "suspect: the probe decides"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_back_by_a_probe_is_chosen_again() {
+    let set = proven(&[entry("a", 1, 0), entry("b", 1, 0)]);
+    let egress = Egress::new([]);
+    let a = set.by_name("a").unwrap();
+    a.refused("ERROR_KEY_DOES_NOT_EXIST", BAD, None, Instant::now());
+    assert!(picks(&set, &egress, 4).iter().all(|name| name == "b"));
+    a.begin_probe(Instant::now());
+    a.end_probe(Evidence::Passed, Instant::now());
+    tokio::time::advance(Duration::from_millis(10)).await;
+    assert!(picks(&set, &egress, 4).contains(&"a".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_an_earlier_run_proved_needs_no_probe() {
+    let first = after(&KeySet::default(), &[entry("a", 1, 0)]);
+    let remembered = Remembered {
+        salt: SALT,
+        good_keys: first.keys().iter().map(|key| key.identity).collect(),
+    };
+    let set = KeySet::default().next(
+        &[entry("a", 1, 0)],
+        &remembered,
+        KEEP,
+        Instant::now(),
+        || 0.0,
+    );
+    assert_eq!(pick(&set, &Egress::new([])), Ok("a".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,7 +237,8 @@ async fn health_follows_the_value_through_reloads_and_renames() {
     };
     let next = after(&set, &[renamed]);
     let key = next.by_name("z").unwrap();
-    assert!(key.is_proven() && key.rest(Instant::now()).is_some());
+    assert!(key.look(Health::is_proven));
+    assert_eq!(key.describe(Instant::now()).state, "cooling");
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,7 +309,11 @@ async fn processes_that_submit_once_spread_over_the_keys_by_weight() {
         f64::from((seed >> 40) as u32) / f64::from(1_u32 << 24)
     };
     for _ in 0..4000 {
-        let set = KeySet::default().next(&entries, &SALT, KEEP, Instant::now(), &mut random);
+        let set =
+            KeySet::default().next(&entries, &remembered(), KEEP, Instant::now(), &mut random);
+        for key in set.keys() {
+            key.accepted(Accepted::Submit, Instant::now(), Instant::now());
+        }
         *first
             .entry(pick(&set, &Egress::new([])).unwrap())
             .or_default() += 1;
@@ -294,7 +342,13 @@ async fn turns_go_on_over_reloads() {
 
 #[test]
 fn the_set_prints_no_value() {
-    let set = KeySet::default().next(&[entry("a", 1, 0)], &SALT, KEEP, Instant::now(), || 0.5);
+    let set = KeySet::default().next(
+        &[entry("a", 1, 0)],
+        &remembered(),
+        KEEP,
+        Instant::now(),
+        || 0.5,
+    );
     assert!(!format!("{set:?}").contains("0123456789abcdef"));
 }
 
@@ -319,9 +373,9 @@ proptest! {
                     _ => {}
                 }
                 let free: Vec<Identity> =
-                    set.keys().iter().filter(|key| key.rest(Instant::now()).is_none()).map(|key| key.identity).collect();
-                match set.pool.choose(&egress, Instant::now()) {
-                    Ok(chosen) => assert!(free.contains(&chosen.key.identity)),
+                    set.keys().iter().filter(|key| key.look(|health| health.may_submit(Instant::now()))).map(|key| key.identity).collect();
+                match set.pool.choose(&egress, set.events().count(), Instant::now()) {
+                    Ok(chosen) => assert!(free.contains(&chosen.identity)),
                     Err(NoKey::Busy { until }) => assert!(free.is_empty() && until > Instant::now()),
                     Err(other) => panic!("{other:?}"),
                 }

@@ -85,11 +85,11 @@ where
         let io = ClientIo::new(stream, Arc::clone(&limits), Arc::clone(&turn), deadline);
         let service = service_fn(|request| {
             turn.begin();
-            let answer = handler(request, peer);
-            let (turn, drain) = (Arc::clone(&turn), drain.clone());
-            // Boxed, because hyper keeps room for this future in every connection, idle ones too.
+            let (turn, drain, handler) = (Arc::clone(&turn), drain.clone(), handler.clone());
+            // Boxed, because hyper keeps room for this future in every connection, idle ones too. The handler is called
+            // inside, because its future is large and would be moved otherwise.
             Box::pin(async move {
-                let mut response = answer.await;
+                let mut response = handler(request, peer).await;
                 // hyper closes after a request that was not read to its end, but does not say so.
                 if drain.is_leaving() || !turn.is_request_complete() {
                     let headers = response.headers_mut();

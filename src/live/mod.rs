@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::background::Background;
 use crate::config::Loaded;
 use crate::config::settings::{KeyEntry, Settings};
-use crate::keys::secret::Salt;
-use crate::keys::set::KeySet;
+use crate::keys::chance;
+use crate::keys::set::{KeySet, Remembered};
 use crate::vendor::client::{Client, ClientError};
 
 pub struct Snapshot {
@@ -31,24 +31,28 @@ pub struct Live {
     current: ArcSwap<Snapshot>,
     /// One change at a time: each next snapshot is made from the current one.
     changing: Mutex<()>,
-    salt: Salt,
+    remembered: Remembered,
     background: Background,
 }
 
 impl Live {
-    pub fn new(loaded: Loaded, salt: Salt, background: &Background) -> Result<Self, ClientError> {
+    pub fn new(
+        loaded: Loaded,
+        remembered: Remembered,
+        background: &Background,
+    ) -> Result<Self, ClientError> {
         let client = client(&loaded.settings, background)?;
         let snapshot = snapshot(
             &KeySet::default(),
             loaded.settings,
             loaded.keys,
             client,
-            &salt,
+            &remembered,
         );
         Ok(Self {
             current: ArcSwap::from_pointee(snapshot),
             changing: Mutex::default(),
-            salt,
+            remembered,
             background: background.clone(),
         })
     }
@@ -67,8 +71,16 @@ impl Live {
         } else {
             client(&loaded.settings, &self.background)?
         };
-        let next = snapshot(&old.keys, loaded.settings, loaded.keys, client, &self.salt);
+        let next = snapshot(
+            &old.keys,
+            loaded.settings,
+            loaded.keys,
+            client,
+            &self.remembered,
+        );
         self.current.store(Arc::new(next));
+        // New keys are there to be probed, and perhaps to be used.
+        old.keys.events().happened();
         Ok(old)
     }
 
@@ -85,7 +97,7 @@ impl Live {
             old.settings.clone(),
             old.entries.clone(),
             old.client.clone(),
-            &self.salt,
+            &self.remembered,
         );
         self.current.store(Arc::new(next));
     }
@@ -96,9 +108,15 @@ fn snapshot(
     settings: Settings,
     entries: Vec<KeyEntry>,
     client: Client,
-    salt: &Salt,
+    remembered: &Remembered,
 ) -> Snapshot {
-    let keys = old.next(&entries, salt, settings.poll.keep, Instant::now(), random);
+    let keys = old.next(
+        &entries,
+        remembered,
+        settings.poll.keep,
+        Instant::now(),
+        chance,
+    );
     let profile_name = settings.vendor.profile.name.as_str().into();
     let mut hosts = settings.vendor.profile.hosts.clone();
     hosts.extend(host_of(&settings.vendor.profile.url));
@@ -137,9 +155,4 @@ fn same_vendor(old: &Settings, new: &Settings) -> bool {
         )
     };
     of(old) == of(new)
-}
-
-/// In [0, 1), with the 24 bits that a rotation's start needs.
-fn random() -> f64 {
-    f64::from(getrandom::u32().unwrap_or_default() >> 8) / f64::from(1_u32 << 24)
 }

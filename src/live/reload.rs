@@ -10,6 +10,7 @@ use crate::background::Background;
 use crate::config::files::Seen;
 use crate::config::settings::Settings;
 use crate::config::{Attempt, Input, load};
+use crate::keys::secret::Identity;
 use crate::listen::Certificates;
 
 pub struct Reloader {
@@ -44,47 +45,29 @@ impl Reloader {
         if let Some(certificates) = self.certificates.clone() {
             self.reload_certificates(certificates).await;
         }
-        let (seen, input) = (self.seen.clone(), self.input.clone());
+        let (seen, last_good) = (self.seen.clone(), self.adopted.clone());
+        let (input, live) = (self.input.clone(), Arc::clone(&self.live));
+        let metrics = Arc::clone(&self.metrics);
+        // All of it away from the threads that serve, because ten thousand keys take tens of milliseconds.
         let looked = tokio::task::spawn_blocking(move || {
-            (cause == Cause::Asked || seen.look_again() != seen).then(|| load(&input))
+            if cause != Cause::Asked && seen.look_again() == seen {
+                return None;
+            }
+            let attempt = load(&input);
+            let seen = attempt.seen.clone();
+            let adopted = adopt(&live, &metrics, attempt, &last_good);
+            Some((seen, adopted))
         });
         match looked.await {
-            Ok(Some(attempt)) => self.adopt(attempt),
+            Ok(Some((seen, adopted))) => {
+                if adopted {
+                    self.adopted = seen.clone();
+                }
+                // Remembered whether good or bad, so that each content is judged and reported once.
+                self.seen = seen;
+            }
             Ok(None) => {}
             Err(error) => tracing::error!(%error, "reading the configuration panicked"),
-        }
-    }
-
-    fn adopt(&mut self, Attempt { seen, outcome }: Attempt) {
-        // Remembered whether good or bad, so that each content is judged and reported once.
-        self.seen = seen;
-        let adopted = match outcome {
-            // At the start a file may be missing. One that was there is being replaced, or its volume is in trouble.
-            Ok(_) if let Some(lost) = self.seen.lost_since(&self.adopted) => Err(format!(
-                "{} is gone or cannot be read any more; put it back, or write `key = []` into a keys file to have no keys\n",
-                lost.display()
-            )),
-            Ok(loaded) => {
-                for warning in loaded.warnings.diagnostics() {
-                    tracing::warn!("{}", warning.message);
-                }
-                self.live.adopt(loaded).map_err(|error| error.to_string())
-            }
-            Err(report) => Err(report.to_string()),
-        };
-        match adopted {
-            Ok(old) => {
-                self.adopted = self.seen.clone();
-                let new = self.live.load();
-                self.metrics.reloaded(true);
-                say_what_changed(&old, &new);
-            }
-            Err(why) => {
-                self.metrics.reloaded(false);
-                tracing::warn!(
-                    "the changed configuration is not used, the last good one goes on serving:\n{why}"
-                );
-            }
         }
     }
 
@@ -111,6 +94,32 @@ impl Reloader {
     }
 }
 
+/// Whether it serves now; if not, that is said.
+fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> bool {
+    let adopted = match attempt.outcome {
+        // At the start a file may be missing. One that was there is being replaced, or its volume is in trouble.
+        Ok(_) if let Some(lost) = attempt.seen.lost_since(last_good) => Err(format!(
+            "{} is gone or cannot be read any more; put it back, or write `key = []` into a keys file to have no keys\n",
+            lost.display()
+        )),
+        Ok(loaded) => {
+            for warning in loaded.warnings.diagnostics() {
+                tracing::warn!("{}", warning.message);
+            }
+            live.adopt(loaded).map_err(|error| error.to_string())
+        }
+        Err(report) => Err(report.to_string()),
+    };
+    metrics.reloaded(adopted.is_ok());
+    match &adopted {
+        Ok(old) => say_what_changed(old, &live.load()),
+        Err(why) => tracing::warn!(
+            "the changed configuration is not used, the last good one goes on serving:\n{why}"
+        ),
+    }
+    adopted.is_ok()
+}
+
 fn say_what_changed(old: &Snapshot, new: &Snapshot) {
     let names = |snapshot: &Snapshot| {
         snapshot
@@ -120,14 +129,8 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
             .collect::<BTreeSet<_>>()
     };
     let (before, after) = (names(old), names(new));
-    let list = |keys: &mut dyn Iterator<Item = &(Arc<str>, crate::keys::secret::Identity)>| {
-        let names: Vec<_> = keys
-            .map(|(name, identity)| format!("{name} ({})", identity.fingerprint()))
-            .collect();
-        names.join(", ")
-    };
-    let added = list(&mut after.difference(&before));
-    let withdrawn = list(&mut before.difference(&after));
+    let added = list(after.difference(&before));
+    let withdrawn = list(before.difference(&after));
     tracing::info!(
         keys = after.len(),
         added,
@@ -148,3 +151,19 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
         );
     }
 }
+
+fn list<'a>(mut keys: impl Iterator<Item = &'a (Arc<str>, Identity)>) -> String {
+    let mut names: Vec<_> = keys
+        .by_ref()
+        .take(MOST_NAMED)
+        .map(|(name, identity)| format!("{name} ({})", identity.fingerprint()))
+        .collect();
+    let more = keys.count();
+    if more > 0 {
+        names.push(format!("{more} more"));
+    }
+    names.join(", ")
+}
+
+/// A line that names ten thousand keys helps nobody.
+const MOST_NAMED: usize = 50;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::Server;
 use super::admit::Admitted;
+use super::choose::LEARNING;
 use super::forward::{Answered, Route, Sending, forward};
 use super::refuse::Refusal;
 use super::respond::Outcome;
@@ -16,12 +18,21 @@ use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
 use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
-use crate::vendor::profile::Class;
 use crate::wire::Endpoint;
+
+/// One round of questions serves all who ask at the same time, and for a moment after: clients ask as often as they like.
+#[derive(Default)]
+pub struct Rounds {
+    balance: Mutex<Option<(Instant, Outcome)>>,
+    threads: Mutex<Option<(Instant, Outcome)>>,
+}
+
+const FRESH: Duration = Duration::from_secs(2);
 
 /// All keys together. Half of the shortest read time-out of the SDK that starts with this call.
 const PATIENCE: Duration = Duration::from_secs(10);
-const AT_ONCE: usize = 8;
+/// Three, so that accounts which were all closed cost no more bad-key answers than are safe.
+const AT_ONCE: usize = 3;
 
 pub(super) async fn balance(
     server: &Server,
@@ -29,14 +40,28 @@ pub(super) async fn balance(
     admitted: &Admitted,
     trace: &mut Trace,
 ) -> Outcome {
+    let mut last = server.rounds.balance.lock().await;
+    if let Some(outcome) = fresh(&last) {
+        return outcome;
+    }
     let answers = ask_all(server, snapshot, admitted, Asked::Balance, trace).await;
     let balances = answers
         .iter()
         .filter_map(|answered| account::balance(&answered.relay.body));
     match balances.reduce(i64::saturating_add) {
-        Some(micro_usd) => Outcome::Bare(decimal(micro_usd)),
+        Some(micro_usd) => {
+            let outcome = Outcome::Bare(decimal(micro_usd));
+            *last = Some((Instant::now(), outcome.clone()));
+            outcome
+        }
         None => none_answered(snapshot, answers, admitted),
     }
+}
+
+fn fresh(last: &Option<(Instant, Outcome)>) -> Option<Outcome> {
+    last.as_ref()
+        .filter(|(at, _)| at.elapsed() < FRESH)
+        .map(|(_, outcome)| outcome.clone())
 }
 
 pub(super) async fn threads(
@@ -47,6 +72,10 @@ pub(super) async fn threads(
 ) -> Outcome {
     if !snapshot.settings.vendor.profile.takes.threadsinfo {
         return Outcome::Refused(Refusal::UnknownAction);
+    }
+    let mut last = server.rounds.threads.lock().await;
+    if let Some(outcome) = fresh(&last) {
+        return outcome;
     }
     let answers = ask_all(server, snapshot, admitted, Asked::Threads, trace).await;
     let threads: Vec<_> = answers
@@ -61,10 +90,12 @@ pub(super) async fn threads(
         .iter()
         .map(|threads| u64::from(threads.working))
         .sum();
-    Outcome::Threads { total, working }
+    let outcome = Outcome::Threads { total, working };
+    *last = Some((Instant::now(), outcome.clone()));
+    outcome
 }
 
-/// Proven keys all at once, then unproven ones one at a time, as far as the budget of bad-key answers allows.
+/// All proven keys, a few at a time.
 async fn ask_all(
     server: &Server,
     snapshot: &Snapshot,
@@ -72,12 +103,17 @@ async fn ask_all(
     asked: Asked,
     trace: &mut Trace,
 ) -> Vec<Answered> {
+    let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
     let now = Instant::now();
     let deadline = now + PATIENCE;
     if server.egress.banned_until(now).is_some() {
         return Vec::new();
     }
     let ask = |key: Arc<Key>, mut part: Trace| async move {
+        // Keys that were all revoked at once must not each cost an answer that says so.
+        if server.egress.exhausted_until(Instant::now()).is_some() {
+            return (None, part);
+        }
         let sending = Sending::account(&key, asked);
         let user_agent = admitted.user_agent.as_ref();
         let route = Route {
@@ -86,6 +122,7 @@ async fn ask_all(
             asked,
             deadline,
             client_left: None,
+            is_probe: false,
         };
         let answered = forward(
             server,
@@ -100,15 +137,14 @@ async fn ask_all(
         .ok();
         (answered, part)
     };
-    let called_bad = |key: &&Arc<Key>| {
-        key.rest(now)
-            .is_some_and(|rest| rest.class == Class::KeyBad)
-    };
+    // Unproven keys are the prober's: asking with them here could be a bad-key answer each.
+    let trusted =
+        |key: &&Arc<Key>| key.look(|health| health.is_proven() && !health.is_called_bad(now));
     let active = snapshot
         .keys
         .listed()
-        .filter(|key| key.standing == Standing::Active && !called_bad(key));
-    let (proven, unproven): (Vec<_>, Vec<_>) = active.cloned().partition(|key| key.is_proven());
+        .filter(|key| key.standing == Standing::Active);
+    let proven: Vec<_> = active.filter(trusted).cloned().collect();
 
     let mut answers = Vec::new();
     let mut hear = |(answered, part): (Option<Answered>, Trace), trace: &mut Trace| {
@@ -122,30 +158,7 @@ async fn ask_all(
     while let Some(answer) = calls.next().await {
         hear(answer, trace);
     }
-    for key in unproven {
-        let Some(_trial) = trial(server, deadline).await else {
-            break;
-        };
-        let part = trace.part();
-        hear(ask(key, part).await, trace);
-    }
     answers
-}
-
-/// Waits for a trial that somebody else holds; `None` when the budget is used up or time is over.
-async fn trial(server: &Server, deadline: Instant) -> Option<crate::keys::egress::Trial<'_>> {
-    loop {
-        let ended = server.egress.trial_ended();
-        tokio::pin!(ended);
-        ended.as_mut().enable();
-        if let Some(trial) = server.egress.begin(Instant::now()) {
-            return Some(trial);
-        }
-        if !server.egress.is_trying() {
-            return None;
-        }
-        timeout_at(deadline, ended).await.ok()?;
-    }
 }
 
 /// The vendor's own refusal where there is one.

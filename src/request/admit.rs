@@ -16,7 +16,7 @@ pub struct Admitted {
     pub call: Call,
     pub endpoint: Endpoint,
     pub method: Method,
-    pub message: Message,
+    pub message: Box<Message>,
     pub hints: Hints,
     pub user_agent: Option<Bytes>,
     /// Empty in open mode: everybody is the same.

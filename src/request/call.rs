@@ -1,7 +1,7 @@
 //! One client request, understood. Endpoint and action decide what a call is, never the HTTP method: `GET /in.php` costs money.
 
 use super::refuse::Refusal;
-use crate::wire::{Endpoint, Fields};
+use crate::wire::{BadParameters, Endpoint, Fields};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
@@ -55,6 +55,10 @@ impl Call {
             .map(str::trim)
             .filter(|id| !id.is_empty());
         let action = fields.action.as_deref().unwrap_or_default();
+        // Which of the two a vendor prefers is documented nowhere, and `ids` are not all checked for an `id`.
+        if id.is_some() && fields.ids.is_some() {
+            return Err(Refusal::BadParameters(BadParameters::Both("id", "ids")));
+        }
         match (action, id) {
             ("getbalance", _) => Ok(Self::Balance),
             ("threadsinfo", _) => Ok(Self::Threads),

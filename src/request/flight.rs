@@ -91,7 +91,7 @@ impl Pilot {
         &self.0.left
     }
 
-    /// `accepted`: the vendor made a task, so the outcome is worth handing to a later identical submit.
+    /// `accepted`: the vendor made a task, or may have, so the outcome is worth handing to a later identical submit.
     pub fn land(self, outcome: Outcome, accepted: bool) {
         self.0
             .landed

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Method;
+use hyper::header::HeaderValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,8 @@ use super::admit::Admitted;
 use super::respond::{Outcome, Relay};
 use super::trace::Trace;
 use super::{Server, clock};
+use crate::keys::chance;
+use crate::keys::health::{Accepted, Health};
 use crate::keys::key::Key;
 use crate::live::Snapshot;
 use crate::tasks::course::{Heard, Word};
@@ -69,6 +72,8 @@ pub(super) struct Route<'a> {
     pub deadline: Instant,
     /// Ends a call that was not sent yet.
     pub client_left: Option<&'a CancellationToken>,
+    /// Our own look at a key.
+    pub is_probe: bool,
 }
 
 pub(super) struct Answered {
@@ -117,6 +122,12 @@ pub(super) async fn forward(
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
+            let left = route
+                .client_left
+                .is_some_and(CancellationToken::is_cancelled);
+            if matches!(error, CallError::NotSent { .. }) && !left {
+                server.outage.unreached(now, chance());
+            }
             server
                 .metrics
                 .vendor_call(route.asked, "no_answer", now - began);
@@ -127,8 +138,14 @@ pub(super) async fn forward(
     server
         .metrics
         .vendor_call(route.asked, class_label(&reading), now - began);
+    let usable = !matches!(&reading, Reading::Trouble { .. })
+        && !matches!(&reading, Reading::Code { rule, .. } if rule.class == Class::Server);
+    if usable && server.outage.reached() {
+        tracing::info!("the vendor answers again");
+        snapshot.keys.events().happened();
+    }
     if let Some(key) = key {
-        judge(server, key, &reading, answer.retry_after, now);
+        judge(server, key, route, &reading, answer.retry_after, began, now);
     }
     let secret = key.map(Key::value).unwrap_or_default();
     let body = scrub::scrub(&answer::trim(&answer.body), &secret, token);
@@ -143,10 +160,16 @@ pub(super) async fn forward(
     };
     let relay = Relay {
         body,
-        content_type: answer.content_type,
-        allow_origin: answer.acao,
+        content_type: answer.content_type.filter(|value| !shows(value, &secret)),
+        allow_origin: answer.acao.filter(|value| !shows(value, &secret)),
     };
     Ok(Answered { reading, relay })
+}
+
+/// SECURITY: a vendor may repeat the key in a header as well; such a header is dropped.
+fn shows(value: &HeaderValue, secret: &Bytes) -> bool {
+    let value = Bytes::copy_from_slice(value.as_bytes());
+    scrub::scrub(&value, secret, b"") != value
 }
 
 fn target(path: &str, query: &[u8]) -> Bytes {
@@ -163,21 +186,35 @@ fn target(path: &str, query: &[u8]) -> Bytes {
 fn judge(
     server: &Server,
     key: &Key,
+    route: &Route<'_>,
     reading: &Reading,
     retry_after: Option<Duration>,
+    began: Instant,
     now: Instant,
 ) {
+    let accepted = |server: &Server| {
+        let paid = matches!(route.asked, Asked::Submit | Asked::Solve);
+        let what = if paid {
+            Accepted::Submit
+        } else {
+            Accepted::Other
+        };
+        if !route.is_probe && key.accepted(what, began, now) {
+            server.store.note_good_key(key.identity, clock::now_ms());
+        }
+    };
     match reading {
+        // Nearly any text is an answer to an action that nobody knows, so it proves nothing: a client chose it.
+        Reading::Said if route.asked == Asked::Other => {}
         Reading::Accepted { .. } | Reading::Final | Reading::NotReady | Reading::Said => {
-            key.accepted()
+            accepted(server)
         }
         Reading::Trouble { .. } => {}
         Reading::Code { code, rule } => match rule.class {
-            Class::Task => key.accepted(),
+            Class::Task => accepted(server),
             Class::Request | Class::NoTask | Class::Server => {}
             Class::EgressIp => {
-                let until = now + rule.cooldown;
-                server.egress.banned(until);
+                server.egress.banned(now + rule.cooldown);
                 tracing::warn!(
                     code,
                     seconds = rule.cooldown.as_secs(),
@@ -185,13 +222,18 @@ fn judge(
                 );
             }
             Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
-                if rule.class == Class::KeyBad {
+                if rule.class == Class::KeyBad && !route.is_probe && key.look(Health::is_proven) {
+                    server.egress.accused(key.identity, now);
+                } else if rule.class == Class::KeyBad {
                     server.egress.bad_answer(now);
                     server.store.note_bad_key_answer(clock::now_ms());
                 }
-                key.refused(code, *rule, retry_after, now);
                 server.metrics.key_failure(&key.name, code);
                 tracing::debug!(key = %key.name, code, "the vendor refused this key");
+                // What a probe brings is the prober's to judge: it knows what the key was suspected of.
+                if !route.is_probe {
+                    key.refused(code, *rule, retry_after, now);
+                }
             }
         },
     }

@@ -25,6 +25,7 @@ pub(super) async fn info(
         asked: Asked::Other,
         deadline: Instant::now() + POLL_PATIENCE,
         client_left: None,
+        is_probe: false,
     };
     let sending = Sending::keyless(admitted);
     match forward(

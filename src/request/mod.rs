@@ -24,7 +24,7 @@ mod forward;
 mod info;
 mod many;
 mod poll;
-mod prove;
+pub mod prober;
 pub mod read;
 pub mod refuse;
 pub mod respond;
@@ -39,6 +39,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use tokio::time::Instant;
 
 use crate::admin::metrics::Metrics;
 use crate::background::Background;
@@ -52,10 +53,14 @@ use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
 use crate::tasks::unknown::Asking;
 use crate::vendor::answer::Asked;
+use crate::vendor::outage::Outage;
+use crate::wire;
 
+use account::Rounds;
 use admit::{Admitted, admit};
 use call::Call;
 use flight::Unheard;
+use prober::Prober;
 use read::{Unread, read};
 use refuse::Refusal;
 use respond::Outcome;
@@ -70,6 +75,10 @@ pub struct Server {
     pub companies: Companies,
     pub unheard: Unheard,
     pub egress: Egress,
+    pub outage: Outage,
+    pub prober: Prober,
+    pub started: Instant,
+    pub rounds: Rounds,
     pub metrics: Arc<Metrics>,
     pub background: Background,
     pub bodies: Arc<BodyBudget>,
@@ -78,6 +87,18 @@ pub struct Server {
 
 /// One request. Once its head is an acceptable call, every answer is 200 in the client's own format.
 pub async fn serve(server: Arc<Server>, request: Request<Incoming>) -> Response<Reply> {
+    let uri = request.uri().clone();
+    let caught = AssertUnwindSafe(answer(server, request)).catch_unwind();
+    // The panic hook has said where. A submit ran detached, so this is no submit's end.
+    caught.await.unwrap_or_else(|_| {
+        let hints = wire::hints(uri.query().unwrap_or_default().as_bytes());
+        Outcome::Refused(Refusal::Internal)
+            .into_response(hints)
+            .map(Reply::from)
+    })
+}
+
+async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Reply> {
     // One snapshot for the whole request: two loads could see two configurations.
     let snapshot = server.live.load();
     let (head, body) = request.into_parts();
@@ -92,7 +113,7 @@ pub async fn serve(server: Arc<Server>, request: Request<Incoming>) -> Response<
             let hints = received.hints;
             trace.call(&received.call);
             let outcome = match admit(received, &snapshot.settings.clients) {
-                Ok(admitted) => answer(&server, snapshot, admitted, trace).await,
+                Ok(admitted) => carry_out(&server, snapshot, admitted, trace).await,
                 Err(refusal) => refused(refusal, trace),
             };
             outcome.into_response(hints)
@@ -101,17 +122,6 @@ pub async fn serve(server: Arc<Server>, request: Request<Incoming>) -> Response<
         Err(Unread::Broken) => return gate::Refusal::Body.response(),
     };
     response.map(Reply::from)
-}
-
-async fn answer(
-    server: &Arc<Server>,
-    snapshot: Arc<Snapshot>,
-    admitted: Admitted,
-    trace: Trace,
-) -> Outcome {
-    let caught = AssertUnwindSafe(carry_out(server, snapshot, admitted, trace)).catch_unwind();
-    // The panic hook has said where; a poll goes on, and a submit ran detached.
-    caught.await.unwrap_or(Outcome::Refused(Refusal::Internal))
 }
 
 async fn carry_out(

@@ -15,8 +15,8 @@ use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock, together, unknown};
 use crate::admin::metrics::PollFrom;
-use crate::keys::egress::Trial;
-use crate::keys::key::Key;
+use crate::keys::health::Condition;
+use crate::keys::key::{Key, Standing};
 use crate::keys::set::KeySet;
 use crate::live::Snapshot;
 use crate::store::TaskKey;
@@ -233,12 +233,13 @@ async fn follow(
         asked,
         deadline,
         client_left: None,
+        is_probe: false,
     };
     let mut came_to = Relayed::NotAsked;
     // Twice at most: the value that submitted the task, then, if the vendor calls that bad, the one now under its name.
     for _ in 0..2 {
-        let (key, _trial) = match owner(server, &snapshot.keys, task, Instant::now()) {
-            Owner::Ask(key, trial) => (key, trial),
+        let key = match owner(server, &snapshot.keys, task, Instant::now()) {
+            Owner::Ask(key) => key,
             Owner::Later => break,
             Owner::Gone => return Relayed::Gone,
         };
@@ -258,8 +259,8 @@ async fn follow(
 
 /// The key that a task's poll goes out with.
 pub(super) enum Owner<'a> {
-    Ask(&'a Arc<Key>, Option<Trial<'a>>),
-    /// It rests for being bad, or waits for its trial, or the address is banned.
+    Ask(&'a Arc<Key>),
+    /// Its probe decides, or the address is banned, or the vendor is out of reach.
     Later,
     Gone,
 }
@@ -270,38 +271,34 @@ pub(super) fn owner<'a>(
     task: &Task,
     now: Instant,
 ) -> Owner<'a> {
-    if server.egress.banned_until(now).is_some() {
+    if server.egress.banned_until(now).is_some() || server.outage.open_until().is_some() {
         return Owner::Later;
     }
-    let current = keys.by_name(&task.record.owner_name);
-    let replaced = |key: &Key| current.is_some_and(|current| current.identity != key.identity);
-    // A value that was called bad is asked no more once its name has another: every asking costs one of the few bad-key
-    // answers that the new value needs to be tried at all.
-    let submitted = keys
-        .by_identity(&task.record.owner_identity)
-        .filter(|key| !(key.is_called_bad() && replaced(key)));
-    let called_bad = |key: &Key| {
-        key.rest(now)
-            .is_some_and(|rest| rest.class == Class::KeyBad)
-    };
+    let submitted = keys.by_identity(&task.record.owner_identity);
+    // The value that stands under the name now, unless the submitting one only has another name today: then this one is
+    // another account's. A value that was called bad is asked no more once its name has another: every asking costs one
+    // of the few bad-key answers that the new value needs to be tried at all.
+    let listed = submitted.is_some_and(|key| key.standing != Standing::Draining);
+    let current = keys.by_name(&task.record.owner_name).filter(|_| !listed);
+    let called_bad = |key: &Key| key.is_called_bad(now);
     let Some(key) = [submitted, current]
         .into_iter()
         .flatten()
         .find(|key| !called_bad(key))
     else {
-        return if submitted.or(current).is_some() {
+        let suspect =
+            |key: &Arc<Key>| key.look(|health| health.condition(now) == Condition::Suspect);
+        // A probe decides about a suspect value, and an account that stands in the file may be renewed. A revoked value
+        // that left the file has nobody left who could answer for it.
+        let judged = submitted.is_some_and(|key| listed || suspect(key));
+        return if judged || current.is_some() {
             Owner::Later
         } else {
             Owner::Gone
         };
     };
-    if key.is_proven() {
-        return Owner::Ask(key, None);
-    }
-    match server.egress.begin(now) {
-        Some(trial) => Owner::Ask(key, Some(trial)),
-        None => Owner::Later,
-    }
+    // Proven or not: that the task exists shows that the vendor once accepted this account.
+    Owner::Ask(key)
 }
 
 /// What a call about a task came to.

@@ -19,7 +19,8 @@ pub struct Received {
     pub call: Call,
     pub endpoint: Endpoint,
     pub method: Method,
-    pub message: Message,
+    /// Boxed, because it is large, and moves from stage to stage.
+    pub message: Box<Message>,
     pub hints: Hints,
     pub user_agent: Option<Bytes>,
     pub origin: Option<String>,
@@ -58,6 +59,7 @@ pub(super) async fn read(
     };
     let message = wire::read(gated.endpoint, parts)
         .map_err(|why| Unread::Refused(Refusal::BadParameters(why), wire::hints(&query)))?;
+    let message = Box::new(message);
     let fields = message.fields();
     let hints = Hints {
         json: fields.json,

@@ -12,14 +12,11 @@ use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Pilot};
 use super::forward::{Route, Sending, forward};
-use super::prove::{Proof, prove};
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock};
-use crate::keys::egress::Trial;
 use crate::keys::key::Key;
-use crate::keys::pool::Chosen;
 use crate::keys::secret::Identity;
 use crate::live::Snapshot;
 use crate::store::{self, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
@@ -51,12 +48,15 @@ pub(super) async fn submit(
     };
     // Whoever finds an identical submit whose client left waits for that one instead of paying again.
     while let Some(listener) = server.unheard.adopt(&identical, Instant::now()) {
-        if let Heard::Outcome(outcome) = listener.hear().await {
-            server.metrics.unheard_answer();
-            trace.unheard();
-            trace.end(&outcome);
-            return outcome;
-        }
+        let outcome = match listener.hear().await {
+            Heard::Outcome(outcome) => outcome,
+            Heard::Dropped => continue,
+            Heard::Lost => lost(server),
+        };
+        server.metrics.unheard_answer();
+        trace.unheard();
+        trace.end(&outcome);
+        return outcome;
     }
     let (pilot, listener) = server.unheard.start(identical);
     let work = Submitting {
@@ -68,9 +68,15 @@ pub(super) async fn submit(
     server.background.spawn(work.run(trace));
     match listener.hear().await {
         Heard::Outcome(outcome) => outcome,
-        // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent.
-        Heard::Dropped | Heard::Lost => Outcome::Refused(Refusal::Uncertain),
+        // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent; its intent is still
+        // open in the store, and becomes uncertain at the next start.
+        Heard::Dropped | Heard::Lost => lost(server),
     }
+}
+
+fn lost(server: &Server) -> Outcome {
+    server.metrics.uncertain_submit();
+    Outcome::Refused(Refusal::Uncertain)
 }
 
 struct Submitting {
@@ -123,9 +129,13 @@ impl Submitting {
         let mut sent_with = 0;
         let mut pause = FIRST_PAUSE;
         loop {
-            let chosen = choose(&self.server, &self.snapshot, wait_until, deadline).await;
-            let Chosen { key, trial } = match chosen {
-                Ok(chosen) => chosen,
+            let chosen = choose(&self.server, &self.snapshot, wait_until, deadline);
+            let chosen = tokio::select! {
+                chosen = chosen => chosen,
+                () = self.pilot.client_left().cancelled() => return None,
+            };
+            let key = match chosen {
+                Ok(key) => key,
                 Err(refusal) => return refuse(refusal),
             };
             let known = refused
@@ -134,11 +144,7 @@ impl Submitting {
             if !known && sent_with >= rules.max_keys {
                 return refuse(after(&refused));
             }
-            let tried = match trial {
-                Some(trial) => self.try_unproven(&key, trial, deadline, trace).await,
-                None => self.once(&key, deadline, trace).await,
-            };
-            match tried {
+            match self.once(&key, deadline, trace).await {
                 Tried::Done { outcome, accepted } => return Some((outcome, accepted)),
                 Tried::NotSent if self.pilot.client_left().is_cancelled() => return None,
                 Tried::NotSent => {
@@ -168,27 +174,6 @@ impl Submitting {
         }
     }
 
-    /// Nothing paid goes out with a key that the vendor has not accepted yet.
-    async fn try_unproven(
-        &self,
-        key: &Key,
-        trial: Trial<'_>,
-        deadline: Instant,
-        trace: &mut Trace,
-    ) -> Tried {
-        let proof = prove(&self.server, &self.snapshot, &self.admitted, key, trace).await;
-        drop(trial);
-        match proof {
-            Proof::Proven => self.once(key, deadline, trace).await,
-            Proof::Refused(class) => Tried::Refused { class, words: None },
-            Proof::Banned => Tried::Done {
-                outcome: Outcome::Refused(Refusal::AllBusy),
-                accepted: false,
-            },
-            Proof::Unreached => Tried::NotSent,
-        }
-    }
-
     async fn once(&self, key: &Key, deadline: Instant, trace: &mut Trace) -> Tried {
         let solve = self.admitted.endpoint == Endpoint::Solve;
         let intent = self.intent(key);
@@ -200,6 +185,7 @@ impl Submitting {
             asked: if solve { Asked::Solve } else { Asked::Submit },
             deadline,
             client_left: Some(self.pilot.client_left()),
+            is_probe: false,
         };
         trace.uses(key);
         let sending = Sending::of(&self.admitted, key);
@@ -315,7 +301,8 @@ impl Submitting {
         .await;
         Tried::Done {
             outcome: Outcome::Refused(Refusal::Uncertain),
-            accepted: false,
+            // Its repeat must hear the same, or the repeat pays a second time.
+            accepted: true,
         }
     }
 

@@ -111,12 +111,13 @@ pub(super) async fn ask_vendor(
         asked: Asked::Poll,
         deadline: Instant::now() + POLL_PATIENCE,
         client_left: None,
+        is_probe: false,
     };
     let mut came_to = Together::NotAsked;
     // Twice at most, as a poll of one task.
     for _ in 0..2 {
-        let (key, _trial) = match owner(server, &snapshot.keys, first, Instant::now()) {
-            Owner::Ask(key, trial) => (key, trial),
+        let key = match owner(server, &snapshot.keys, first, Instant::now()) {
+            Owner::Ask(key) => key,
             Owner::Later => break,
             // Each by itself is told that its key is gone.
             Owner::Gone => return Together::Unclear,

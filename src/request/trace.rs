@@ -128,10 +128,11 @@ impl Drop for Trace {
         let own = took.saturating_sub(self.vendor);
         tracing::info!(
             target: "sidekey::request",
-            call = self.call,
+            // Our own words need no quotes, and to look for what to escape is dear.
+            call = %self.call,
             task = self.task.as_deref(),
             key = self.key.as_deref(),
-            outcome = self.outcome,
+            outcome = %self.outcome,
             vendor_ms = self.vendor.as_millis() as u64,
             own_us = own.as_micros() as u64,
             tries = self.tries,

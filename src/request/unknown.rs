@@ -28,10 +28,17 @@ pub(super) async fn poll(
     task: &TaskKey,
     trace: &mut Trace,
 ) -> Outcome {
-    if snapshot.settings.poll.unknown_task == UnknownTask::Refuse {
+    let asks_for_the_answer = matches!(
+        admitted.message.fields().action.as_deref(),
+        None | Some("" | "get")
+    );
+    if snapshot.settings.poll.unknown_task == UnknownTask::Refuse || !asks_for_the_answer {
         return Outcome::Refused(Refusal::UnknownTask);
     }
     let now = Instant::now();
+    if server.egress.banned_until(now).is_some() || server.outage.open_until().is_some() {
+        return Outcome::Refused(Refusal::PollTrouble);
+    }
     let accounts = accounts(snapshot, now);
     let account = match server.asking.next(task, &accounts, now) {
         Next::Ask(account) => account,
@@ -41,11 +48,6 @@ pub(super) async fn poll(
     let Some(key) = snapshot.keys.by_identity(&account) else {
         return Outcome::Refused(Refusal::PollTrouble);
     };
-    // Held to the end of the call: an unproven key is on trial meanwhile.
-    let _trial = match server.egress.begin(now) {
-        trial if key.is_proven() || trial.is_some() => trial.filter(|_| !key.is_proven()),
-        _ => return Outcome::Refused(Refusal::PollTrouble),
-    };
     trace.task(&task.id);
     trace.uses(key);
     let route = Route {
@@ -54,6 +56,7 @@ pub(super) async fn poll(
         asked: Asked::Poll,
         deadline: now + POLL_PATIENCE,
         client_left: None,
+        is_probe: false,
     };
     let sending = Sending::of(admitted, key);
     let answered = forward(
@@ -95,17 +98,14 @@ pub(super) async fn poll(
     }
 }
 
-/// Proven accounts first: asking an unproven one may be asking with a bad key.
+/// Busy and empty ones, too: they can tell about their tasks.
 fn accounts(snapshot: &Snapshot, now: Instant) -> Vec<Identity> {
-    let usable = |key: &&Arc<Key>| key.rest(now).is_none();
-    let (proven, unproven): (Vec<_>, Vec<_>) = snapshot
+    let trusted =
+        |key: &&Arc<Key>| key.look(|health| health.is_proven() && !health.is_called_bad(now));
+    snapshot
         .keys
         .listed()
-        .filter(usable)
-        .partition(|key| key.is_proven());
-    proven
-        .iter()
-        .chain(&unproven)
+        .filter(trusted)
         .take(MOST_ACCOUNTS)
         .map(|key| key.identity)
         .collect()

@@ -63,6 +63,8 @@ impl Tables {
                 tables.touch(&key, used_at_ms, state);
                 0
             }
+            // Asked for at a start only, and this store ends with the process.
+            Change::GoodKey(..) | Change::NoGoodKey(_) => 0,
             Change::BadKeyAnswer { id, at_ms } => {
                 tables.bad_key_answers.insert(id, at_ms);
                 tables

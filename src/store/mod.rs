@@ -16,6 +16,7 @@ mod tests;
 mod writer;
 mod written;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -33,7 +34,7 @@ pub use sqlite::{OpenError, Recovered};
 pub use written::Written;
 
 use crate::config::settings::Sync;
-use crate::keys::secret::Salt;
+use crate::keys::secret::{Identity, Salt};
 use queue::Operation;
 use rows::Change;
 use written::State;
@@ -257,6 +258,24 @@ impl Store {
         let last = &self.numbers().last_bad_key_answer;
         let id = last.fetch_add(1, Ordering::Relaxed) + 1;
         self.note(Change::BadKeyAnswer { id, at_ms });
+    }
+
+    /// The vendor accepted this key for the first time. Not waited for.
+    pub fn note_good_key(&self, identity: Identity, at_ms: i64) {
+        self.note(Change::GoodKey(identity, at_ms));
+    }
+
+    /// It is not good any more.
+    pub fn note_no_good_key(&self, identity: Identity) {
+        self.note(Change::NoGoodKey(identity));
+    }
+
+    /// Keys that the vendor accepted in this or an earlier run.
+    pub async fn good_keys(&self) -> Result<HashSet<Identity>, StoreError> {
+        match self {
+            Self::Memory(_) => Ok(HashSet::new()),
+            Self::Sqlite(sqlite) => reader::ask(&sqlite.questions, statements::good_keys).await,
+        }
     }
 
     /// Their times, the oldest first; at most the last hundred.

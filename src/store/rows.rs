@@ -97,6 +97,9 @@ pub(super) const ENDED_IN_MID_SUBMIT: &str = "the process ended in mid-submit";
 /// More than anybody counts within the window, few enough to keep for ever.
 pub(super) const BAD_KEY_ANSWERS_KEPT: i64 = 100;
 
+/// Identities of keys that nobody uses any more are forgotten, the oldest first.
+pub(super) const GOOD_KEYS_KEPT: i64 = 50_000;
+
 /// One change. Every change can be carried out twice with the same result: after an error at commit
 /// nobody knows whether it was carried out once.
 #[derive(Clone, Debug)]
@@ -108,6 +111,8 @@ pub(super) enum Change {
     Resolve(IntentId, TaskRecord),
     Touch(TaskKey, i64, TaskState),
     BadKeyAnswer { id: i64, at_ms: i64 },
+    GoodKey(Identity, i64),
+    NoGoodKey(Identity),
     ForgetTasks { unused_since_ms: i64, limit: usize },
     ForgetUncertain { before_ms: i64, limit: usize },
     Nothing,

@@ -12,7 +12,8 @@ pub(super) const APPLICATION_ID: i32 = 0x5364_4b79;
 const MAJOR: i64 = 1;
 
 /// Tasks have no rowid: one tree fewer to write at every submit. The index is for forgetting them.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
         value BLOB NOT NULL
@@ -66,7 +67,14 @@ const STEPS: &[&str] = &["
         id    INTEGER PRIMARY KEY,
         at_ms INTEGER NOT NULL
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE good_keys (
+        identity BLOB PRIMARY KEY,
+        at_ms    INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// Brings the file up to date, in the caller's transaction. `Err` is the version of a file that is too new.
 pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<Result<(), i64>> {

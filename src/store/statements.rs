@@ -1,13 +1,14 @@
 //! What each change and each look-up is in SQL.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::rows::{
-    BAD_KEY_ANSWERS_KEPT, Change, Endpoint, Intent, IntentId, LiveOwner, Resolved, TaskKey,
-    TaskRecord, TaskState, UncertainRow,
+    BAD_KEY_ANSWERS_KEPT, Change, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId, LiveOwner, Resolved,
+    TaskKey, TaskRecord, TaskState, UncertainRow,
 };
 use crate::keys::secret::Identity;
 
@@ -78,6 +79,21 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
             connection
                 .prepare_cached("DELETE FROM bad_key_answers WHERE id <= ?")?
                 .execute([id - BAD_KEY_ANSWERS_KEPT])?;
+            Ok(0)
+        }
+        Change::GoodKey(identity, at_ms) => {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO good_keys (identity, at_ms) VALUES (?, ?)")?
+                .execute(params![&identity.0[..], at_ms])?;
+            connection
+                .prepare_cached(FORGET_GOOD_KEYS)?
+                .execute([GOOD_KEYS_KEPT])?;
+            Ok(0)
+        }
+        Change::NoGoodKey(identity) => {
+            connection
+                .prepare_cached("DELETE FROM good_keys WHERE identity = ?")?
+                .execute([&identity.0[..]])?;
             Ok(0)
         }
         Change::ForgetTasks {
@@ -192,6 +208,13 @@ pub(super) fn uncertain(connection: &Connection, limit: usize) -> Result<Vec<Unc
         .collect()
 }
 
+pub(super) fn good_keys(connection: &Connection) -> Result<HashSet<Identity>> {
+    connection
+        .prepare_cached("SELECT identity FROM good_keys")?
+        .query_map([], |row| digest(row, 0).map(Identity))?
+        .collect()
+}
+
 pub(super) fn bad_key_answers(connection: &Connection, since_ms: i64) -> Result<Vec<i64>> {
     connection
         .prepare_cached("SELECT at_ms FROM bad_key_answers WHERE at_ms >= ? ORDER BY at_ms")?
@@ -282,6 +305,9 @@ const FORGET_TASKS: &str = "DELETE FROM tasks WHERE (profile, tenant, id) IN
 
 const FORGET_UNCERTAIN: &str = "DELETE FROM uncertain WHERE id IN
     (SELECT id FROM uncertain WHERE at_ms < ?1 ORDER BY id LIMIT ?2)";
+
+const FORGET_GOOD_KEYS: &str = "DELETE FROM good_keys WHERE identity IN
+    (SELECT identity FROM good_keys ORDER BY at_ms DESC LIMIT -1 OFFSET ?)";
 
 const FIND_TASK: &str = "SELECT
     owner_name, owner_identity, kind, project, price_micro_usd, final, submitted_at_ms, used_at_ms

@@ -59,7 +59,7 @@ impl Asking {
         if !inner.ids.contains_key(task) && inner.ids.len() >= MOST_IDS {
             inner.ids.retain(|_, search| fresh(search));
             if inner.ids.len() >= MOST_IDS {
-                return Next::Miss;
+                return Next::Later;
             }
         }
         let too_early = inner
@@ -76,7 +76,12 @@ impl Asking {
             .filter(|account| !search.ruled_out.contains(account))
             .collect();
         let Some(first) = left.first() else {
-            return Next::Miss;
+            // Nobody to ask is no answer: the accounts may only be out of reach.
+            return if accounts.is_empty() {
+                Next::Later
+            } else {
+                Next::Miss
+            };
         };
         if too_early {
             return Next::Later;
@@ -186,7 +191,7 @@ mod tests {
         }
         assert_eq!(
             asking.next(&task("one more"), &[A], now + BETWEEN_QUESTIONS),
-            Next::Miss
+            Next::Later
         );
     }
 }

@@ -181,7 +181,8 @@ impl Inner {
     ) -> Result<(Connection, response::Parts, Bytes), Broken> {
         let mut connection = match idle {
             Some(connection) => connection,
-            None => match limits.hold(self.connector.connect()).await {
+            // Boxed, because each call would keep room for it, and most find a connection.
+            None => match Box::pin(limits.hold(self.connector.connect())).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(why)) => {
                     return Err(Broken {

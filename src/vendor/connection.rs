@@ -23,7 +23,8 @@ use super::stream::{Stream, Written};
 
 pub(super) struct Connection {
     sender: SendRequest<Chunks>,
-    driver: http1::Connection<TokioIo<Stream>, Chunks>,
+    /// Boxed, because it is large and moves with each call: out of the pool, through the call, and back.
+    driver: Box<http1::Connection<TokioIo<Stream>, Chunks>>,
     written: Written,
     pub(super) idle_since: Instant,
 }
@@ -39,7 +40,7 @@ impl Connection {
             .await?;
         Ok(Self {
             sender,
-            driver,
+            driver: Box::new(driver),
             written,
             idle_since: now,
         })
@@ -53,7 +54,7 @@ impl Connection {
     /// for, show here, before anything is sent.
     pub(super) fn is_usable(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.driver).poll(&mut cx).is_pending() && self.sender.is_ready()
+        Pin::new(&mut *self.driver).poll(&mut cx).is_pending() && self.sender.is_ready()
     }
 
     /// Not to be polled, nor called again, after an error.
@@ -74,7 +75,7 @@ impl Connection {
         let mut driving = true;
         poll_fn(|cx| {
             // The driver says nothing of its own: whatever happens to it, the request hears.
-            driving = driving && Pin::new(&mut self.driver).poll(cx).is_pending();
+            driving = driving && Pin::new(&mut *self.driver).poll(cx).is_pending();
             answered.as_mut().poll(cx)
         })
         .await

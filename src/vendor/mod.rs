@@ -5,6 +5,7 @@ pub mod answer;
 pub mod client;
 mod connect;
 mod connection;
+pub mod outage;
 mod pool;
 pub mod profile;
 pub mod relay;

@@ -98,6 +98,8 @@ pub enum BadParameters {
     UnknownBody,
     #[error("query and body disagree on `{0}`")]
     Disagree(&'static str),
+    #[error("both `{0}` and `{1}` are given: send one of them")]
+    Both(&'static str, &'static str),
     #[error("`{0}` is given as an array")]
     Array(&'static str),
     #[error("`{0}` is too long, not a whole number, or not UTF-8")]

@@ -19,11 +19,9 @@ async fn tasks_outlive_a_new_value_under_their_keys_name_and_a_restart() {
         .sandbox
         .change_account(&name(1), |account| account.key.clone_from(&new))
         .unwrap();
-    world.write_keys(&keys([(name(1), new), (name(2), key(2))]));
-    until("the new value is adopted", async || {
-        world.state_of(&name(1)).await.as_deref() == Some("unproven")
-    })
-    .await;
+    world
+        .adopts(|| world.write_keys(&keys([(name(1), new), (name(2), key(2))])))
+        .await;
     let (before, after) = ids.split_at(TASKS / 2);
     to_the_end(&world, before).await;
     assert!(
@@ -55,11 +53,9 @@ async fn a_value_once_called_bad_is_not_tried_again_when_its_name_has_a_new_one(
         .sandbox
         .change_account(&name(1), |account| account.key = key(9))
         .unwrap();
-    world.write_keys(&keys([(name(1), key(9))]));
-    until("the new value is adopted", async || {
-        world.state_of(&name(1)).await.as_deref() == Some("unproven")
-    })
-    .await;
+    world
+        .adopts(|| world.write_keys(&keys([(name(1), key(9))])))
+        .await;
     for poll in 0..10 {
         assert_eq!(world.poll(&id).await, "CAPCHA_NOT_READY");
         let polls = world.sandbox.tasks()[0].polls;

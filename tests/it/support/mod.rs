@@ -77,6 +77,8 @@ impl World {
         let mut world = Self::prepare(vendor, config).await;
         world.write_keys(&text);
         world.start_again().await;
+        // So that tests count their own calls to the vendor and not our probes.
+        world.running().server.prober.has_learnt().await;
         world
     }
 
@@ -218,6 +220,26 @@ impl World {
     }
 
     /// The state of a key, as `/api/keys` says.
+    /// Waits until a changed configuration has been adopted, and its new keys were probed.
+    pub(crate) async fn adopts(&self, change: impl FnOnce()) {
+        let series = "sidekey_config_reloads_total{result=\"adopted\"}";
+        let before = self.metric(series).await;
+        change();
+        until("the change is adopted", async || {
+            self.metric(series).await > before
+        })
+        .await;
+        until("the new keys are probed", async || {
+            let keys = self.api("/api/keys").await;
+            keys["keys"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|key| key["state"] != "unproven")
+        })
+        .await;
+    }
+
     pub(crate) async fn state_of(&self, name: &str) -> Option<String> {
         let all = self.api("/api/keys").await;
         let all = all["keys"].as_array().unwrap();
