@@ -1,7 +1,7 @@
 //! What is counted, by the names of the public contract. Label values come from the configuration and from code, never
 //! from requests, so that nobody outside decides how many series there are.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::store::Store;
 use crate::vendor::answer::Asked;
@@ -32,6 +33,8 @@ pub struct Metrics {
     reloads: Family<Reload, Counter>,
     last_reload_successful: Gauge,
     last_reload: Gauge,
+    /// Set where the process has a log.
+    log_lines_dropped: OnceLock<ErrorCounter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -107,6 +110,7 @@ impl Metrics {
             reloads: Family::default(),
             last_reload_successful: Gauge::default(),
             last_reload: Gauge::default(),
+            log_lines_dropped: OnceLock::new(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -286,6 +290,16 @@ impl Metrics {
                 code: code.to_owned(),
             })
             .inc();
+    }
+
+    /// From now on what this counts is shown.
+    pub fn watch_log(&self, dropped: ErrorCounter) {
+        let _ = self.log_lines_dropped.set(dropped);
+    }
+
+    pub fn log_lines_dropped(&self) -> u64 {
+        let dropped = self.log_lines_dropped.get();
+        dropped.map_or(0, |dropped| dropped.dropped_lines() as u64)
     }
 
     pub fn store_error(&self) {

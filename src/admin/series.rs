@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -71,6 +72,11 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "body_bytes_free",
         "What is left of listen.max_body_total",
         server.bodies.free() as u64,
+    );
+    registry.register(
+        "log_lines_dropped",
+        "Log lines that found no room because nobody read stdout fast enough",
+        ConstCounter::new(server.metrics.log_lines_dropped()),
     );
 }
 

@@ -1,6 +1,7 @@
 //! `sidekey demo`: a fake vendor, Sidekey and a client in one process, to see it work without an account.
 
 use std::fs::OpenOptions;
+use std::future::pending;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
@@ -46,7 +47,11 @@ pub async fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io:
         format: LogFormat::Text,
         level: LogLevel::Warn,
     });
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (mut interrupt, mut terminate, mut hangup) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::hangup())?,
+    );
     let background = Background::new();
     let place = TempDir::with_prefix("sidekey-demo-")?;
     let demo = match Demo::start(place.path(), &background).await {
@@ -57,20 +62,33 @@ pub async fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io:
         }
     };
     demo.introduce(out)?;
-    let shown = tokio::select! {
-        shown = demo.show(args.exit_after.unwrap_or(SOLVES), out) => shown,
-        _ = interrupt.recv() => Ok(true),
+    let keys = place.path().join("keys.toml");
+    let played = tokio::select! {
+        played = demo.play(args.exit_after, &keys, out) => played,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        // The terminal was closed.
+        _ = hangup.recv() => Ok(()),
     };
-    let solved = shown?;
-    if solved && args.exit_after.is_none() {
-        demo.invite(out, &place.path().join("keys.toml"))?;
-        interrupt.recv().await;
-    }
     demo.running.stop(&background).await;
-    if !solved {
-        writeln!(err, "sidekey demo: a task was not solved in time")?;
+    match played {
+        Ok(()) => Ok(0),
+        Err(Failure::Show(error)) => Err(error),
+        Err(failure) => {
+            writeln!(err, "sidekey demo: {failure}")?;
+            Ok(70)
+        }
     }
-    Ok(if solved { 0 } else { 70 })
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Show(#[from] io::Error),
+    #[error("a submit was refused: {0}")]
+    Refused(String),
+    #[error("task {id} was not solved: {answer}")]
+    Unsolved { id: String, answer: String },
 }
 
 struct Demo {
@@ -150,8 +168,23 @@ impl Demo {
         out.flush()
     }
 
-    /// Submits two tasks at a time, so that it is seen that each is polled by its own account. False: one was not solved.
-    async fn show(&self, solves: u32, out: &mut impl Write) -> io::Result<bool> {
+    /// Returns after so many solves, or never.
+    async fn play(
+        &self,
+        exit_after: Option<u32>,
+        keys: &Path,
+        out: &mut impl Write,
+    ) -> Result<(), Failure> {
+        self.show(exit_after.unwrap_or(SOLVES), out).await?;
+        if exit_after.is_none() {
+            self.invite(out, keys)?;
+            pending().await
+        }
+        Ok(())
+    }
+
+    /// Submits two tasks at a time, so that it is seen that each is polled by its own account.
+    async fn show(&self, solves: u32, out: &mut impl Write) -> Result<(), Failure> {
         let mut left = solves;
         while left > 0 {
             let mut ids = Vec::new();
@@ -164,32 +197,33 @@ impl Demo {
                     .await;
                 match answer.strip_prefix("OK|") {
                     Some(id) => ids.push(id.to_owned()),
-                    None => writeln!(out, "submit: {answer}")?,
+                    None => return Err(Failure::Refused(answer)),
                 }
                 left -= 1;
             }
             for id in ids {
-                let Some(answer) = self.answer(&id).await else {
-                    return Ok(false);
-                };
+                let answer = self.answer(&id).await?;
                 let (submitted, polled) = self.accounts_of(&id);
                 writeln!(out, "{id:<12} {submitted:<22} {polled:<10} {answer}")?;
                 out.flush()?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    async fn answer(&self, id: &str) -> Option<String> {
+    async fn answer(&self, id: &str) -> Result<String, Failure> {
         let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
+        loop {
             let answer = self.get("/res.php", &format!("action=get&id={id}")).await;
-            if answer != "CAPCHA_NOT_READY" {
-                return answer.strip_prefix("OK|").map(str::to_owned);
+            if let Some(solution) = answer.strip_prefix("OK|") {
+                return Ok(solution.to_owned());
+            }
+            if answer != "CAPCHA_NOT_READY" || Instant::now() >= until {
+                let id = id.to_owned();
+                return Err(Failure::Unsolved { id, answer });
             }
             sleep(POLL_EVERY).await;
         }
-        None
     }
 
     /// By the vendor's own record.

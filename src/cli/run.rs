@@ -11,11 +11,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app;
 use crate::background::Background;
 use crate::config::environment::Environment;
-use crate::config::{Attempt, Input, load};
+use crate::config::{Input, load};
 use crate::log;
 
-const DONE: u8 = 0;
-const CUT_SHORT: u8 = 0;
+/// Also when work was cut off: it was told to stop, and it did.
+const STOPPED: u8 = 0;
+const BAD_CONFIGURATION: u8 = 78;
 
 /// Serve clients, with real keys in the place of their placeholders
 ///
@@ -36,7 +37,7 @@ pub struct Args {
     pub linger: u64,
 }
 
-/// Returns the exit code; `err` gets what prevented the start.
+/// Returns the exit code. `err` gets what prevented the start while there is no log yet.
 pub async fn run(args: &Args, environment: Environment, err: &mut impl Write) -> io::Result<u8> {
     harden(err)?;
     let input = Input {
@@ -44,21 +45,16 @@ pub async fn run(args: &Args, environment: Environment, err: &mut impl Write) ->
         environment,
     };
     let attempt = load(&input);
-    let Attempt {
-        outcome: Ok(loaded),
-        ..
-    } = &attempt
-    else {
-        if let Attempt {
-            outcome: Err(report),
-            ..
-        } = &attempt
-        {
+    let log = match &attempt.outcome {
+        Ok(loaded) => log::start(loaded.settings.log),
+        Err(report) => {
             write!(err, "{report}")?;
+            return Ok(BAD_CONFIGURATION);
         }
-        return Ok(78);
     };
-    let _log = log::start(loaded.settings.log);
+    // It would kill a program that is still starting. The reload listens for itself; what changes before it does, its
+    // first look finds.
+    let _hangup = signal(SignalKind::hangup())?;
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
@@ -74,10 +70,10 @@ pub async fn run(args: &Args, environment: Environment, err: &mut impl Write) ->
         Ok(running) => running,
         Err(error) => {
             tracing::error!("{error}");
-            writeln!(err, "sidekey: {error}")?;
             return Ok(error.exit_code());
         }
     };
+    running.server.metrics.watch_log(log.dropped());
     told_to_stop().await;
     tracing::info!("draining; a second signal ends at once");
     let drained = async {
@@ -86,17 +82,14 @@ pub async fn run(args: &Args, environment: Environment, err: &mut impl Write) ->
     };
     tokio::select! {
         cut_off = drained => {
-            if cut_off > 0 {
-                tracing::warn!(cut_off, "the drain took too long, some work was cut off");
+            match cut_off {
+                0 => tracing::info!("drained"),
+                _ => tracing::warn!(cut_off, "the drain took too long, some work was cut off"),
             }
-            tracing::info!("drained");
-            Ok(DONE)
         }
-        () = told_to_stop() => {
-            tracing::warn!("ended at once by a second signal");
-            Ok(CUT_SHORT)
-        }
+        () = told_to_stop() => tracing::warn!("ended at once by a second signal"),
     }
+    Ok(STOPPED)
 }
 
 /// SECURITY: keys are in this process's memory, so before any is read: no core files, no other process of this user may

@@ -210,7 +210,7 @@ pub(crate) fn directory_of(path: &Path) -> PathBuf {
     }
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     // A pipe would be waited for without end.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));

@@ -3,13 +3,14 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::files::Files;
+use super::Occasion;
+use super::files::{Files, read_bounded};
 use super::reader::{Reader, Value, shown};
 use super::section::Section;
 use super::settings::{Admin, Listen, ListenAddress, TlsFiles};
 use crate::keys::secret::Secret;
 
-pub(crate) fn listen(mut section: Section<'_, '_>, files: &mut Files) -> Listen {
+pub(crate) fn listen(mut section: Section<'_, '_>, occasion: Occasion) -> Listen {
     let loopback = [
         (Ipv4Addr::LOCALHOST, 8080).into(),
         (Ipv6Addr::LOCALHOST, 8080).into(),
@@ -76,8 +77,10 @@ pub(crate) fn listen(mut section: Section<'_, '_>, files: &mut Files) -> Listen 
         );
     }
     for (file, label) in [(&cert, "CERTIFICATE"), (&key, "PRIVATE KEY")] {
-        if let Some(file) = file {
-            pem(reader, files, file, label);
+        if let Some(file) = file
+            && occasion == Occasion::Start
+        {
+            pem(reader, file, label);
         }
     }
     section.done();
@@ -181,10 +184,11 @@ fn address_help(written: &str) -> String {
     }
 }
 
-/// Present and of the right kind; whether key and certificate belong together, the listener finds out.
-fn pem(reader: &mut Reader<'_>, files: &mut Files, file: &Value<PathBuf>, label: &str) {
+/// Present and of the right kind; whether key and certificate belong together, the listener finds out. Not among the
+/// files whose change is a reload: the listener follows these itself.
+fn pem(reader: &mut Reader<'_>, file: &Value<PathBuf>, label: &str) {
     let path = file.value.display();
-    match files.read(&file.value) {
+    match read_bounded(&file.value) {
         Err(error) => reader.error(
             &file.at,
             format!("cannot read {path}: {error}"),

@@ -1,6 +1,6 @@
 //! What may be written, what was meant, and every mistake at its line.
 //!
-//! [`load`] reads `sidekey.toml`, the environment and all key sources. It is called at the start and for every reload.
+//! [`load`] reads `sidekey.toml`, the environment and all key sources for a start, [`reload`] for every change.
 
 use std::path::{Path, PathBuf};
 
@@ -60,13 +60,29 @@ pub struct Loaded {
     pub warnings: Report,
 }
 
-/// Reads files: call it where blocking is allowed.
+/// For a start. Reads files: call it where blocking is allowed.
 pub fn load(input: &Input) -> Attempt {
+    attempt(input, Occasion::Start)
+}
+
+/// For a program that serves already. The TLS files are not looked at: the listener follows them itself and keeps the
+/// last good certificate, and a renewal that went wrong must not hold up changed keys.
+pub fn reload(input: &Input) -> Attempt {
+    attempt(input, Occasion::Reload)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    Start,
+    Reload,
+}
+
+fn attempt(input: &Input, occasion: Occasion) -> Attempt {
     let mut tries = 0;
     loop {
         tries += 1;
         let mut files = Files::default();
-        let outcome = understand(input, &mut files);
+        let outcome = understand(input, occasion, &mut files);
         if !files.is_torn() || tries == TRIES_FOR_ONE_VERSION {
             let seen = files.into_seen();
             return Attempt { seen, outcome };
@@ -74,7 +90,7 @@ pub fn load(input: &Input) -> Attempt {
     }
 }
 
-fn understand(input: &Input, files: &mut Files) -> Result<Loaded, Report> {
+fn understand(input: &Input, occasion: Occasion, files: &mut Files) -> Result<Loaded, Report> {
     let mut found = Vec::new();
     let (path, named) = config_path(input);
     let text = config_text(&path, named, files).unwrap_or_else(|unreadable| {
@@ -87,7 +103,7 @@ fn understand(input: &Input, files: &mut Files) -> Result<Loaded, Report> {
     errors.iter().for_each(|error| reader.notes.not_toml(error));
 
     let mut root = reader.root(Some(table.get_ref()));
-    let (settings, sources) = options::read(&mut root, files);
+    let (settings, sources) = options::read(&mut root, occasion, files);
     root.done();
     let (notes, from_environment): (Notes, _) = reader.finish();
     found.extend(notes.into_diagnostics(&path.display().to_string(), &text, options::QUOTING));

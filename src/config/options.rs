@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Occasion;
 use super::files::Files;
 use super::listen_options::{admin, listen};
 use super::notes::Quoting;
@@ -19,7 +20,11 @@ pub(crate) struct KeySources {
     pub variable: Value<String>,
 }
 
-pub(crate) fn read(root: &mut Section<'_, '_>, files: &mut Files) -> (Settings, KeySources) {
+pub(crate) fn read(
+    root: &mut Section<'_, '_>,
+    occasion: Occasion,
+    files: &mut Files,
+) -> (Settings, KeySources) {
     let keys = KeySources {
         file: root
             .path("keys_file")
@@ -30,7 +35,7 @@ pub(crate) fn read(root: &mut Section<'_, '_>, files: &mut Files) -> (Settings, 
             .unwrap_or_else(|| Value::default("CAPTCHAAI_KEYS".to_owned())),
     };
     let settings = Settings {
-        listen: listen(root.section("listen"), files),
+        listen: listen(root.section("listen"), occasion),
         admin: admin(root.section("admin"), files),
         vendor: vendor(root.section("vendor"), files),
         submit: submit(root.section("submit")),

@@ -54,7 +54,11 @@ pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor 
                 help,
             );
         }
-        None => {}
+        // A profile's own url may be an http one, too.
+        None => {
+            let url = Value::written(profile.url.clone(), profile_at);
+            checked_url(section.reader, &url, allow_plaintext.value);
+        }
     }
     let ca_pem = ca_file.and_then(|file| {
         let path = file.value.display();
@@ -248,13 +252,11 @@ fn checked_url(
     });
     match parts {
         Some(("https", _)) => {}
-        Some(("http", _)) if !allow_plaintext => {
-            let help = "use https, or set allow_plaintext = true if the way to that host is safe";
-            reader.error(
-                &url.at,
-                "over http the keys would travel in the clear",
-                help,
-            );
+        Some(("http", host)) if !allow_plaintext => {
+            let message = format!("over http the keys would travel in the clear to {host}");
+            let help =
+                "set an https `url`, or allow_plaintext = true if the way to that host is safe";
+            reader.error(&url.at, message, help);
             return None;
         }
         Some(("http", host)) => {

@@ -12,11 +12,11 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+use super::line::Socket;
 use crate::config::settings::TlsFiles;
 
 /// Nothing of a file's content is in here: one of the two is a private key.
@@ -101,8 +101,8 @@ impl Certificates {
         Ok(true)
     }
 
-    pub(super) async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.acceptor.accept(stream).await
+    pub(super) async fn handshake(&self, socket: Socket) -> io::Result<TlsStream<Socket>> {
+        self.acceptor.accept(socket).await
     }
 }
 

@@ -1,6 +1,5 @@
 //! One connection, from accept to close.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::io::{ClientIo, Turn};
-use super::{Certificates, Drain, Limits, Peer, Reply};
+use super::line::{Line, Socket};
+use super::{Certificates, Drain, Limits, Peer, Receipt, Reply};
 
 pub(super) struct Connection<H> {
     pub(super) peer: Peer,
@@ -39,12 +39,14 @@ where
         if !self.speaks(&stream, deadline).await {
             return;
         }
+        let socket = Socket::new(stream);
+        let line = socket.line();
         // Boxed, so that a client which never speaks is not given the room for it.
         match self.tls.take() {
-            None => Box::pin(self.converse(stream, deadline)).await,
+            None => Box::pin(self.converse(socket, line, deadline)).await,
             Some(certificates) => {
-                match timeout_at(deadline, Box::pin(certificates.handshake(stream))).await {
-                    Ok(Ok(stream)) => Box::pin(self.converse(stream, deadline)).await,
+                match timeout_at(deadline, Box::pin(certificates.handshake(socket))).await {
+                    Ok(Ok(stream)) => Box::pin(self.converse(stream, line, deadline)).await,
                     Ok(Err(error)) => {
                         tracing::debug!(peer = %self.peer.address, %error, "TLS handshake failed")
                     }
@@ -70,7 +72,7 @@ where
         matches!(first, Ok(1..))
     }
 
-    pub(super) async fn converse<S>(self, stream: S, deadline: Instant)
+    pub(super) async fn converse<S>(self, stream: S, line: Line, deadline: Instant)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -82,21 +84,33 @@ where
             ..
         } = self;
         let turn = Arc::new(Turn::new());
-        let io = ClientIo::new(stream, Arc::clone(&limits), Arc::clone(&turn), deadline);
+        let io = ClientIo::new(
+            stream,
+            line.clone(),
+            Arc::clone(&limits),
+            Arc::clone(&turn),
+            deadline,
+        );
         let service = service_fn(|request| {
             turn.begin();
-            let (turn, drain, handler) = (Arc::clone(&turn), drain.clone(), handler.clone());
+            let (turn, line, drain) = (Arc::clone(&turn), line.clone(), drain.clone());
+            let handler = handler.clone();
             // Boxed, because hyper keeps room for this future in every connection, idle ones too. The handler is called
             // inside, because its future is large and would be moved otherwise.
             Box::pin(async move {
-                let mut response = handler(request, peer).await;
+                let mut response = tokio::select! {
+                    // First, so that what is ready at once is said also to a client that closed its half at once.
+                    biased;
+                    response = handler(request, peer) => response,
+                    () = hung_up(&line, &turn) => return Err(HungUp),
+                };
                 // hyper closes after a request that was not read to its end, but does not say so.
                 if drain.is_leaving() || !turn.is_request_complete() {
                     let headers = response.headers_mut();
                     headers.insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                turn.end();
-                Ok::<_, Infallible>(response)
+                turn.end(response.extensions_mut().remove::<Receipt>());
+                Ok(response)
             })
         });
         let mut connection = pin!(
@@ -128,6 +142,22 @@ where
         }
     }
 }
+
+/// A client whose request has come whole and who is not there any more: nothing is said to it.
+#[derive(Debug, thiserror::Error)]
+#[error("the client hung up before it was answered")]
+struct HungUp;
+
+async fn hung_up(line: &Line, turn: &Turn) {
+    line.hung_up().await;
+    // It closed behind a body that is still being read, and the answer may need no more of it.
+    while !turn.is_request_complete() {
+        sleep(LOOK).await;
+    }
+}
+
+/// Between two looks whether a body has come to its end, which its deadlines bound.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Room for 60 KiB of target (base64 in a GET) and some headers. SECURITY: hyper's default of 400 KiB would let 10,000
 /// unfinished heads take 4 GB. Also the size of a read of a body and of a write of an answer.

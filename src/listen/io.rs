@@ -3,19 +3,19 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Limits;
 use super::framing::{Framing, Violation};
+use super::line::Line;
+use super::{Limits, Receipt};
 
 /// What the stream and the service of one connection know of each other.
-#[derive(Debug)]
 pub(super) struct Turn {
     /// Turns to speak, ours and the client's: odd while a request is being answered.
     turns: AtomicUsize,
@@ -24,6 +24,8 @@ pub(super) struct Turn {
     start: Instant,
     /// When the last answer was ready, in milliseconds from `start`.
     answered: AtomicU64,
+    /// For answers of which nothing is written yet.
+    receipts: Mutex<Vec<Receipt>>,
 }
 
 impl Turn {
@@ -33,6 +35,7 @@ impl Turn {
             complete: AtomicUsize::new(0),
             start: Instant::now(),
             answered: AtomicU64::new(0),
+            receipts: Mutex::default(),
         }
     }
 
@@ -40,7 +43,10 @@ impl Turn {
         self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn end(&self) {
+    pub(super) fn end(&self, receipt: Option<Receipt>) {
+        if let Some(receipt) = receipt {
+            self.receipts().push(receipt);
+        }
         let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.answered.store(passed, Ordering::Relaxed);
         self.turns.fetch_add(1, Ordering::Relaxed);
@@ -57,6 +63,10 @@ impl Turn {
         self.complete.load(Ordering::Relaxed) >= requests
     }
 
+    fn receipts(&self) -> MutexGuard<'_, Vec<Receipt>> {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn turns(&self) -> usize {
         self.turns.load(Ordering::Relaxed)
     }
@@ -68,6 +78,7 @@ impl Turn {
 
 pub(super) struct ClientIo<S> {
     stream: S,
+    line: Line,
     limits: Arc<Limits>,
     framing: Framing,
     hearing: Hearing,
@@ -91,9 +102,16 @@ enum Closing {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// `deadline` is that of the first head.
-    pub(super) fn new(stream: S, limits: Arc<Limits>, turn: Arc<Turn>, deadline: Instant) -> Self {
+    pub(super) fn new(
+        stream: S,
+        line: Line,
+        limits: Arc<Limits>,
+        turn: Arc<Turn>,
+        deadline: Instant,
+    ) -> Self {
         Self {
             stream,
+            line,
             limits,
             framing: Framing::default(),
             hearing: Hearing {
@@ -131,6 +149,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     fn read_refused(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
         buf.put_slice(self.framing.instead(buf.remaining())?);
         Ok(())
+    }
+
+    fn poll_written(
+        &mut self,
+        context: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let wants_receipt = !self.hearing.turn.receipts().is_empty();
+        // As late as can be: what is written to a client that is gone is lost, and the kernel says so only afterwards.
+        // A reset afterwards proves nothing: clients that have read all they want may close with one.
+        if wants_receipt && self.line.has_hung_up() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        match write(Pin::new(&mut self.stream), context) {
+            Poll::Ready(wrote) => {
+                self.write_deadline = None;
+                if wants_receipt && matches!(wrote, Ok(1..)) {
+                    let receipts = std::mem::take(&mut *self.hearing.turn.receipts());
+                    receipts.into_iter().for_each(Receipt::sign);
+                }
+                Poll::Ready(wrote)
+            }
+            Poll::Pending => self.poll_write_deadline(context),
+        }
     }
 
     fn poll_write_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -183,14 +225,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let me = self.get_mut();
-        match Pin::new(&mut me.stream).poll_write(context, data) {
-            Poll::Ready(wrote) => {
-                me.write_deadline = None;
-                Poll::Ready(wrote)
-            }
-            Poll::Pending => me.poll_write_deadline(context),
-        }
+        self.get_mut()
+            .poll_written(context, |stream, context| stream.poll_write(context, data))
     }
 
     fn poll_write_vectored(
@@ -198,14 +234,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         context: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let me = self.get_mut();
-        match Pin::new(&mut me.stream).poll_write_vectored(context, data) {
-            Poll::Ready(wrote) => {
-                me.write_deadline = None;
-                Poll::Ready(wrote)
-            }
-            Poll::Pending => me.poll_write_deadline(context),
-        }
+        self.get_mut().poll_written(context, |stream, context| {
+            stream.poll_write_vectored(context, data)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -263,7 +294,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
 }
 
 /// What is awaited from the client, and since when.
-#[derive(Debug)]
 struct Hearing {
     turn: Arc<Turn>,
     /// The turn as last seen.

@@ -11,6 +11,8 @@ mod drain;
 mod framing;
 mod io;
 mod limits;
+mod line;
+mod receipt;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +21,7 @@ pub use bind::{BindError, bind};
 pub use certificates::{CertError, Certificates};
 pub use drain::Drain;
 pub use limits::Limits;
+pub use receipt::Receipt;
 
 use std::net::SocketAddr;
 

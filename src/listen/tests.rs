@@ -1,6 +1,7 @@
 //! Raw sockets against a listener.
 
 mod framing;
+mod hang_up;
 mod overload;
 mod slow;
 mod tls;

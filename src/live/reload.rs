@@ -8,8 +8,8 @@ use super::{Live, Snapshot};
 use crate::admin::metrics::Metrics;
 use crate::background::Background;
 use crate::config::files::Seen;
-use crate::config::settings::Settings;
-use crate::config::{Attempt, Input, load};
+use crate::config::settings::{Listen, Settings};
+use crate::config::{Attempt, Input, reload};
 use crate::keys::secret::Identity;
 use crate::listen::Certificates;
 
@@ -53,7 +53,7 @@ impl Reloader {
             if cause != Cause::Asked && seen.look_again() == seen {
                 return None;
             }
-            let attempt = load(&input);
+            let attempt = reload(&input);
             let seen = attempt.seen.clone();
             let adopted = adopt(&live, &metrics, attempt, &last_good);
             Some((seen, adopted))
@@ -139,7 +139,11 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
     );
     let fixed = |settings: &Settings| {
         (
-            settings.listen.clone(),
+            // The one of them that each request looks up.
+            Listen {
+                max_body: 0,
+                ..settings.listen.clone()
+            },
             settings.admin.clone(),
             settings.state.clone(),
             settings.log,
@@ -147,7 +151,7 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
     };
     if fixed(&old.settings) != fixed(&new.settings) {
         tracing::warn!(
-            "changes of [listen], [admin], [state] and [log] take effect at the next start only"
+            "changes of [listen] other than max_body, of [admin], [state] and [log] take effect at the next start only"
         );
     }
 }

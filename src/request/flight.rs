@@ -2,9 +2,11 @@
 //!
 //! A client that gives up before the first byte went out loses nothing: its submit is dropped. One that gives up later
 //! has a paid task and no id (captcha-solver hangs up after 5 s and submits again). The next byte-identical submit of the
-//! same token within 60 s is given that answer, once, instead of paying a second time.
+//! same token within 60 s is given that answer, once, instead of paying a second time. Heard is what was written to a
+//! client that was still there right before; one that closes while the answer is on its way to it may pay twice.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,9 +54,9 @@ pub enum Heard {
 /// The working side of a flight. Whatever happens to the work, the listener is told.
 pub struct Pilot(Arc<Flight>);
 
-/// Flights whose client is gone, newest last.
-#[derive(Default)]
-pub struct Unheard(Mutex<VecDeque<Abandoned>>);
+/// Flights whose client is gone, newest last. All clones are one.
+#[derive(Clone, Default)]
+pub struct Unheard(Arc<Mutex<VecDeque<Abandoned>>>);
 
 struct Abandoned {
     likeness: Likeness,
@@ -77,12 +79,13 @@ pub struct Identical {
     pub parts: Parts,
 }
 
-/// Held by the client's connection while it waits. Dropped unheard, it leaves the flight to the next identical submit.
-pub struct Listener<'a> {
-    unheard: &'a Unheard,
+/// Held by the client's connection until the answer is on its way. Dropped unheard, it leaves the flight to the next
+/// identical submit.
+pub struct Listener {
+    unheard: Unheard,
     identical: Identical,
     flight: Arc<Flight>,
-    heard: bool,
+    heard: AtomicBool,
 }
 
 impl Pilot {
@@ -118,7 +121,7 @@ impl Drop for Pilot {
 
 impl Unheard {
     /// The flight of an identical submit that nobody heard the end of, to be listened to instead of submitting again.
-    pub fn adopt(&self, identical: &Identical, now: Instant) -> Option<Listener<'_>> {
+    pub fn adopt(&self, identical: &Identical, now: Instant) -> Option<Listener> {
         let mut waiting = self.waiting();
         while waiting
             .front()
@@ -156,7 +159,7 @@ impl Unheard {
     }
 
     /// A new flight: the side that works and the side that waits.
-    pub fn start(&self, identical: Identical) -> (Pilot, Listener<'_>) {
+    pub fn start(&self, identical: Identical) -> (Pilot, Listener) {
         let flight = Arc::new(Flight {
             left: CancellationToken::new(),
             landed: watch::Sender::new(Landed::NotYet),
@@ -164,12 +167,12 @@ impl Unheard {
         (Pilot(Arc::clone(&flight)), self.listener(identical, flight))
     }
 
-    fn listener(&self, identical: Identical, flight: Arc<Flight>) -> Listener<'_> {
+    fn listener(&self, identical: Identical, flight: Arc<Flight>) -> Listener {
         Listener {
-            unheard: self,
+            unheard: self.clone(),
             identical,
             flight,
-            heard: false,
+            heard: AtomicBool::new(false),
         }
     }
 
@@ -187,8 +190,8 @@ impl Flight {
     }
 }
 
-impl Listener<'_> {
-    pub async fn hear(mut self) -> Heard {
+impl Listener {
+    pub async fn hear(&self) -> Heard {
         let mut landed = self.flight.landed.subscribe();
         let landed = match landed
             .wait_for(|landed| !matches!(landed, Landed::NotYet))
@@ -197,18 +200,22 @@ impl Listener<'_> {
             Ok(landed) => landed.clone(),
             Err(_) => Landed::Lost,
         };
-        self.heard = true;
         match landed {
             Landed::With { outcome, .. } => Heard::Outcome(outcome),
             Landed::Dropped => Heard::Dropped,
             Landed::NotYet | Landed::Lost => Heard::Lost,
         }
     }
+
+    /// The client was told.
+    pub fn is_heard(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
 }
 
-impl Drop for Listener<'_> {
+impl Drop for Listener {
     fn drop(&mut self) {
-        if self.heard {
+        if *self.heard.get_mut() {
             return;
         }
         self.flight.left.cancel();
@@ -287,12 +294,10 @@ mod tests {
         drop(listener);
         pilot.land(id("1"), true);
         assert!(unheard.adopt(&identical("b"), Instant::now()).is_none());
-        let heard = unheard
-            .adopt(&identical("a"), Instant::now())
-            .unwrap()
-            .hear()
-            .await;
-        assert_eq!(heard, Heard::Outcome(id("1")));
+        let listener = unheard.adopt(&identical("a"), Instant::now()).unwrap();
+        assert_eq!(listener.hear().await, Heard::Outcome(id("1")));
+        listener.is_heard();
+        drop(listener);
         assert!(unheard.adopt(&identical("a"), Instant::now()).is_none());
     }
 
@@ -322,11 +327,23 @@ mod tests {
         let (pilot, listener) = unheard.start(identical("a"));
         pilot.land(id("1"), true);
         listener.hear().await;
+        listener.is_heard();
+        drop(listener);
         assert!(unheard.adopt(&identical("a"), Instant::now()).is_none());
         let (pilot, listener) = unheard.start(identical("a"));
         drop(listener);
         pilot.land(Outcome::Code("ERROR_PAGEURL".into()), false);
         assert!(unheard.adopt(&identical("a"), Instant::now()).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outcome_that_was_there_but_not_told_is_passed_on() {
+        let unheard = Unheard::default();
+        let (pilot, listener) = unheard.start(identical("a"));
+        pilot.land(id("1"), true);
+        assert_eq!(listener.hear().await, Heard::Outcome(id("1")));
+        drop(listener);
+        assert!(unheard.adopt(&identical("a"), Instant::now()).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -107,6 +107,8 @@ pub(super) async fn forward(
         body: rewritten.body,
         kind: if changes_nothing {
             Kind::Repeatable
+        } else if route.asked == Asked::Solve {
+            Kind::Long
         } else {
             Kind::Once
         },

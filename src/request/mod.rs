@@ -46,7 +46,7 @@ use crate::background::Background;
 use crate::keys::egress::Egress;
 use crate::listen::body::BodyBudget;
 use crate::listen::gate::{self, gate};
-use crate::listen::{Limits, Reply};
+use crate::listen::{Limits, Receipt, Reply};
 use crate::live::{Live, Snapshot};
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -112,11 +112,15 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Rep
         Ok(received) => {
             let hints = received.hints;
             trace.call(&received.call);
-            let outcome = match admit(received, &snapshot.settings.clients) {
+            let (outcome, receipt) = match admit(received, &snapshot.settings.clients) {
                 Ok(admitted) => carry_out(&server, snapshot, admitted, trace).await,
-                Err(refusal) => refused(refusal, trace),
+                Err(refusal) => (refused(refusal, trace), None),
             };
-            outcome.into_response(hints)
+            let mut response = outcome.into_response(hints);
+            if let Some(receipt) = receipt {
+                response.extensions_mut().insert(receipt);
+            }
+            response
         }
         Err(Unread::Refused(refusal, hints)) => refused(refusal, trace).into_response(hints),
         Err(Unread::Broken) => return gate::Refusal::Body.response(),
@@ -129,10 +133,11 @@ async fn carry_out(
     snapshot: Arc<Snapshot>,
     admitted: Admitted,
     mut trace: Trace,
-) -> Outcome {
+) -> (Outcome, Option<Receipt>) {
     let outcome = match &admitted.call {
         Call::Submit | Call::Solve => {
-            return submit::submit(server, snapshot, admitted, trace).await;
+            let (outcome, receipt) = submit::submit(server, snapshot, admitted, trace).await;
+            return (outcome, Some(receipt));
         }
         Call::Poll { id } => poll::poll(server, &snapshot, &admitted, id, &mut trace).await,
         Call::PollMany { ids } => {
@@ -149,7 +154,7 @@ async fn carry_out(
         Call::Info => info::info(server, &snapshot, &admitted, &mut trace).await,
     };
     trace.end(&outcome);
-    outcome
+    (outcome, None)
 }
 
 fn refused(refusal: Refusal, mut trace: Trace) -> Outcome {

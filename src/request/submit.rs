@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::admit::Admitted;
 use super::choose::choose;
-use super::flight::{Heard, Identical, Pilot};
+use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::{Route, Sending, forward};
 use super::refuse::Refusal;
 use super::respond::Outcome;
@@ -18,6 +18,7 @@ use super::trace::Trace;
 use super::{Server, clock};
 use crate::keys::key::Key;
 use crate::keys::secret::Identity;
+use crate::listen::Receipt;
 use crate::live::Snapshot;
 use crate::store::{self, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
 use crate::tasks::kind;
@@ -40,7 +41,7 @@ pub(super) async fn submit(
     snapshot: Arc<Snapshot>,
     admitted: Admitted,
     mut trace: Trace,
-) -> Outcome {
+) -> (Outcome, Receipt) {
     let identical = Identical {
         endpoint: admitted.endpoint,
         project: admitted.project.clone(),
@@ -56,7 +57,7 @@ pub(super) async fn submit(
         server.metrics.unheard_answer();
         trace.unheard();
         trace.end(&outcome);
-        return outcome;
+        return (outcome, receipt(listener));
     }
     let (pilot, listener) = server.unheard.start(identical);
     let work = Submitting {
@@ -66,12 +67,18 @@ pub(super) async fn submit(
         pilot,
     };
     server.background.spawn(work.run(trace));
-    match listener.hear().await {
+    let outcome = match listener.hear().await {
         Heard::Outcome(outcome) => outcome,
         // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent; its intent is still
         // open in the store, and becomes uncertain at the next start.
         Heard::Dropped | Heard::Lost => lost(server),
-    }
+    };
+    (outcome, receipt(listener))
+}
+
+/// The outcome counts as heard when it is written, not when it is there.
+fn receipt(listener: Listener) -> Receipt {
+    Receipt::new(move || listener.is_heard())
 }
 
 fn lost(server: &Server) -> Outcome {

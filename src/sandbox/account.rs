@@ -8,13 +8,17 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::config::{AccountConfig, Dialect};
+use super::config::{AccountConfig, Dialect, Later, SandboxConfig};
+use super::limits::Usage;
 use super::vendor::AccountState;
 
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) config: AccountConfig,
     pub(super) totals: Totals,
+    pub(super) usage: Usage,
+    /// What changes by itself, the next last.
+    later: Vec<(Instant, Later)>,
     /// Tasks whose time has not been seen to come, the next one on top.
     running: BinaryHeap<Reverse<(Instant, Arc<str>, Charge)>>,
     /// The sum of what is running: `balance` less this is free for new tasks.
@@ -51,17 +55,46 @@ pub struct Totals {
 }
 
 impl Account {
-    pub(super) fn new(config: AccountConfig) -> Self {
-        Self {
-            config,
+    pub(super) fn new(config: AccountConfig, now: Instant) -> Self {
+        let mut account = Self {
+            config: AccountConfig::default(),
             totals: Totals::default(),
+            usage: Usage::default(),
+            later: Vec::new(),
             running: BinaryHeap::new(),
             reserved_micros: 0,
-        }
+        };
+        account.put(config, now);
+        account
     }
 
-    /// Ends every task whose time has come: places become free, solved ones are paid.
+    pub(super) fn put(&mut self, mut config: AccountConfig, now: Instant) {
+        let later = config.later.drain(..);
+        self.later
+            .extend(later.map(|later| (now + Duration::from_millis(later.after_ms), later)));
+        self.later.sort_by_key(|(at, _)| Reverse(*at));
+        self.config = config;
+    }
+
+    /// Changes that are still to come.
+    pub(super) fn waiting(&self) -> usize {
+        self.later.len()
+    }
+
+    /// Lets everything happen whose time has come, in its order.
     pub(super) fn settle(&mut self, now: Instant) {
+        while let Some((at, later)) = self.later.pop_if(|(at, _)| *at <= now) {
+            self.end_tasks(at);
+            let config = &mut self.config;
+            config.balance_micros = later.balance_micros.unwrap_or(config.balance_micros);
+            config.threads = later.threads.or(config.threads);
+            config.enabled = later.enabled.unwrap_or(config.enabled);
+        }
+        self.end_tasks(now);
+    }
+
+    /// Places become free, solved tasks are paid.
+    fn end_tasks(&mut self, now: Instant) {
         while self
             .running
             .peek()
@@ -83,19 +116,21 @@ impl Account {
     }
 
     /// Call `settle` first.
-    pub(super) fn may_submit(&self, dialect: Dialect) -> Result<(), &'static str> {
+    pub(super) fn may_submit(&self, vendor: &SandboxConfig) -> Result<(), String> {
         let price = self.config.price_micros;
         if price > 0 && self.config.balance_micros - self.reserved_micros < price {
-            return Err("ERROR_ZERO_BALANCE");
+            return Err("ERROR_ZERO_BALANCE".to_owned());
         }
-        match (self.config.threads, dialect) {
+        let (documented, own) = match (self.config.threads, vendor.dialect) {
+            (None, _) => return Ok(()),
+            (Some(threads), _) if self.running.len() < threads as usize => return Ok(()),
             // "Your account has no threads": an expired plan.
-            (Some(0), Dialect::Captchaai) => Err("ERROR_KEY_DOES_NOT_EXIST"),
-            (Some(threads), _) if self.running.len() < threads as usize => Ok(()),
-            (Some(_), Dialect::Captchaai) => Err("ERROR_ZERO_BALANCE"),
-            (Some(_), Dialect::Twocaptcha) => Err("ERROR_NO_SLOT_AVAILABLE"),
-            (None, _) => Ok(()),
-        }
+            (Some(0), Dialect::Captchaai) => ("ERROR_KEY_DOES_NOT_EXIST", &vendor.expired_code),
+            (Some(0), Dialect::Twocaptcha) => ("ERROR_NO_SLOT_AVAILABLE", &vendor.expired_code),
+            (Some(_), Dialect::Captchaai) => ("ERROR_ZERO_BALANCE", &vendor.full_code),
+            (Some(_), Dialect::Twocaptcha) => ("ERROR_NO_SLOT_AVAILABLE", &vendor.full_code),
+        };
+        Err(own.as_deref().unwrap_or(documented).to_owned())
     }
 
     /// When the task will be ready.
@@ -117,7 +152,8 @@ impl Account {
         ready_at
     }
 
-    pub(super) fn state(&self, known: bool) -> AccountState {
+    pub(super) fn state(&self, known: bool, now: Instant) -> AccountState {
+        let ban = self.usage.ban(now);
         AccountState {
             name: self.config.name.clone(),
             key: self.config.key.clone(),
@@ -127,6 +163,10 @@ impl Account {
             threads: self.config.threads,
             working: self.running.len(),
             solve_ms: self.config.solve_ms,
+            ban: ban.map(|(ban, _)| ban.code()),
+            ban_left_ms: ban.map_or(0, |(_, until)| {
+                u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX)
+            }),
         }
     }
 }

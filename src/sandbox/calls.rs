@@ -13,8 +13,7 @@ use memchr::memmem;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::answer::Answer;
-use super::effect::take_effect;
+use super::effect::{Effect, take_effect};
 use super::hub::Hub;
 use super::params::{Params, Value};
 use super::record::RecordedCall;
@@ -92,7 +91,7 @@ pub(super) async fn answer(
         content_hash: content_hash(&params),
         forbidden: forbidden(&hub.config.forbidden, &head, &body),
         method: head.method.as_str(),
-        now: Instant::now(),
+        now: hub.clock.now(),
         params: &params,
     };
     let reply = respond(hub, &call).await;
@@ -115,11 +114,14 @@ async fn respond(hub: &Hub, call: &Call<'_>) -> Struck {
         .for_call(call.endpoint, call.action, account.as_deref());
     let done = rule.as_ref().is_none_or(|rule| rule.takes_effect());
     let effect = done.then(|| take_effect(hub, call));
-    if !done
-        && call.endpoint != "res.php"
+    if matches!(call.endpoint, "in.php" | "solve.php")
         && let Some(account) = &account
     {
-        hub.vendor().struck(account);
+        match &effect {
+            None => hub.vendor().struck(account),
+            Some(effect) if effect.made.is_none() => hub.vendor().refused(account),
+            Some(_) => {}
+        }
     }
     hub.recorder.push(RecordedCall {
         n: 0,
@@ -144,11 +146,15 @@ async fn respond(hub: &Hub, call: &Call<'_>) -> Struck {
         content_hash: call.content_hash.clone(),
         forbidden: call.forbidden.clone(),
         foreign: effect.as_ref().is_some_and(|effect| effect.foreign),
+        violations: effect
+            .as_ref()
+            .map(|effect| effect.violations.clone())
+            .unwrap_or_default(),
         key,
     });
 
     if let Some(not_before) = effect.as_ref().and_then(|effect| effect.not_before) {
-        tokio::time::sleep_until(not_before).await;
+        hub.clock.sleep_until(not_before).await;
     }
     if let Some(delay) = rule.as_ref().map(|rule| rule.delay_ms).filter(|ms| *ms > 0) {
         tokio::select! {
@@ -164,12 +170,7 @@ async fn respond(hub: &Hub, call: &Call<'_>) -> Struck {
         hub.vendor().told(made);
     }
     let json = params.is_set("json");
-    let reply = reply(
-        hub,
-        effect.as_ref().map(|effect| &effect.answer),
-        params,
-        json,
-    );
+    let reply = reply(hub, effect.as_ref(), params, json);
     match rule {
         Some(rule) => strike(
             &rule.fault,
@@ -182,14 +183,17 @@ async fn respond(hub: &Hub, call: &Call<'_>) -> Struck {
     }
 }
 
-fn reply(hub: &Hub, answer: Option<&Answer>, params: &Params, json: bool) -> Reply {
-    let mut text = answer
-        .map(|answer| answer.render(json, hub.config.error_text))
+fn reply(hub: &Hub, effect: Option<&Effect>, params: &Params, json: bool) -> Reply {
+    let mut text = effect
+        .map(|effect| effect.answer.render(json, hub.config.error_text))
         .unwrap_or_default();
     if params.is_set("debug_dump") {
         text.insert_str(0, &dump::var_dump(params));
     }
-    let reply = Reply::new(200, text);
+    let reply = match effect.and_then(|effect| effect.retry_after) {
+        Some(seconds) => Reply::new(429, text).with("retry-after", seconds.to_string()),
+        None => Reply::new(200, text),
+    };
     if params.is_set("header_acao") {
         reply.with("access-control-allow-origin", "*".to_owned())
     } else {

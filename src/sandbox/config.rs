@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::{Ban, Limits};
+
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SandboxConfig {
@@ -11,9 +13,22 @@ pub struct SandboxConfig {
     pub prefix: String,
     /// A key of another length is answered `ERROR_WRONG_USER_KEY`. 0 = any length.
     pub key_length: usize,
+    /// Seconds of the sandbox in a real second: solve times, bans and all other times shrink.
+    pub clock_speed: u32,
     /// Bad keys from one address until that address is banned. 0 = never. Vendors ban at 5.
     pub ban_after: u32,
+    /// 0 = as long as the dialect's vendor says.
     pub ban_ms: u64,
+    /// The bans of accounts that are enforced.
+    pub bans: Vec<Ban>,
+    /// Requests of one account in a second before the next is an HTTP 429. 0 = any number.
+    pub requests_per_second: u32,
+    /// What a submit is told while no thread is free. Left out = what the dialect's vendor documents.
+    pub full_code: Option<String>,
+    /// What a submit is told at `threads = 0`. Left out = what the dialect's vendor documents.
+    pub expired_code: Option<String>,
+    /// Whether `ids=1,2,3` is taken. Left out = as the dialect's vendor does.
+    pub joined_ids: Option<bool>,
     pub ids: IdShape,
     pub first_id: u64,
     /// Ids of `userrecaptcha` as JSON numbers.
@@ -36,8 +51,14 @@ impl Default for SandboxConfig {
             accounts: Vec::new(),
             prefix: String::new(),
             key_length: 32,
+            clock_speed: 1,
             ban_after: 0,
-            ban_ms: 600_000,
+            ban_ms: 0,
+            bans: Vec::new(),
+            requests_per_second: 0,
+            full_code: None,
+            expired_code: None,
+            joined_ids: None,
             ids: IdShape::Decimal,
             first_id: 73_548_291,
             numeric_ids: false,
@@ -94,6 +115,19 @@ pub struct AccountConfig {
     pub answer_json: Option<String>,
     /// `false`: the vendor no longer knows the key.
     pub enabled: bool,
+    /// What changes by itself. Deadlines run from when this is given to the sandbox, which then keeps it: an
+    /// account that is read back has none, and given again they are added to those that wait.
+    pub later: Vec<Later>,
+}
+
+/// A refill, a plan that ends or is renewed, a key that dies. What is left out stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Later {
+    pub after_ms: u64,
+    pub balance_micros: Option<i64>,
+    pub threads: Option<u32>,
+    pub enabled: Option<bool>,
 }
 
 impl Default for AccountConfig {
@@ -108,6 +142,7 @@ impl Default for AccountConfig {
             answer: None,
             answer_json: None,
             enabled: true,
+            later: Vec::new(),
         }
     }
 }
@@ -157,6 +192,8 @@ pub enum Mistake {
     NotDone(&'static str),
     #[error("there are {0} {1} already: remove some first")]
     TooMany(usize, &'static str),
+    #[error("a `clock_speed` of {0} is not between 1 and {FASTEST}")]
+    ClockSpeed(u32),
     #[error("there is no account named `{0}`: GET /sandbox/accounts lists them")]
     UnknownAccount(String),
     #[error("status {0} is not a final HTTP status: use 200 to 599")]
@@ -165,7 +202,23 @@ pub enum Mistake {
     HeaderValue(String),
 }
 
+/// Beyond it a solve time is shorter than the way over loopback.
+const FASTEST: u32 = 10_000;
+
 impl SandboxConfig {
+    /// All that 2captcha documents, and of CaptchaAI, which documents no more, the ban of the address.
+    pub fn with_documented_limits(self) -> Self {
+        let bans = match self.dialect {
+            Dialect::Captchaai => Vec::new(),
+            Dialect::Twocaptcha => Ban::ALL.to_vec(),
+        };
+        Self {
+            bans,
+            ban_after: 5,
+            ..self
+        }
+    }
+
     /// Three accounts on a thread plan, with keys that nobody takes for real ones.
     pub fn with_three_accounts(self) -> Self {
         let account = |n| AccountConfig {
@@ -181,7 +234,19 @@ impl SandboxConfig {
         }
     }
 
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            bans: self.bans.clone(),
+            requests_per_second: self.requests_per_second,
+            ban_after: self.ban_after,
+            ban_ms: self.ban_ms,
+        }
+    }
+
     pub fn check(&self) -> Result<(), Mistake> {
+        if !(1..=FASTEST).contains(&self.clock_speed) {
+            return Err(Mistake::ClockSpeed(self.clock_speed));
+        }
         for (at, account) in self.accounts.iter().enumerate() {
             account.check(self.key_length)?;
             for other in &self.accounts[..at] {

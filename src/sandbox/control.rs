@@ -6,11 +6,11 @@ use hyper::Response;
 use hyper::http::{HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
-use super::config::{AccountConfig, Mistake};
+use super::config::{AccountConfig, Later, Mistake};
 use super::faults::FaultRule;
 use super::hub::Hub;
+use super::limits::Ban;
 use super::record::RecordedCall;
 
 /// What may be said of an account. What is left out stays; for a new account it has its default.
@@ -29,6 +29,18 @@ struct AccountChange {
     #[serde(deserialize_with = "present")]
     answer_json: Option<Option<String>>,
     enabled: Option<bool>,
+    /// Added to what is already to come.
+    later: Vec<Later>,
+}
+
+/// What is left out stays.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LimitsChange {
+    bans: Option<Vec<Ban>>,
+    requests_per_second: Option<u32>,
+    ban_after: Option<u32>,
+    ban_ms: Option<u64>,
 }
 
 fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
@@ -57,7 +69,7 @@ pub(super) fn answer(
     let outcome = match (method, parts.as_slice()) {
         (&Method::GET, ["record"]) => record(hub, query),
         (&Method::GET, ["accounts"]) => {
-            Ok(json!({ "accounts": hub.vendor().accounts(Instant::now()) }))
+            Ok(json!({ "accounts": hub.vendor().accounts(hub.clock.now()) }))
         }
         (&Method::POST, ["accounts", name]) => change_account(hub, name, body),
         (&Method::DELETE, ["accounts", name]) => {
@@ -68,6 +80,8 @@ pub(super) fn answer(
                 Err((404, Mistake::UnknownAccount((*name).to_owned()).to_string()))
             }
         }
+        (&Method::GET, ["limits"]) => Ok(json!(hub.vendor().limits())),
+        (&Method::POST, ["limits"]) => change_limits(hub, body),
         (&Method::GET, ["ledger"]) => Ok(ledger(hub, query)),
         (&Method::GET, ["faults"]) => Ok(json!({ "faults": hub.faults.list() })),
         (&Method::POST, ["faults"]) => add_fault(hub, body),
@@ -113,15 +127,33 @@ fn add_fault(hub: &Hub, body: &[u8]) -> Outcome {
     Ok(json!({ "id": id }))
 }
 
-fn change_account(hub: &Hub, name: &str, body: &[u8]) -> Outcome {
+fn change_limits(hub: &Hub, body: &[u8]) -> Outcome {
+    let change: LimitsChange = read(body)?;
+    let mut vendor = hub.vendor();
+    let mut limits = vendor.limits().clone();
+    limits.bans = change.bans.unwrap_or(limits.bans);
+    limits.requests_per_second = change
+        .requests_per_second
+        .unwrap_or(limits.requests_per_second);
+    limits.ban_after = change.ban_after.unwrap_or(limits.ban_after);
+    limits.ban_ms = change.ban_ms.unwrap_or(limits.ban_ms);
+    vendor.set_limits(limits);
+    Ok(json!(vendor.limits()))
+}
+
+/// No body is an empty object.
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, (u16, String)> {
     let body = if body.trim_ascii().is_empty() {
         b"{}"
     } else {
         body
     };
-    let change: AccountChange =
-        serde_json::from_slice(body).map_err(|error| (400, error.to_string()))?;
-    let now = Instant::now();
+    serde_json::from_slice(body).map_err(|error| (400, error.to_string()))
+}
+
+fn change_account(hub: &Hub, name: &str, body: &[u8]) -> Outcome {
+    let change: AccountChange = read(body)?;
+    let now = hub.clock.now();
     let mut vendor = hub.vendor();
     let mut config = vendor
         .account_config(name, now)
@@ -135,6 +167,7 @@ fn change_account(hub: &Hub, name: &str, body: &[u8]) -> Outcome {
         answer,
         answer_json,
         enabled,
+        later,
     } = change;
     config.key = key.unwrap_or(config.key);
     config.balance_micros = balance_micros.unwrap_or(config.balance_micros);
@@ -144,14 +177,15 @@ fn change_account(hub: &Hub, name: &str, body: &[u8]) -> Outcome {
     config.answer = answer.unwrap_or(config.answer);
     config.answer_json = answer_json.unwrap_or(config.answer_json);
     config.enabled = enabled.unwrap_or(config.enabled);
+    config.later = later;
     vendor
-        .put_account(config)
+        .put_account(config, now)
         .map_err(|mistake| (400, mistake.to_string()))?;
     Ok(json!(vendor.account(name, now)))
 }
 
 fn ledger(hub: &Hub, query: &str) -> Value {
-    let now = Instant::now();
+    let now = hub.clock.now();
     let mut vendor = hub.vendor();
     let accounts = vendor.totals(now);
     if parameter(query, "tasks") == Some("1") {

@@ -20,6 +20,10 @@ pub(super) struct Effect {
     pub(super) foreign: bool,
     /// When the answer may go out: `solve.php` waits for the task.
     pub(super) not_before: Option<Instant>,
+    /// An HTTP 429, with so many seconds in its `Retry-After`.
+    pub(super) retry_after: Option<u64>,
+    /// The limits that the call broke.
+    pub(super) violations: Vec<&'static str>,
 }
 
 pub(super) fn take_effect(hub: &Hub, call: &Call<'_>) -> Effect {
@@ -27,15 +31,18 @@ pub(super) fn take_effect(hub: &Hub, call: &Call<'_>) -> Effect {
         return Effect::of(Answer::Verbatim(LOAD.to_owned()));
     }
     let key = call.params.key();
+    let is_submit = call.endpoint != "res.php";
     let admitted = hub
         .vendor()
-        .admit(key.as_deref(), call.origin.address, call.now);
-    match (admitted, call.endpoint) {
-        (Ok(account), "res.php") => result(hub, &account, call),
-        (Ok(account), _) => submit(hub, &account, call),
-        (Err(code), _) => Effect {
+        .admit(key.as_deref(), call.origin.address, is_submit, call.now);
+    match admitted {
+        Ok(account) if is_submit => submit(hub, &account, call),
+        Ok(account) => result(hub, &account, call),
+        Err(stop) => Effect {
             task: call.params.text("id").map(str::to_owned),
-            ..Effect::of(Answer::code(code))
+            retry_after: stop.retry_after.map(|time| hub.clock.real_seconds(time)),
+            violations: stop.violation.into_iter().collect(),
+            ..Effect::of(Answer::code(stop.code))
         },
     }
 }
@@ -47,7 +54,12 @@ fn submit(hub: &Hub, account: &Arc<str>, call: &Call<'_>) -> Effect {
     let mut vendor = hub.vendor();
     let made = match vendor.submit(account, call.content_hash.clone(), call.now) {
         Ok(made) => made,
-        Err(code) => return Effect::of(Answer::code(code)),
+        Err(refusal) => {
+            return Effect {
+                violations: refusal.violations,
+                ..Effect::of(Answer::code(refusal.code))
+            };
+        }
     };
     let is_solve = call.endpoint == "solve.php";
     let answer = if is_solve {
@@ -61,11 +73,10 @@ fn submit(hub: &Hub, account: &Arc<str>, call: &Call<'_>) -> Effect {
         }
     };
     Effect {
-        answer,
         task: Some(made.id.to_string()),
         not_before: is_solve.then_some(made.ready_at),
         made: Some(made.id),
-        foreign: false,
+        ..Effect::of(answer)
     }
 }
 
@@ -86,8 +97,9 @@ fn fault_of_request(params: &Params) -> Option<&'static str> {
 fn result(hub: &Hub, account: &Arc<str>, call: &Call<'_>) -> Effect {
     let (action, params, now) = (call.action, call.params, call.now);
     let captchaai = hub.config.dialect == Dialect::Captchaai;
+    let takes_ids = hub.config.joined_ids.unwrap_or(!captchaai);
     match action {
-        "get" if params.text("ids").is_some() && !captchaai => {
+        "get" if params.text("ids").is_some() && takes_ids => {
             joined(hub, account, params.text("ids").unwrap_or_default(), now)
         }
         "get" | "get2" => about_task(params, |id| {
@@ -165,6 +177,8 @@ impl Effect {
             made: None,
             foreign: false,
             not_before: None,
+            retry_after: None,
+            violations: Vec::new(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::clock::Clock;
 use super::config::{Mistake, SandboxConfig};
 use super::faults::Faults;
 use super::record::Recorder;
@@ -19,19 +20,19 @@ pub(super) struct Hub {
     pub(super) faults: Faults,
     /// A change closes all connections that wait for a request.
     pub(super) close_idle: watch::Sender<u64>,
-    started: Instant,
+    pub(super) clock: Clock,
 }
 
 impl Hub {
     pub(super) fn new(config: SandboxConfig) -> Result<Self, Mistake> {
         let config = Arc::new(config);
-        let started = Instant::now();
+        let clock = Clock::start(config.clock_speed);
         Ok(Self {
-            vendor: Mutex::new(Vendor::new(Arc::clone(&config), started)?),
+            vendor: Mutex::new(Vendor::new(Arc::clone(&config), clock.now())?),
             recorder: Recorder::new(config.record_limit),
             faults: Faults::default(),
             close_idle: watch::Sender::new(0),
-            started,
+            clock,
             config,
         })
     }
@@ -41,13 +42,13 @@ impl Hub {
     }
 
     pub(super) fn millis_since_start(&self, now: Instant) -> u64 {
-        u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(now.duration_since(self.clock.started()).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Accounts as at the start; no tasks, no record, no faults, no bans. Ids go on counting, so that a client
     /// that remembers an old one does not meet it again.
     pub(super) fn reset(&self) {
-        self.vendor().reset();
+        self.vendor().reset(self.clock.now());
         self.faults.clear();
         self.recorder.clear();
     }

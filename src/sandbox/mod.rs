@@ -7,17 +7,20 @@
 mod account;
 mod answer;
 mod calls;
+mod clock;
 mod config;
 mod control;
 mod dump;
 mod effect;
 mod faults;
 mod hub;
+mod limits;
 mod multipart;
 mod params;
 mod record;
 mod serve;
 mod strike;
+mod task;
 #[cfg(test)]
 mod tests;
 mod vendor;
@@ -30,14 +33,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use account::Totals;
-pub use config::{AccountConfig, Dialect, IdShape, Mistake, SandboxConfig};
+pub use config::{AccountConfig, Dialect, IdShape, Later, Mistake, SandboxConfig};
 pub use faults::{ActiveFault, Fault, FaultRule, Place};
+pub use limits::{Ban, Limits};
 pub use record::{Counts, Record, RecordedCall};
-pub use vendor::{AccountState, LedgerTask};
+pub use task::LedgerTask;
+pub use vendor::AccountState;
 
 use crate::background::Background;
 use hub::Hub;
@@ -117,12 +121,13 @@ impl Sandbox {
     }
 
     pub fn accounts(&self) -> Vec<AccountState> {
-        self.hub.vendor().accounts(Instant::now())
+        self.hub.vendor().accounts(self.hub.clock.now())
     }
 
     /// Adds an account, or gives the one of that name new settings; its tasks stay.
     pub fn put_account(&self, account: AccountConfig) -> Result<(), Mistake> {
-        self.hub.vendor().put_account(account)
+        let now = self.hub.clock.now();
+        self.hub.vendor().put_account(account, now)
     }
 
     /// The vendor no longer knows the key; the account's tasks and its ledger stay.
@@ -140,12 +145,13 @@ impl Sandbox {
         name: &str,
         change: impl FnOnce(&mut AccountConfig),
     ) -> Result<(), Mistake> {
+        let now = self.hub.clock.now();
         let mut vendor = self.hub.vendor();
-        let config = vendor.account_config(name, Instant::now());
+        let config = vendor.account_config(name, now);
         let mut config = config.ok_or_else(|| Mistake::UnknownAccount(name.to_owned()))?;
         change(&mut config);
         config.name = name.to_owned();
-        vendor.put_account(config)
+        vendor.put_account(config, now)
     }
 
     pub fn set_balance(&self, name: &str, micros: i64) -> Result<(), Mistake> {
@@ -159,6 +165,20 @@ impl Sandbox {
     /// For tasks to come.
     pub fn set_solve_time(&self, name: &str, ms: u64) -> Result<(), Mistake> {
         self.change_account(name, |account| account.solve_ms = ms)
+    }
+
+    /// A refill, the end of a plan or its renewal, at its time.
+    pub fn change_later(&self, name: &str, later: Later) -> Result<(), Mistake> {
+        self.change_account(name, |account| account.later.push(later))
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.hub.vendor().limits().clone()
+    }
+
+    /// Ends every ban and counts anew.
+    pub fn set_limits(&self, limits: Limits) {
+        self.hub.vendor().set_limits(limits);
     }
 
     /// For tasks to come.
@@ -182,13 +202,13 @@ impl Sandbox {
 
     pub fn ledger(&self) -> Ledger {
         Ledger {
-            accounts: self.hub.vendor().totals(Instant::now()),
+            accounts: self.hub.vendor().totals(self.hub.clock.now()),
         }
     }
 
     /// Every task that is remembered, oldest first.
     pub fn tasks(&self) -> Vec<LedgerTask> {
-        self.hub.vendor().tasks(Instant::now())
+        self.hub.vendor().tasks(self.hub.clock.now())
     }
 
     /// As at the start, only that ids go on counting.

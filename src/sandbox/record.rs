@@ -10,7 +10,7 @@ use tokio::sync::watch;
 pub struct RecordedCall {
     /// Counts from 1 over all calls.
     pub n: u64,
-    /// Milliseconds since the sandbox started.
+    /// Milliseconds of the sandbox's clock since it started.
     pub at_ms: u64,
     /// Which connection, counted from 1 in order of arrival.
     pub connection: u64,
@@ -37,6 +37,8 @@ pub struct RecordedCall {
     pub content_hash: String,
     /// The task belongs to another account.
     pub foreign: bool,
+    /// The limits that this call broke, by the code that answers them.
+    pub violations: Vec<&'static str>,
     /// Which of the forbidden texts the target, a header or the body held.
     pub forbidden: Vec<String>,
 }
@@ -52,6 +54,8 @@ pub struct Counts {
     pub unknown_key: u64,
     /// By endpoint: `in.php`, `res.php`, …
     pub endpoints: BTreeMap<String, u64>,
+    /// How often each limit was broken, by the code that answers it. Calls during a ban break none.
+    pub violations: BTreeMap<&'static str, u64>,
     /// By outcome.
     pub outcomes: BTreeMap<String, u64>,
 }
@@ -92,6 +96,9 @@ impl Recorder {
             counts.foreign += u64::from(call.foreign);
             counts.forbidden += u64::from(!call.forbidden.is_empty());
             counts.unknown_key += u64::from(call.account.is_none());
+            for violation in &call.violations {
+                *counts.violations.entry(violation).or_default() += 1;
+            }
             *counts.endpoints.entry(call.endpoint.clone()).or_default() += 1;
             if counts.outcomes.len() < MOST_OUTCOMES || counts.outcomes.contains_key(&call.outcome)
             {

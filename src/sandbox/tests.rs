@@ -4,13 +4,18 @@ mod control;
 mod dialects;
 mod documents;
 mod faults;
+mod limits;
+mod record;
 
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{AccountConfig, Dialect, Fault, FaultRule, Sandbox, SandboxConfig, start};
+use super::{
+    AccountConfig, Ban, Dialect, Fault, FaultRule, Later, Limits, Mistake, Sandbox, SandboxConfig,
+    start,
+};
 use crate::background::Background;
 
 const ONE: &str = "1111111111111111aaaaaaaaaaaaaaaa";

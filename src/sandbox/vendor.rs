@@ -9,13 +9,15 @@ use tokio::time::Instant;
 
 use super::account::{Account, Totals};
 use super::answer::Answer;
-use super::config::{AccountConfig, Dialect, IdShape, Mistake, SandboxConfig};
+use super::config::{AccountConfig, IdShape, Mistake, SandboxConfig};
+use super::limits::{Addresses, Limits, Stop, Usage};
+use super::task::{LedgerTask, Task};
 
 /// 2captcha takes a report for so long after the submit.
 const REPORT_SECONDS: u64 = 15 * 60;
-/// SECURITY: an account or an address costs memory; nobody tests with more.
+/// SECURITY: an account costs memory, and so does what changes later; nobody tests with more.
 const MOST_ACCOUNTS: usize = 100_000;
-const MOST_ADDRESSES: usize = 10_000;
+const MOST_LATER: usize = 1000;
 
 #[derive(Debug)]
 pub(super) struct Vendor {
@@ -28,45 +30,8 @@ pub(super) struct Vendor {
     /// Ids of `tasks`, oldest first.
     order: VecDeque<Arc<str>>,
     next_id: u64,
-    bad_keys: HashMap<IpAddr, BadKeys>,
-}
-
-#[derive(Debug)]
-struct Task {
-    owner: Arc<str>,
-    made_at: Instant,
-    ready_at: Instant,
-    price_micros: i64,
-    answer: Option<Arc<str>>,
-    answer_json: Option<Arc<str>>,
-    content_hash: String,
-    /// The submit's answer was not struck by a fault that hides it.
-    told: bool,
-    polls: u64,
-    report: Option<&'static str>,
-}
-
-#[derive(Debug, Default)]
-struct BadKeys {
-    count: u32,
-    banned_until: Option<Instant>,
-}
-
-/// A task as the ledger shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LedgerTask {
-    pub id: String,
-    pub account: String,
-    pub made_ms: u64,
-    /// `running`, `solved` or `failed`.
-    pub state: &'static str,
-    pub charged_micros: i64,
-    /// Whether the id went out: `false` when a fault hid the answer of the submit, or the client left.
-    pub told: bool,
-    /// Polls by its owner.
-    pub polls: u64,
-    pub report: Option<&'static str>,
-    pub content_hash: String,
+    limits: Limits,
+    addresses: Addresses,
 }
 
 /// An account as it stands.
@@ -80,12 +45,21 @@ pub struct AccountState {
     pub threads: Option<u32>,
     pub working: usize,
     pub solve_ms: u64,
+    /// The ban in force, and when it ends.
+    pub ban: Option<&'static str>,
+    pub ban_left_ms: u64,
 }
 
 /// A task that was just made.
 pub(super) struct Made {
     pub(super) id: Arc<str>,
     pub(super) ready_at: Instant,
+}
+
+/// Why there is no task, and the limits that asking for it broke.
+pub(super) struct Refusal {
+    pub(super) code: String,
+    pub(super) violations: Vec<&'static str>,
 }
 
 impl Vendor {
@@ -98,30 +72,48 @@ impl Vendor {
             by_key: HashMap::new(),
             tasks: HashMap::new(),
             order: VecDeque::new(),
-            bad_keys: HashMap::new(),
+            limits: config.limits(),
+            addresses: Addresses::default(),
             config,
         };
         for account in vendor.config.accounts.clone() {
-            vendor.put_account(account)?;
+            vendor.put_account(account, now)?;
         }
         Ok(vendor)
     }
 
     /// Accounts as at the start, nothing else but the next id.
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, now: Instant) {
         self.accounts.clear();
         self.by_key.clear();
         self.tasks.clear();
         self.order.clear();
-        self.bad_keys.clear();
+        self.set_limits(self.config.limits());
         for account in self.config.accounts.clone() {
             // They were accepted at the start.
-            self.put_account(account).ok();
+            self.put_account(account, now).ok();
+        }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Ends every ban and counts anew.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.addresses = Addresses::default();
+        for account in self.accounts.values_mut() {
+            account.usage = Usage::default();
         }
     }
 
     /// Adds an account, or gives one of that name new settings; its tasks and its ledger stay.
-    pub(super) fn put_account(&mut self, config: AccountConfig) -> Result<(), Mistake> {
+    pub(super) fn put_account(
+        &mut self,
+        config: AccountConfig,
+        now: Instant,
+    ) -> Result<(), Mistake> {
         config.check(self.config.key_length)?;
         let name: Arc<str> = config.name.as_str().into();
         if let Some(owner) = self.by_key.get(&config.key)
@@ -132,12 +124,16 @@ impl Vendor {
         if self.accounts.len() >= MOST_ACCOUNTS && !self.accounts.contains_key(&name) {
             return Err(Mistake::TooMany(MOST_ACCOUNTS, "accounts"));
         }
+        let waiting = self.accounts.get(&name).map_or(0, Account::waiting);
+        if waiting + config.later.len() > MOST_LATER {
+            return Err(Mistake::TooMany(MOST_LATER, "later changes"));
+        }
         self.remove_account(&name);
         self.by_key.insert(config.key.clone(), Arc::clone(&name));
         match self.accounts.get_mut(&name) {
-            Some(account) => account.config = config,
+            Some(account) => account.put(config, now),
             None => {
-                self.accounts.insert(name, Account::new(config));
+                self.accounts.insert(name, Account::new(config, now));
             }
         }
         Ok(())
@@ -168,36 +164,39 @@ impl Vendor {
             .is_some_and(|owner| **owner == *name)
     }
 
-    /// Whose key this is, or the code that refuses it. Counts bad keys per address.
+    /// Whose key this is, or what refuses it. Counts calls per account and bad keys per address.
     pub(super) fn admit(
         &mut self,
         key: Option<&str>,
         from: IpAddr,
+        is_submit: bool,
         now: Instant,
-    ) -> Result<Arc<str>, &'static str> {
-        if let Some(bad) = self.bad_keys.get_mut(&from) {
-            match bad.banned_until {
-                Some(until) if now < until => return Err(self.ban_code()),
-                Some(_) => *bad = BadKeys::default(),
-                None => {}
-            }
+    ) -> Result<Arc<str>, Stop> {
+        let ban = self.limits.of_address(self.config.dialect);
+        if self.addresses.is_banned(from, now) {
+            return Err(Stop::code(ban.code));
         }
         let key = key.unwrap_or_default();
         let wrong_length =
             self.config.key_length > 0 && key.chars().count() != self.config.key_length;
-        let known = self.by_key.get(key).filter(|name| {
-            self.accounts
-                .get(*name)
-                .is_some_and(|account| account.config.enabled)
-        });
-        if let (Some(name), false) = (known, wrong_length) {
-            return Ok(Arc::clone(name));
+        let owner = self.by_key.get(key).filter(|_| !wrong_length);
+        if let Some(name) = owner
+            && let Some(account) = self.accounts.get_mut(name)
+        {
+            account.settle(now);
+            if account.config.enabled {
+                account.usage.arrive(&self.limits, is_submit, now)?;
+                return Ok(Arc::clone(name));
+            }
         }
-        self.count_bad_key(from, now);
-        Err(if wrong_length {
-            "ERROR_WRONG_USER_KEY"
-        } else {
-            "ERROR_KEY_DOES_NOT_EXIST"
+        let is_banned = self.addresses.bad_key(from, ban, now);
+        Err(Stop {
+            violation: is_banned.then_some(ban.code),
+            ..Stop::code(if wrong_length {
+                "ERROR_WRONG_USER_KEY"
+            } else {
+                "ERROR_KEY_DOES_NOT_EXIST"
+            })
         })
     }
 
@@ -211,15 +210,18 @@ impl Vendor {
         account: &Arc<str>,
         content_hash: String,
         now: Instant,
-    ) -> Result<Made, &'static str> {
+    ) -> Result<Made, Refusal> {
         let Some(of) = self.accounts.get_mut(account) else {
-            return Err("ERROR_KEY_DOES_NOT_EXIST");
+            return Err(Refusal {
+                code: "ERROR_KEY_DOES_NOT_EXIST".to_owned(),
+                violations: Vec::new(),
+            });
         };
         of.settle(now);
-        if let Err(code) = of.may_submit(self.config.dialect) {
-            of.totals.refused += 1;
-            return Err(code);
-        }
+        let allowed = of.may_submit(&self.config);
+        let refusal = allowed.as_ref().err().map(String::as_str);
+        let violations = of.usage.submitted(&self.limits, refusal, now);
+        allowed.map_err(|code| Refusal { code, violations })?;
         let id: Arc<str> = shape(self.next_id, self.config.ids).into();
         self.next_id += 1;
         let ready_at = of.start(&id, now);
@@ -249,6 +251,13 @@ impl Vendor {
     pub(super) fn told(&mut self, id: &str) {
         if let Some(task) = self.tasks.get_mut(id) {
             task.told = true;
+        }
+    }
+
+    /// A submit that was answered with an error code.
+    pub(super) fn refused(&mut self, account: &str) {
+        if let Some(account) = self.accounts.get_mut(account) {
+            account.totals.refused += 1;
         }
     }
 
@@ -334,7 +343,7 @@ impl Vendor {
         let known = self.is_known(name);
         let account = self.accounts.get_mut(name)?;
         account.settle(now);
-        Some(account.state(known))
+        Some(account.state(known, now))
     }
 
     pub(super) fn accounts(&mut self, now: Instant) -> Vec<AccountState> {
@@ -361,74 +370,6 @@ impl Vendor {
             .iter()
             .filter_map(|id| Some(self.tasks.get(id)?.entry(id, self.started, now)))
             .collect()
-    }
-
-    fn ban_code(&self) -> &'static str {
-        match self.config.dialect {
-            Dialect::Captchaai => "IP_BANNED",
-            Dialect::Twocaptcha => "ERROR: 1004",
-        }
-    }
-
-    fn count_bad_key(&mut self, from: IpAddr, now: Instant) {
-        if self.config.ban_after == 0
-            || (self.bad_keys.len() >= MOST_ADDRESSES && !self.bad_keys.contains_key(&from))
-        {
-            return;
-        }
-        let bad = self.bad_keys.entry(from).or_default();
-        bad.count += 1;
-        if bad.count >= self.config.ban_after {
-            bad.banned_until = Some(now + std::time::Duration::from_millis(self.config.ban_ms));
-        }
-    }
-}
-
-impl Task {
-    fn fails(&self) -> bool {
-        self.answer
-            .as_deref()
-            .is_some_and(|answer| answer.starts_with("ERROR"))
-    }
-
-    fn final_answer(&self, id: &str, with_price: bool) -> Answer {
-        match &self.answer {
-            Some(code) if self.fails() => Answer::code(&**code),
-            answer => Answer::Solved {
-                text: answer
-                    .as_deref()
-                    .map_or_else(|| format!("solved-{id}"), str::to_owned),
-                json: self
-                    .answer_json
-                    .as_deref()
-                    .map(|json| json.replace("{id}", id)),
-                price_micros: with_price.then_some(self.price_micros),
-            },
-        }
-    }
-
-    fn entry(&self, id: &str, started: Instant, now: Instant) -> LedgerTask {
-        let state = match (now < self.ready_at, self.fails()) {
-            (true, _) => "running",
-            (false, false) => "solved",
-            (false, true) => "failed",
-        };
-        LedgerTask {
-            id: id.to_owned(),
-            account: self.owner.to_string(),
-            made_ms: u64::try_from(self.made_at.duration_since(started).as_millis())
-                .unwrap_or(u64::MAX),
-            state,
-            charged_micros: if state == "solved" {
-                self.price_micros
-            } else {
-                0
-            },
-            told: self.told,
-            polls: self.polls,
-            report: self.report,
-            content_hash: self.content_hash.clone(),
-        }
     }
 }
 

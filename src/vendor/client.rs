@@ -29,6 +29,7 @@ struct Inner {
     connector: Connector,
     idle: Pool,
     calls: Semaphore,
+    long_calls: Semaphore,
 }
 
 /// A request, built from scratch: what is not named here does not go out.
@@ -52,6 +53,8 @@ pub enum Kind {
     /// It would cost money or change something: sent at most once, over a connection that is new or was just used.
     #[default]
     Once,
+    /// As `Once`, and the vendor answers only when the task is solved.
+    Long,
     /// Nothing: when a reused connection breaks, it is sent again, once.
     Repeatable,
 }
@@ -116,6 +119,7 @@ impl Client {
             connector: Connector::new(Target::parse(url)?, ca_pem, connect_timeout)?,
             idle: Pool::default(),
             calls: Semaphore::new(MOST_CALLS),
+            long_calls: Semaphore::new(MOST_LONG_CALLS),
         });
         evict_now_and_then(&inner, background);
         Ok(Self(inner))
@@ -128,6 +132,11 @@ impl Client {
             abandoned: request.abandoned.as_ref(),
         };
         let target = self.0.target(&request)?;
+        // First, so that a long call that waits for its turn takes none of the others'.
+        let _long_permit = match request.kind {
+            Kind::Long => Some(limits.hold(self.0.long_calls.acquire()).await?),
+            Kind::Once | Kind::Repeatable => None,
+        };
         // SECURITY: a vendor that answers nothing holds this many sockets and no more; others wait for their deadline.
         let _permit = limits.hold(self.0.calls.acquire()).await?;
         let started = Instant::now();
@@ -354,7 +363,7 @@ impl Limits<'_> {
 impl Kind {
     fn longest_idle(self) -> Duration {
         match self {
-            Self::Once => LONGEST_IDLE_FOR_SUBMITS,
+            Self::Once | Self::Long => LONGEST_IDLE_FOR_SUBMITS,
             Self::Repeatable => LONGEST_IDLE,
         }
     }
@@ -378,6 +387,8 @@ fn evict_now_and_then(inner: &Arc<Inner>, background: &Background) {
 
 /// Half of the common limit of 1024 open files; the other half is the clients'.
 const MOST_CALLS: usize = 512;
+/// Of these. One may last ten minutes, in which a submit or poll is answered a thousand times: they are never kept out.
+const MOST_LONG_CALLS: usize = 128;
 /// A vendor that says "tomorrow" is asked again within the hour.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 const CLIENT_LEFT: &str = "the client left before anything was sent";

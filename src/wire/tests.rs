@@ -3,6 +3,7 @@
 mod clients;
 mod containers;
 mod invariants;
+mod json;
 mod php;
 mod properties;
 
@@ -50,4 +51,8 @@ fn text(bytes: &[u8]) -> String {
 
 fn fields(endpoint: Endpoint, parts: Parts) -> Fields {
     read(endpoint, parts).expect("readable").fields().clone()
+}
+
+fn send(content_type: &str, body: &str) -> Result<String, BadParameters> {
+    rewritten(Endpoint::Submit, post(content_type, body)).map(|(_, body)| body)
 }

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use sidekey::sandbox::{AccountConfig, Dialect, SandboxConfig};
 
-use crate::support::{TASK, World, key, keys, name, until, vendor};
+use crate::support::{TASK, World, key, keys, keys_of_which_live, name, until, vendor};
 
 /// What 2captcha does.
 const BAN_AFTER: u32 = 5;
@@ -46,6 +46,30 @@ async fn good_keys_work_on_beside_dead_ones() {
         assert!(!answer.starts_with("ERROR"), "{answer}");
     }
     assert!(world.sandbox.counts().unknown_key <= 3);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn good_keys_among_dead_ones_serve_from_the_first_submit() {
+    let (accounts, keys) = keys_of_which_live(12, &[2, 4]);
+    let vendor = SandboxConfig {
+        accounts,
+        ban_after: BAN_AFTER,
+        ..vendor(Dialect::Twocaptcha, 0)
+    };
+    let mut world = World::prepare(vendor, "submit.wait = \"1s\"").await;
+    world.write_keys(&keys);
+    for _ in 0..2 {
+        world.start_again().await;
+        for _ in 0..5 {
+            world.submit().await;
+        }
+        let counts = world.sandbox.counts();
+        assert!(counts.unknown_key <= 3, "{counts:?}");
+        assert!(counts.violations.is_empty(), "{counts:?}");
+        world.stop().await;
+    }
+    world.start_again().await;
     world.end().await;
 }
 

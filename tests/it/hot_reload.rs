@@ -110,6 +110,29 @@ async fn a_broken_file_leaves_the_old_keys_until_it_is_mended() {
 }
 
 #[tokio::test]
+async fn a_broken_certificate_does_not_hold_up_changed_keys() {
+    let mut world = World::prepare(
+        vendor(Dialect::Captchaai, 2),
+        "listen.https = [\"127.0.0.1:0\"]\nlisten.tls_cert = \"cert.pem\"\nlisten.tls_key = \"key.pem\"",
+    )
+    .await;
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let at = |name: &str| world.place.path().join(name);
+    let (cert, key) = (at("cert.pem"), at("key.pem"));
+    write(&cert, &pair.cert.pem());
+    write(&key, &pair.signing_key.serialize_pem());
+    world.write_keys(&only(1));
+    world.start_again().await;
+    write(&cert, "half a renewal");
+    world.write_keys(&only(2));
+    serves_only(&world, 2).await;
+    fs::remove_file(&key).unwrap();
+    world.write_keys(&only(1));
+    serves_only(&world, 1).await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_file_that_is_missing_at_the_start_is_adopted_when_it_appears() {
     let mut world = World::prepare(vendor(Dialect::Captchaai, 2), "").await;
     world.start_again().await;

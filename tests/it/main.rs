@@ -5,6 +5,7 @@ mod bad_keys;
 mod calls;
 mod check;
 mod failover;
+mod faulty_vendor;
 mod hang_up;
 mod hot_reload;
 mod polls;

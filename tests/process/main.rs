@@ -3,6 +3,7 @@
 
 mod canary;
 mod crash;
+mod demo;
 mod leaks;
 mod signals;
 mod store_trouble;

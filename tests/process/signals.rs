@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::process::Signal;
 use sidekey::background::Background;
 use sidekey::sandbox::{Fault, FaultRule};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::support::{Client, PATIENCE, Place, Program, body, sidekey, vendor};
 
@@ -30,6 +30,62 @@ async fn a_hangup_reloads_the_configuration() {
     program.wait_for_line("renamed (");
     let mut client = program.client().await;
     assert!(body(&client.get(SUBMIT).await.unwrap()).starts_with("OK|"));
+}
+
+/// While it starts, too: what the signal asks for is found by the first look at the files.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_is_caught_before_it_can_be_told_to_stop() {
+    let background = Background::new();
+    let sandbox = vendor(&background).await;
+    let place = Place::new(&sandbox);
+    let program = Program::spawned(place.command());
+    let status = format!("/proc/{}/status", program.pid().as_raw_nonzero());
+    let caught = || {
+        let status = fs::read_to_string(&status).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        u64::from_str_radix(mask.unwrap().trim(), 16).unwrap()
+    };
+    let has = |mask: u64, signal: Signal| mask >> (signal.as_raw() - 1) & 1 == 1;
+    let told = Instant::now();
+    let first = loop {
+        let mask = caught();
+        if has(mask, Signal::TERM) {
+            break mask;
+        }
+        assert!(told.elapsed() < PATIENCE, "it never began to listen");
+    };
+    assert!(has(first, Signal::HUP), "{first:x}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_cut_off_does_not_say_that_it_drained() {
+    let background = Background::new();
+    let sandbox = vendor(&background).await;
+    let place = Place::new(&sandbox);
+    let mut command = place.command();
+    command.env("SIDEKEY_SUBMIT__DEADLINE", "120s");
+    let program = Program::serving(command);
+    sandbox
+        .set_fault(
+            FaultRule::new(Fault::Slow)
+                .endpoint("in.php")
+                .delay_ms(600_000),
+        )
+        .unwrap();
+    let mut client = program.client().await;
+    let submit = client.get(SUBMIT);
+    let stop = async {
+        sandbox
+            .wait_for(|record| record.counts.endpoints.contains_key("in.php"))
+            .await;
+        program.signal(Signal::TERM);
+        program.wait()
+    };
+    let (answer, (status, printed)) = tokio::join!(submit, stop);
+    assert!(answer.is_err());
+    assert_eq!(status.code(), Some(0), "{printed}");
+    assert!(printed.contains("cut off"), "{printed}");
+    assert!(!printed.contains("drained"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,6 +223,7 @@ async fn a_port_that_is_taken_is_69() {
         command.env(variable, taken.to_string());
         let (status, printed) = Program::spawned(command).wait();
         assert_eq!(status.code(), Some(69), "{printed}");
+        assert_eq!(printed.matches("cannot listen").count(), 1, "{printed}");
         assert!(printed.contains(&taken.to_string()), "{printed}");
     }
 }

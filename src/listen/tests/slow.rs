@@ -5,17 +5,21 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::listen::connection::Connection;
+use crate::listen::line::{Line, Socket};
 
 struct Talk {
     client: DuplexStream,
     seen: Arc<Seen>,
     background: Background,
+    /// The socket that is looked at, which never closes here.
+    _other_end: std::net::TcpStream,
 }
 
 impl Talk {
     /// `room` is what the network holds of an answer that the client does not read.
     fn start(room: usize) -> Self {
         let (client, stream) = duplex(room);
+        let (line, other_end) = line();
         let (seen, limits, background) =
             (Arc::default(), Arc::new(Limits::new(1)), Background::new());
         let connection = Connection {
@@ -28,11 +32,12 @@ impl Talk {
             drain: Drain::new(),
             handler: handler(Arc::clone(&seen), Arc::clone(&limits)),
         };
-        background.spawn(connection.converse(stream, Instant::now() + limits.header));
+        background.spawn(connection.converse(stream, line, Instant::now() + limits.header));
         Self {
             client,
             seen,
             background,
+            _other_end: other_end,
         }
     }
 
@@ -155,4 +160,14 @@ async fn slow_clients_do_not_slow_others() {
         "{:?}",
         start.elapsed()
     );
+}
+
+fn line() -> (Line, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let other_end = std::net::TcpStream::connect(address).expect("it listens");
+    let (stream, _) = listener.accept().expect("it is connected");
+    stream.set_nonblocking(true).expect("it is a socket");
+    let stream = TcpStream::from_std(stream).expect("it does not block");
+    (Socket::new(stream).line(), other_end)
 }

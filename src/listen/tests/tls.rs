@@ -5,6 +5,7 @@ use std::path::Path;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::config::settings::TlsFiles;
@@ -24,11 +25,18 @@ fn files(directory: &Path) -> TlsFiles {
     }
 }
 
-async fn poll_over_tls(
+pub(super) fn certificates(directory: &Path) -> (Certificates, CertificateDer<'static>) {
+    let files = files(directory);
+    let trusted = write_pair(&files);
+    let certificates = Certificates::load(&files).expect("a good pair");
+    (certificates, trusted)
+}
+
+pub(super) async fn connect_over_tls(
     server: &Server,
     trusted: &CertificateDer<'static>,
     alpn: &[&str],
-) -> std::io::Result<String> {
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).expect("a certificate");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -40,9 +48,17 @@ async fn poll_over_tls(
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").expect("a name");
     let stream = server.connect().await;
-    let mut stream = TlsConnector::from(Arc::new(config))
+    TlsConnector::from(Arc::new(config))
         .connect(name, stream)
-        .await?;
+        .await
+}
+
+async fn poll_over_tls(
+    server: &Server,
+    trusted: &CertificateDer<'static>,
+    alpn: &[&str],
+) -> std::io::Result<String> {
+    let mut stream = connect_over_tls(server, trusted, alpn).await?;
     stream.write_all(LAST_POLL).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;

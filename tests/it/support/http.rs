@@ -61,6 +61,11 @@ impl Connection {
         self.0.write_all(request.as_bytes()).await
     }
 
+    /// As it is.
+    pub(crate) async fn write_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.write_all(bytes).await
+    }
+
     async fn read(&mut self) -> std::io::Result<Answer> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {

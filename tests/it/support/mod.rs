@@ -1,6 +1,7 @@
 //! One Sidekey before one sandbox, in this process: started, asked, stopped and started again.
 
 pub(crate) mod http;
+pub(crate) mod ledger;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -68,6 +69,17 @@ pub(crate) fn keys<N: AsRef<str>, V: AsRef<str>>(keys: impl IntoIterator<Item = 
     } else {
         text
     }
+}
+
+/// Accounts for the keys at the positions `live`, counted from 1, and a keys file of `count` keys in this order: the
+/// vendor knows none of the others.
+pub(crate) fn keys_of_which_live(count: usize, live: &[usize]) -> (Vec<AccountConfig>, String) {
+    let accounts = live.iter().map(|n| AccountConfig {
+        solve_ms: 0,
+        ..AccountConfig::new(name(*n), key(*n))
+    });
+    let file = keys((1..=count).map(|n| (name(n), key(n))));
+    (accounts.collect(), file)
 }
 
 impl World {

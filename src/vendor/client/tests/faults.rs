@@ -193,3 +193,39 @@ async fn bytes_after_an_answer_never_become_the_next_answer() {
         assert_eq!((vendor.seen.copies(), vendor.seen.connections()), (2, 2));
     }
 }
+
+#[tokio::test]
+async fn solves_that_wait_for_their_vendor_leave_room_for_polls() {
+    let silent: &[Step] = &[Read, Silence];
+    let mut scripts = vec![silent; MOST_LONG_CALLS];
+    let answers = [Read, ok()];
+    scripts.push(&answers);
+    let vendor = Vendor::plays(&scripts).await;
+    let client = vendor.client();
+    let leave = CancellationToken::new();
+    // As many as there are calls at all.
+    let solves: Vec<_> = (0..MOST_CALLS)
+        .map(|_| {
+            let (client, leave) = (client.clone(), leave.clone());
+            let solve = Outgoing {
+                kind: Kind::Long,
+                ..submit()
+            };
+            vendor.background.spawn(async move {
+                tokio::select! {
+                    _ = call_within(&client, solve, Duration::from_secs(600)) => {}
+                    () = leave.cancelled() => {}
+                }
+            })
+        })
+        .collect();
+    vendor
+        .seen
+        .until(|seen| seen.copies() == MOST_LONG_CALLS)
+        .await;
+    assert_eq!(call(&client, poll()).await.unwrap().body, "OK|123");
+    leave.cancel();
+    for solve in solves {
+        solve.await.unwrap();
+    }
+}

@@ -1,0 +1,175 @@
+//! Nothing secret gets out, whatever is written where.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const CANARY: &str = "CANARYc0ffee77c0ffee77CANARY";
+
+/// Text, JSON, log lines and Debug, of all that a load can give.
+fn everything_shown(attempt: &Attempt) -> String {
+    let report = match &attempt.outcome {
+        Ok(loaded) => &loaded.warnings,
+        Err(report) => report,
+    };
+    let lines: String = report
+        .diagnostics()
+        .iter()
+        .map(|found| found.one_line())
+        .collect();
+    format!("{report}{}{lines}{:?}", report.to_json(), attempt.outcome)
+}
+
+#[test]
+fn a_secret_is_never_shown_wherever_it_stands() {
+    let in_keys = [
+        "[[key]]\nname = \"a\"\nvalue = \"CANARY\nweight = 0\n",
+        "[[key]]\nname = \"a\"\nvalue = CANARY\n",
+        "[[key]]\nname = \"a\"\nvalue = 'CANARY\n",
+        "[[key]]\nname = \"a\"\nvalue = \"\"\"\nCANARY\n",
+        "[[key]]\nname = \"a\"\nvalue = \"\"\"\nCANARY two\n\"\"\"\nweight = 0\n",
+        "[[key]]\nname = \"a\nvalue = \"CANARY\"\n",
+        "[[key]]\nname = \"a\", value = \"CANARY\"\n",
+        "[[key]]\nname = \"a\"\nvaule = \"CANARY\"\n",
+        "[[key]]\nname = \"a\"\nCANARY = \"a\"\n",
+        "[[key]]\nname = \"CANARY!\"\nvalue = \"x\"\n",
+        "[[key]]\nname = \"a\"\nvalue = [\"CANARY\"]\n",
+        "[[key]]\nname = \"a\"\nvalue = \"CANARY\" # was CANARY\nvalue = \"x\"\n",
+        "[[key]]\nname = \"a\"\nvalue = \"CANARY \\x CANARY\"\n",
+        "[[key]]\nname = \"a\"\nvalue = \"CANARY CANARY\"\nvalue = \"CANARY\"\n",
+        "key = [{ name = \"a\", value = \"CANARY\", weight = 0 }, { name = \"a\", value = \"CANARY\" }]\n",
+        "key = [{ name = a\", value = \"CANARY\" }]\n",
+        "key = [\"CANARY\"]\n",
+        "key = \"CANARY\"\n",
+        "[key]\nname = \"a\"\nvalue = \"CANARY\"\n",
+        "CANARY\nCANARY\n",
+        "a = \"CANARY\"\n",
+        "[\"CANARY\"]\nvalue = 1\n",
+        "[CANARY.CANARY]\n",
+        "[[key]]\nname = \"a\"\nvalue = \"ENV:CANARY-1\"\n",
+        "[[key]]\nname = \"a\"\nvalue = \"ENV:CANARY\"\n",
+        "[[key]]\nname = \"a\"\nfile = \"CANARY\"\n",
+        "[[key]]\nname = \"a\"\nvalue = \"ENV:SECRET_WITH_BLANK\"\nweight = 0",
+        "[[key]]\r\nname = \"a\"\r\nvalue = \"CANARY\r\n",
+        "[[key]]\nname = \"\"\"x\nvalue = CANARY\"\"\"\nvalue = \"y\"",
+    ];
+    for keys in in_keys {
+        let keys = keys.replace("CANARY", CANARY);
+        let directory = directory(&[("sidekey.toml", ""), ("keys.toml", &keys)]);
+        let attempt = attempt(
+            &directory,
+            &[("SECRET_WITH_BLANK", &format!("{CANARY} {CANARY}"))],
+        );
+        assert!(attempt.outcome.is_err(), "accepted: {keys}");
+        let shown = everything_shown(&attempt);
+        assert!(!shown.contains(CANARY), "{keys}\n{shown}");
+    }
+    let in_config = [
+        "keys = [\"CANARY\"]\n",
+        "CAPTCHAAI_KEYS = CANARY\n",
+        "token = \"CANARY\"\n",
+        "[[key]]\nname = \"a\"\nvalue = \"CANARY\"\n",
+        "[vendor]\nurl = \"https://user:CANARY@host/\"\n",
+        "[vendor]\nurl = \"https://host/?key=CANARY\"\n",
+        "[vendor]\nurl = \"https://user:CANARY@host/\n",
+        "[vendor]\nurl = https://user:CANARY@host/\n",
+        "[admin]\ntoken = \"CANARY\"\nlisten = 5\n",
+        "CANARY\n",
+        "CANARY = 1\n",
+        "[vendor.codes]\nCANARY = 1\n",
+    ];
+    for config in in_config {
+        let directory = directory(&[("sidekey.toml", &config.replace("CANARY", CANARY))]);
+        let attempt = attempt(
+            &directory,
+            &[("SIDEKEY_TOKEN", CANARY), ("SIDEKEY_VENDOR__URL", "")],
+        );
+        assert!(attempt.outcome.is_err(), "accepted: {config}");
+        let shown = everything_shown(&attempt);
+        assert!(!shown.contains(CANARY), "{config}\n{shown}");
+    }
+    let variables = [(
+        "CAPTCHAAI_KEYS",
+        format!("{CANARY} x,,{CANARY}, <no value>"),
+    )];
+    let attempt = attempt(
+        &directory(&[("sidekey.toml", "")]),
+        &[(variables[0].0, &variables[0].1)],
+    );
+    let shown = everything_shown(&attempt);
+    assert!(
+        attempt.outcome.is_err() && !shown.contains(CANARY),
+        "{shown}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_bytes_are_understood_or_refused(config in toml_like(), keys in toml_like(), raw in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let directory = directory(&[("sidekey.toml", &config), ("keys.toml", &keys)]);
+        everything_shown(&attempt(&directory, &[]));
+        fs::write(directory.path().join("keys.toml"), &raw).unwrap();
+        fs::write(directory.path().join("sidekey.toml"), &raw).unwrap();
+        everything_shown(&attempt(&directory, &[]));
+    }
+
+    /// One good file, with one piece of it cut out or put in twice.
+    #[test]
+    fn a_damaged_keys_file_shows_no_secret(from in 0usize..200, length in 0usize..30, insert in "[\\[\\]{}\"'=#,.\n a-z]{0,6}") {
+        let good = format!("[[key]]\nname = \"a\"\nvalue = \"{CANARY}1\"\nweight = 2\n\n[[key]]\nname = \"b\" # second\nvalue = '{CANARY}2'\ndisabled = true\n");
+        let from = from.min(good.len());
+        let to = (from + length).min(good.len());
+        let keys = format!("{}{insert}{}", &good[..from], &good[to..]);
+        let directory = directory(&[("sidekey.toml", ""), ("keys.toml", &keys)]);
+        let shown = everything_shown(&attempt(&directory, &[]));
+        for part in [CANARY, &CANARY[..14], &CANARY[14..]] {
+            prop_assert!(!shown.contains(part), "{}\n{}", keys, shown);
+        }
+    }
+}
+
+/// Pieces of TOML in any order: far more of it is nearly right than random bytes are.
+fn toml_like() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        proptest::sample::select(vec![
+            "[[key]]\n",
+            "[listen]\n",
+            "[vendor.codes]\n",
+            "[vendor]\n",
+            "http = ",
+            "name = ",
+            "value = ",
+            "weight = ",
+            "codes = ",
+            "max_body = ",
+            "\"16MiB\"",
+            "\"",
+            "\"\"\"",
+            "'",
+            "{",
+            "}",
+            "[",
+            "]",
+            "=",
+            ",",
+            "\n",
+            "1.0e9",
+            "-1",
+            "0x7f",
+            "nan",
+            "1979-05-27",
+            "true",
+            "é",
+            "\u{feff}",
+            "ERROR_X",
+            ".",
+            " ",
+            "#",
+        ])
+        .prop_map(str::to_owned),
+        "[ -~]{0,8}",
+    ];
+    proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+}
