@@ -25,6 +25,7 @@ use crate::request::prober::Prober;
 use crate::request::{self, Server, clock};
 use crate::store::{OpenError, Store, StoreError};
 use crate::tasks::Tasks;
+use crate::tasks::company::Companies;
 use crate::tasks::unknown::Asking;
 use crate::upkeep;
 use crate::vendor::client::ClientError;
@@ -111,6 +112,7 @@ pub async fn start(
         tasks: Tasks::new(store.clone()),
         store,
         asking: Asking::default(),
+        companies: Companies::default(),
         unheard: Default::default(),
         line: Default::default(),
         egress,
@@ -148,6 +150,7 @@ pub async fn start(
         metrics,
     };
     background.spawn(reloader.run(background.clone()));
+    background.spawn(request::abandoned::run(Arc::clone(&server)));
     background.spawn(Prober::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
@@ -253,6 +256,9 @@ async fn bad_key_answers(store: &Store) -> Result<Vec<Instant>, StoreError> {
         .collect())
 }
 
+/// More than all accounts together can have running.
+const TASKS_HELD: usize = 100_000;
+
 /// Tasks and uncertain submits of the last run hold their slots, as long as they would have without a restart.
 async fn hold_slots(store: &Store, live: &Live) -> Result<(), StoreError> {
     let (now, now_ms) = (Instant::now(), clock::now_ms());
@@ -263,7 +269,7 @@ async fn hold_slots(store: &Store, live: &Live) -> Result<(), StoreError> {
         now + Duration::from_millis(left)
     };
     let snapshot = live.load();
-    for task in store.running_tasks(since).await? {
+    for task in store.running_tasks(since, TASKS_HELD).await? {
         if let Some(account) = snapshot.keys.account(&task.owner_name) {
             let price = task.price_micro_usd.unwrap_or_default();
             account.restore(Some((task.key, price)), until(task.used_at_ms));

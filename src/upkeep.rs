@@ -45,6 +45,7 @@ pub(crate) async fn end_leases(server: Arc<Server>) {
 
 async fn look_after(server: &Server, clocks: &mut Clocks) {
     let (now, now_ms) = (Instant::now(), clock::now_ms());
+    server.companies.sweep(now);
     server.tasks.sweep(now);
     server.live.end_drains();
     let keep = server.live.load().settings.poll.keep;

@@ -25,6 +25,7 @@ pub struct Metrics {
     vendor_seconds: Histogram,
     overhead_seconds: Histogram,
     failovers: Family<Reason, Counter>,
+    polls: Family<Answered, Counter>,
     uncertain_submits: Counter,
     unheard_answers: Counter,
     key_failures: Family<KeyFailure, Counter>,
@@ -60,6 +61,24 @@ struct Reason {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Answered {
+    from: &'static str,
+}
+
+/// What answered a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PollFrom {
+    /// A call of its own.
+    Vendor,
+    /// The call of another poll, at the same time or less than a pace ago.
+    Pace,
+    /// A call for several tasks.
+    Batch,
+    /// A final answer, repeated.
+    Kept,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KeyFailure {
     key: Arc<str>,
     code: String,
@@ -83,6 +102,7 @@ impl Metrics {
                 0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.1, 1.0,
             ]),
             failovers: Family::default(),
+            polls: Family::default(),
             uncertain_submits: Counter::default(),
             unheard_answers: Counter::default(),
             key_failures: Family::default(),
@@ -124,6 +144,11 @@ impl Metrics {
             "failovers",
             "Submits that went on to another key, by the reason",
             m.failovers.clone(),
+        );
+        registry.register(
+            "polls_answered",
+            "Polls of known tasks by what answered them: a call of their own, the call of another poll, one call for several tasks, a kept answer",
+            m.polls.clone(),
         );
         registry.register(
             "uncertain_submits",
@@ -237,6 +262,16 @@ impl Metrics {
             }
         };
         self.failovers.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub fn poll_answered(&self, from: PollFrom) {
+        let from = match from {
+            PollFrom::Vendor => "vendor",
+            PollFrom::Pace => "pace",
+            PollFrom::Batch => "batch",
+            PollFrom::Kept => "kept",
+        };
+        self.polls.get_or_create(&Answered { from }).inc();
     }
 
     pub fn uncertain_submit(&self) {

@@ -115,6 +115,8 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "when_busy",
         "wait",
         "poll",
+        "pace",
+        "first",
         "hide_outage",
         "unknown_task",
         "keep",
@@ -171,12 +173,17 @@ fn submit(mut section: Section<'_, '_>) -> Submit {
 
 fn poll(mut section: Section<'_, '_>) -> Poll {
     let seconds = Duration::from_secs;
+    // With a call's own deadline the longest pace stays below the clients' read time-outs of 20 to 30 s.
+    let pace = section.duration("pace", seconds(2), seconds(0)..=seconds(10));
+    let first = section.duration("first", seconds(0), seconds(0)..=seconds(60));
     let hide_outage = section.duration("hide_outage", seconds(60), seconds(0)..=DAY);
     let tasks = [("ask", UnknownTask::Ask), ("refuse", UnknownTask::Refuse)];
     let unknown_task = section.choice("unknown_task", UnknownTask::Ask, &tasks);
     let keep = section.duration("keep", seconds(3600), seconds(60)..=365 * DAY);
     section.done();
     Poll {
+        pace: pace.value,
+        first: first.value,
         hide_outage: hide_outage.value,
         unknown_task: unknown_task.value,
         keep: keep.value,

@@ -90,6 +90,10 @@ pub enum Strategy {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Poll {
+    /// How often the vendor is asked about one task.
+    pub pace: Duration,
+    /// Younger tasks are not asked about at all.
+    pub first: Duration,
     pub hide_outage: Duration,
     pub unknown_task: UnknownTask,
     pub keep: Duration,

@@ -55,13 +55,42 @@ pub fn admit(received: Received, clients: &Clients) -> Result<Admitted, Refusal>
     })
 }
 
+/// For whom the vendor is asked, as far as a call shows it.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    pub endpoint: Endpoint,
+    pub user_agent: Option<&'a Bytes>,
+    pub token: &'a [u8],
+    pub hints: Hints,
+}
+
+impl Caller<'static> {
+    /// Sidekey itself, which has no client to answer.
+    pub const OWN: Self = Self {
+        endpoint: Endpoint::Result,
+        user_agent: None,
+        token: NO_TOKEN,
+        hints: Hints {
+            json: false,
+            header_acao: false,
+        },
+    };
+}
+
 impl Admitted {
+    pub fn caller(&self) -> Caller<'_> {
+        Caller {
+            endpoint: self.endpoint,
+            user_agent: self.user_agent.as_ref(),
+            token: self.token(),
+            hints: self.hints,
+        }
+    }
+
     /// What the client sent as its key: it stands in for the real one where an answer echoes that.
     pub fn token(&self) -> &[u8] {
-        self.message
-            .fields()
-            .token
-            .as_deref()
-            .unwrap_or(b"********************************")
+        self.message.fields().token.as_deref().unwrap_or(NO_TOKEN)
     }
 }
+
+const NO_TOKEN: &[u8] = b"********************************";

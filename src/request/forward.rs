@@ -16,6 +16,7 @@ use crate::keys::chance;
 use crate::keys::health::{Accepted, Health};
 use crate::keys::key::Key;
 use crate::live::Snapshot;
+use crate::tasks::course::{Heard, Word};
 use crate::vendor::account;
 use crate::vendor::answer::{self, Asked, Reading};
 use crate::vendor::client::{CallError, Kind, Outgoing};
@@ -282,6 +283,15 @@ impl Answered {
             Outcome::Relay(self.relay)
         } else {
             Outcome::Code(code.to_owned())
+        }
+    }
+
+    /// The same for a poll.
+    pub(super) fn word(self, word: Word, hints: Hints) -> Heard {
+        if self.is_json() == hints.json {
+            Heard::Relay(self.relay)
+        } else {
+            Heard::Word(word)
         }
     }
 

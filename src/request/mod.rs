@@ -13,6 +13,7 @@
 //! ```
 //! A submit may go round from choose again with another key (`submit`); a poll never does (`poll`).
 
+pub mod abandoned;
 pub mod account;
 pub mod admit;
 pub mod call;
@@ -29,6 +30,7 @@ pub mod read;
 pub mod refuse;
 pub mod respond;
 mod submit;
+mod together;
 pub mod trace;
 mod unknown;
 
@@ -49,6 +51,7 @@ use crate::listen::{Limits, Receipt, Reply};
 use crate::live::{Live, Snapshot};
 use crate::store::Store;
 use crate::tasks::Tasks;
+use crate::tasks::company::Companies;
 use crate::tasks::unknown::Asking;
 use crate::vendor::answer::Asked;
 use crate::vendor::outage::Outage;
@@ -71,6 +74,7 @@ pub struct Server {
     pub store: Store,
     pub tasks: Tasks,
     pub asking: Asking,
+    pub companies: Companies,
     pub unheard: Unheard,
     pub line: Line,
     pub egress: Egress,

@@ -6,47 +6,47 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::admit::Admitted;
+use super::admit::{Admitted, Caller};
 use super::forward::{Answered, Route, Sending, forward};
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
-use super::{Server, clock, unknown};
+use super::{Server, clock, together, unknown};
+use crate::admin::metrics::PollFrom;
 use crate::keys::health::Condition;
 use crate::keys::key::{Key, Standing};
 use crate::keys::set::KeySet;
 use crate::live::Snapshot;
 use crate::store::TaskKey;
-use crate::tasks::Task;
+use crate::tasks::course::{Action, Heard, News, View, Word};
+use crate::tasks::{Step, Task};
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::profile::Class;
+use crate::wire::Hints;
 
 /// Clients' read time-outs on a poll are 20 to 30 s (5 s in one that asks again by itself); ours must be shorter.
 pub(super) const POLL_PATIENCE: Duration = Duration::from_secs(15);
 
 pub(super) async fn poll(
-    server: &Server,
-    snapshot: &Snapshot,
+    server: &Arc<Server>,
+    snapshot: &Arc<Snapshot>,
     admitted: &Admitted,
     id: &str,
     trace: &mut Trace,
 ) -> Outcome {
     let key = task_key(snapshot, admitted, id);
-    match server.tasks.find(&key, Instant::now()).await {
+    match server
+        .tasks
+        .find(&key, Instant::now(), clock::now_ms())
+        .await
+    {
         Ok(Some(task)) => {
-            let sending = |key: &_| Sending::of(admitted, key);
-            follow(
-                server,
-                snapshot,
-                admitted,
-                &task,
-                Asked::Poll,
-                sending,
-                trace,
-            )
-            .await
+            trace.task(&task.record.key.id);
+            let (heard, from) = answer(server, snapshot, admitted, &task, trace).await;
+            server.metrics.poll_answered(from);
+            outcome(server, snapshot, &task, heard)
         }
         Ok(None) => unknown::poll(server, snapshot, admitted, &key, trace).await,
         Err(error) => {
@@ -54,6 +54,138 @@ pub(super) async fn poll(
             server.metrics.store_error();
             Outcome::Refused(Refusal::PollTrouble)
         }
+    }
+}
+
+/// From memory where that does, else from the vendor: `tasks::course` decides.
+async fn answer(
+    server: &Arc<Server>,
+    snapshot: &Arc<Snapshot>,
+    admitted: &Admitted,
+    task: &Arc<Task>,
+    trace: &mut Trace,
+) -> (Heard, PollFrom) {
+    let rules = &snapshot.settings.poll;
+    let view = view(admitted);
+    let came = Instant::now();
+    let deadline = came + POLL_PATIENCE;
+    let (poll, mut step) = server
+        .tasks
+        .polled(task, view, rules, came, clock::now_ms());
+    loop {
+        let began = Instant::now();
+        match step {
+            Step::Kept(heard) => return (heard, PollFrom::Kept),
+            Step::Say(word) => return (Heard::Word(word), PollFrom::Pace),
+            Step::Wait(until) => sleep_until(until.min(deadline)).await,
+            Step::Join(mut flight) => {
+                let landed = timeout_at(deadline, flight.wait_for(Option::is_some)).await;
+                if let Ok(Ok(heard)) = landed
+                    && let Some(heard) = &*heard
+                {
+                    trace.waited(began.elapsed());
+                    return (heard.clone(), PollFrom::Pace);
+                }
+            }
+            Step::Ask(pilot) => {
+                let waited = together::ask(server, snapshot, task, came, deadline).await;
+                trace.waited(began.elapsed());
+                let (heard, from) = match waited {
+                    Some(word) => (Heard::Word(word), PollFrom::Batch),
+                    None => {
+                        let sending = |key: &_| Sending::of(admitted, key);
+                        let caller = admitted.caller();
+                        let heard = ask(
+                            server, snapshot, &caller, view, task, sending, deadline, trace,
+                        )
+                        .await;
+                        (heard, PollFrom::Vendor)
+                    }
+                };
+                pilot.land(heard.clone());
+                return (heard, from);
+            }
+        }
+        trace.waited(began.elapsed());
+        let now = Instant::now();
+        if now >= deadline {
+            return (Heard::Word(Word::Trouble), PollFrom::Pace);
+        }
+        step = task.step(view, poll, rules, now);
+    }
+}
+
+fn view(admitted: &Admitted) -> View {
+    View {
+        action: match admitted.message.fields().action.as_deref() {
+            Some("get2") => Action::Get2,
+            Some("get") => Action::Get,
+            _ => Action::None,
+        },
+        json: admitted.hints.json,
+        header_acao: admitted.hints.header_acao,
+    }
+}
+
+/// Asks the vendor about one task by itself, and remembers what it says.
+#[expect(clippy::too_many_arguments, reason = "one call, three callers")]
+pub(super) async fn ask(
+    server: &Server,
+    snapshot: &Snapshot,
+    caller: &Caller<'_>,
+    view: View,
+    task: &Arc<Task>,
+    sending: impl Fn(&Key) -> Sending,
+    deadline: Instant,
+    trace: &mut Trace,
+) -> Heard {
+    let asked = Asked::Poll;
+    let followed = follow(
+        server, snapshot, caller, task, asked, sending, deadline, trace,
+    )
+    .await;
+    let (heard, news) = match followed {
+        Relayed::Answer(heard, news) => (heard, news),
+        Relayed::Trouble | Relayed::KeyBad => (Heard::Word(Word::Trouble), News::Trouble),
+        Relayed::NotAsked => return Heard::Word(Word::Trouble),
+        Relayed::Gone => return Heard::Word(Word::Gone),
+    };
+    hears(server, snapshot, task, news, Some((view, &heard)));
+    heard
+}
+
+/// What the vendor said of a task, for its polls and for the slot that it holds.
+pub(super) fn hears(
+    server: &Server,
+    snapshot: &Snapshot,
+    task: &Arc<Task>,
+    news: News,
+    heard: Option<(View, &Heard)>,
+) {
+    let (now, now_ms) = (Instant::now(), clock::now_ms());
+    let record = &task.record;
+    match &news {
+        News::Final(code) => {
+            snapshot
+                .keys
+                .task_ended(&record.owner_name, &record.key, code.is_none())
+        }
+        News::NotReady => snapshot
+            .keys
+            .task_runs(&record.owner_name, &record.key, now),
+        News::Code(_) | News::AskAlone | News::Trouble => {}
+    }
+    let rules = &snapshot.settings.poll;
+    server.tasks.heard(task, news, heard, rules, now, now_ms);
+}
+
+pub(super) fn outcome(server: &Server, snapshot: &Snapshot, task: &Task, heard: Heard) -> Outcome {
+    match heard {
+        Heard::Relay(relay) => Outcome::Relay(relay),
+        Heard::Word(Word::NotReady) => Outcome::NotReady,
+        Heard::Word(Word::Code(code)) => Outcome::Code(code.as_ref().to_owned()),
+        Heard::Word(Word::Gone) => Outcome::Refused(Refusal::UnknownTask),
+        Heard::Word(Word::Trouble) => trouble(server, snapshot, task),
     }
 }
 
@@ -67,10 +199,25 @@ pub(super) async fn act(
     trace: &mut Trace,
 ) -> Outcome {
     let key = task_key(snapshot, admitted, id);
-    match server.tasks.find(&key, Instant::now()).await {
+    let (now, now_ms) = (Instant::now(), clock::now_ms());
+    match server.tasks.find(&key, now, now_ms).await {
         Ok(Some(task)) => {
+            trace.task(&task.record.key.id);
+            let keep = snapshot.settings.poll.keep;
+            server.tasks.used(&task, keep, now, now_ms);
             let sending = |key: &_| Sending::of(admitted, key);
-            follow(server, snapshot, admitted, &task, asked, sending, trace).await
+            let (caller, deadline) = (admitted.caller(), now + POLL_PATIENCE);
+            match follow(
+                server, snapshot, &caller, &task, asked, sending, deadline, trace,
+            )
+            .await
+            {
+                Relayed::Answer(heard, _) => outcome(server, snapshot, &task, heard),
+                Relayed::Gone => Outcome::Refused(Refusal::UnknownTask),
+                Relayed::Trouble | Relayed::KeyBad | Relayed::NotAsked => {
+                    Outcome::Refused(Refusal::VendorTrouble)
+                }
+            }
         }
         Ok(None) => Outcome::Refused(Refusal::UnknownTask),
         Err(error) => {
@@ -90,72 +237,45 @@ pub(super) fn task_key(snapshot: &Snapshot, admitted: &Admitted, id: &str) -> Ta
 }
 
 /// Asks the task's owner. `sending` makes the request for a key.
-pub(super) async fn follow(
+#[expect(clippy::too_many_arguments, reason = "one call, two callers")]
+async fn follow(
     server: &Server,
     snapshot: &Snapshot,
-    admitted: &Admitted,
+    caller: &Caller<'_>,
     task: &Task,
     asked: Asked,
     sending: impl Fn(&Key) -> Sending,
+    deadline: Instant,
     trace: &mut Trace,
-) -> Outcome {
-    let now = Instant::now();
-    let finished = |finished| {
-        let keep = snapshot.settings.poll.keep;
-        server
-            .tasks
-            .used(task, finished, keep, Instant::now(), clock::now_ms());
-    };
-    finished(false);
-    trace.task(&task.record.key.id);
+) -> Relayed {
     let route = Route {
-        endpoint: admitted.endpoint,
-        user_agent: admitted.user_agent.as_ref(),
+        endpoint: caller.endpoint,
+        user_agent: caller.user_agent,
         asked,
-        deadline: now + POLL_PATIENCE,
+        deadline,
         client_left: None,
         is_probe: false,
     };
+    let mut came_to = Relayed::NotAsked;
     // Twice at most: the value that submitted the task, then, if the vendor calls that bad, the one now under its name.
     for _ in 0..2 {
         let key = match owner(server, &snapshot.keys, task, Instant::now()) {
             Owner::Ask(key) => key,
             Owner::Later => break,
-            Owner::Gone => return Outcome::Refused(Refusal::UnknownTask),
+            Owner::Gone => return Relayed::Gone,
         };
         trace.uses(key);
-        let Ok(answered) = forward(
-            server,
-            snapshot,
-            Some(key),
-            admitted.token(),
-            sending(key),
-            &route,
-            trace,
-        )
-        .await
-        else {
-            break;
+        let (key, sending) = (Some(&**key), sending(key));
+        let answered = forward(server, snapshot, key, caller.token, sending, &route, trace).await;
+        came_to = match answered {
+            Ok(answered) => relayed(answered, caller.hints),
+            Err(_) => Relayed::Trouble,
         };
-        let charged = answered.reading == Reading::Final;
-        match relayed(answered, asked, admitted) {
-            Relayed::Answer(outcome, is_final) => {
-                task.no_trouble();
-                let record = &task.record;
-                let keys = &snapshot.keys;
-                if is_final {
-                    finished(true);
-                    keys.task_ended(&record.owner_name, &record.key, charged);
-                } else if asked == Asked::Poll {
-                    keys.task_runs(&record.owner_name, &record.key, Instant::now());
-                }
-                return outcome;
-            }
-            Relayed::KeyBad => {}
-            Relayed::Trouble => break,
+        if !matches!(came_to, Relayed::KeyBad) {
+            break;
         }
     }
-    trouble(server, snapshot, task, asked)
+    came_to
 }
 
 /// The key that a task's poll goes out with.
@@ -202,39 +322,43 @@ pub(super) fn owner<'a>(
     Owner::Ask(key)
 }
 
+/// What a call about a task came to.
 pub(super) enum Relayed {
-    Answer(Outcome, bool),
+    Answer(Heard, News),
     KeyBad,
     Trouble,
+    /// No key may be used for it now.
+    NotAsked,
+    Gone,
 }
 
 /// A poll relays only answers, not-ready, and codes about the task or the request.
-pub(super) fn relayed(answered: Answered, asked: Asked, admitted: &Admitted) -> Relayed {
+pub(super) fn relayed(answered: Answered, hints: Hints) -> Relayed {
     match &answered.reading {
         Reading::Final | Reading::Said => {
-            Relayed::Answer(Outcome::Relay(answered.relay), asked == Asked::Poll)
+            Relayed::Answer(Heard::Relay(answered.relay), News::Final(None))
         }
-        Reading::NotReady => {
-            Relayed::Answer(answered.control("CAPCHA_NOT_READY", admitted.hints), false)
-        }
-        Reading::Code { code, rule } => match rule.class {
-            Class::Task | Class::Request | Class::NoTask => {
-                let is_final = rule.class == Class::Task && asked == Asked::Poll;
-                let code = code.clone();
-                Relayed::Answer(answered.control(&code, admitted.hints), is_final)
+        Reading::NotReady => Relayed::Answer(answered.word(Word::NotReady, hints), News::NotReady),
+        Reading::Code { code, rule } => {
+            let code: Arc<str> = code.as_str().into();
+            let word = Word::Code(Arc::clone(&code));
+            match rule.class {
+                Class::Task => Relayed::Answer(answered.word(word, hints), News::Final(Some(code))),
+                Class::Request | Class::NoTask => {
+                    Relayed::Answer(answered.word(word, hints), News::Code(code))
+                }
+                Class::KeyBad => Relayed::KeyBad,
+                Class::KeyBusy | Class::KeyEmpty | Class::EgressIp | Class::Server => {
+                    Relayed::Trouble
+                }
             }
-            Class::KeyBad => Relayed::KeyBad,
-            Class::KeyBusy | Class::KeyEmpty | Class::EgressIp | Class::Server => Relayed::Trouble,
-        },
+        }
         Reading::Accepted { .. } | Reading::Trouble { .. } => Relayed::Trouble,
     }
 }
 
 /// What the client hears instead of trouble, until it lasted too long.
-fn trouble(server: &Server, snapshot: &Snapshot, task: &Task, asked: Asked) -> Outcome {
-    if asked != Asked::Poll {
-        return Outcome::Refused(Refusal::VendorTrouble);
-    }
+fn trouble(server: &Server, snapshot: &Snapshot, task: &Task) -> Outcome {
     let now = Instant::now();
     let hidden_until = task.trouble(now) + snapshot.settings.poll.hide_outage;
     if now < hidden_until || server.egress.banned_until(now).is_some() {

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use hyper::Response;
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue};
 
+pub use crate::vendor::relay::Relay;
+
 use super::refuse::Refusal;
 use crate::wire::Hints;
 
@@ -15,6 +17,8 @@ pub enum Outcome {
     Relay(Relay),
     /// A control code of the vendor's, in the client's format.
     Code(String),
+    /// The commonest of them, said without a call.
+    NotReady,
     /// A value that Sidekey puts together: a balance, an id, merged answers.
     Value(String),
     /// Text clients are given the value as it is, without `OK|`.
@@ -26,20 +30,20 @@ pub enum Outcome {
     Refused(Refusal),
 }
 
-/// Trimmed and scrubbed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Relay {
-    pub body: Bytes,
-    pub content_type: Option<HeaderValue>,
-    pub allow_origin: Option<HeaderValue>,
-}
-
 impl Outcome {
     pub fn into_response(self, hints: Hints) -> Response<Bytes> {
         let json = hints.json;
         let own = match self {
             Self::Relay(relay) => {
                 return response(relay.body, relay.content_type, relay.allow_origin, hints);
+            }
+            Self::NotReady => {
+                let body = Bytes::from_static(if json {
+                    br#"{"status":0,"request":"CAPCHA_NOT_READY"}"#
+                } else {
+                    b"CAPCHA_NOT_READY"
+                });
+                return response(body, None, None, hints);
             }
             Self::Code(code) if json => format!(r#"{{"status":0,"request":{}}}"#, quoted(&code)),
             Self::Code(code) => code,
@@ -112,6 +116,11 @@ mod tests {
         for (outcome, text, json) in [
             (
                 Outcome::Code("CAPCHA_NOT_READY".into()),
+                "CAPCHA_NOT_READY",
+                r#"{"status":0,"request":"CAPCHA_NOT_READY"}"#,
+            ),
+            (
+                Outcome::NotReady,
                 "CAPCHA_NOT_READY",
                 r#"{"status":0,"request":"CAPCHA_NOT_READY"}"#,
             ),

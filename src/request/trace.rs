@@ -62,6 +62,11 @@ impl Trace {
         self.tries += 1;
     }
 
+    /// For a call that others share, or for its turn.
+    pub fn waited(&mut self, took: Duration) {
+        self.vendor += took;
+    }
+
     /// The answer belongs to an earlier, identical submit whose client had hung up.
     pub fn unheard(&mut self) {
         self.unheard = true;
@@ -71,6 +76,7 @@ impl Trace {
         self.outcome = match outcome {
             Outcome::Relay(_) => "relayed",
             Outcome::Code(_) => "code",
+            Outcome::NotReady => "not_ready",
             Outcome::Value(_) | Outcome::Bare(_) | Outcome::Threads { .. } => "answered",
             Outcome::Refused(refusal) => refusal.outcome(),
         };

@@ -16,6 +16,7 @@ use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::live::Snapshot;
 use crate::store::{TaskKey, TaskRecord, TaskState};
+use crate::tasks::course::{Heard, News, Word};
 use crate::tasks::unknown::{MOST_ACCOUNTS, Next};
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::profile::Class;
@@ -80,13 +81,20 @@ pub(super) async fn poll(
             Refusal::UnknownTask
         });
     }
-    match relayed(answered, Asked::Poll, admitted) {
-        Relayed::Answer(outcome, true) => {
-            learn(server, snapshot, task, key);
-            outcome
+    match relayed(answered, admitted.hints) {
+        Relayed::Answer(heard, news) => {
+            if matches!(news, News::Final(_)) {
+                learn(server, snapshot, task, key);
+            }
+            match heard {
+                Heard::Relay(relay) => Outcome::Relay(relay),
+                Heard::Word(Word::Code(code)) => Outcome::Code(code.as_ref().to_owned()),
+                Heard::Word(_) => Outcome::NotReady,
+            }
         }
-        Relayed::Answer(outcome, false) => outcome,
-        Relayed::KeyBad | Relayed::Trouble => Outcome::Refused(Refusal::PollTrouble),
+        Relayed::KeyBad | Relayed::Trouble | Relayed::NotAsked | Relayed::Gone => {
+            Outcome::Refused(Refusal::PollTrouble)
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::rows::{
-    BAD_KEY_ANSWERS_KEPT, Change, Intent, IntentId, LiveOwner, Resolved, TaskKey, TaskRecord,
-    TaskState, UncertainRow,
+    BAD_KEY_ANSWERS_KEPT, Change, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
+    UncertainRow,
 };
 
 /// A std mutex: every section is short and none awaits.
@@ -116,23 +116,15 @@ impl Tables {
         at
     }
 
-    pub(super) fn live_owners(&self, used_since_ms: i64) -> Vec<LiveOwner> {
+    pub(super) fn running_tasks(&self, used_since_ms: i64, limit: usize) -> Vec<TaskRecord> {
         let tables = self.lock();
-        let mut owners = BTreeMap::new();
-        for task in tables.tasks.values() {
-            if task.state == TaskState::Running && task.used_at_ms >= used_since_ms {
-                *owners
-                    .entry((Arc::clone(&task.owner_name), task.owner_identity))
-                    .or_insert(0) += 1;
-            }
-        }
-        owners
-            .into_iter()
-            .map(|((name, identity), tasks)| LiveOwner {
-                name,
-                identity,
-                tasks,
-            })
+        let by_use = tables.by_use.iter().rev();
+        by_use
+            .take_while(|(used_at_ms, _)| *used_at_ms >= used_since_ms)
+            .filter_map(|(_, key)| tables.tasks.get(key))
+            .filter(|task| task.state == TaskState::Running)
+            .take(limit)
+            .cloned()
             .collect()
     }
 

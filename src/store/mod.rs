@@ -28,8 +28,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use rows::{
-    Endpoint, Intent, IntentId, LiveOwner, Resolved, RunningTask, TaskKey, TaskRecord, TaskState,
-    UncertainRow,
+    Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
 };
 pub use sqlite::{OpenError, Recovered};
 pub use written::Written;
@@ -292,29 +291,17 @@ impl Store {
         }
     }
 
-    /// The keys whose tasks still run, among the tasks used since then: after a start, those that are no
-    /// longer configured are drained.
-    pub async fn live_owners(&self, used_since_ms: i64) -> Result<Vec<LiveOwner>, StoreError> {
+    /// Tasks that were used since then and are not final, the latest first.
+    pub async fn running_tasks(
+        &self,
+        used_since_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<TaskRecord>, StoreError> {
         match self {
-            Self::Memory(memory) => Ok(memory.tables.live_owners(used_since_ms)),
+            Self::Memory(memory) => Ok(memory.tables.running_tasks(used_since_ms, limit)),
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
-                    statements::live_owners(connection, used_since_ms)
-                })
-                .await
-            }
-        }
-    }
-
-    /// The tasks that still run, among those used since then: after a start they hold their slots again. The latest first,
-    /// bounded.
-    pub async fn running_tasks(&self, used_since_ms: i64) -> Result<Vec<RunningTask>, StoreError> {
-        match self {
-            // It knows no earlier run.
-            Self::Memory(_) => Ok(Vec::new()),
-            Self::Sqlite(sqlite) => {
-                reader::ask(&sqlite.questions, move |connection| {
-                    statements::running_tasks(connection, used_since_ms)
+                    statements::running_tasks(connection, used_since_ms, limit)
                 })
                 .await
             }

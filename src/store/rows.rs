@@ -83,23 +83,6 @@ pub struct Resolved {
     pub at_ms: i64,
 }
 
-/// A key that owns tasks which are not final.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LiveOwner {
-    pub name: Arc<str>,
-    pub identity: Identity,
-    pub tasks: u64,
-}
-
-/// A task that was not final when it was used last.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RunningTask {
-    pub key: TaskKey,
-    pub owner_name: Arc<str>,
-    pub price_micro_usd: Option<i64>,
-    pub used_at_ms: i64,
-}
-
 /// What is told about an intent that was open when the store was opened.
 pub(super) const ENDED_IN_MID_SUBMIT: &str = "the process ended in mid-submit";
 

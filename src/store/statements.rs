@@ -7,8 +7,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::rows::{
-    BAD_KEY_ANSWERS_KEPT, Change, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId, LiveOwner, Resolved,
-    RunningTask, TaskKey, TaskRecord, TaskState, UncertainRow,
+    BAD_KEY_ANSWERS_KEPT, Change, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId, Resolved, TaskKey,
+    TaskRecord, TaskState, UncertainRow,
 };
 use crate::keys::secret::Identity;
 
@@ -222,35 +222,28 @@ pub(super) fn bad_key_answers(connection: &Connection, since_ms: i64) -> Result<
         .collect()
 }
 
-pub(super) fn live_owners(connection: &Connection, used_since_ms: i64) -> Result<Vec<LiveOwner>> {
-    connection
-        .prepare_cached(LIVE_OWNERS)?
-        .query_map([used_since_ms], |row| {
-            Ok(LiveOwner {
-                name: text(row, 0)?,
-                identity: Identity(digest(row, 1)?),
-                tasks: row.get::<_, i64>(2)?.unsigned_abs(),
-            })
-        })?
-        .collect()
-}
-
 pub(super) fn running_tasks(
     connection: &Connection,
     used_since_ms: i64,
-) -> Result<Vec<RunningTask>> {
+    limit: usize,
+) -> Result<Vec<TaskRecord>> {
     connection
         .prepare_cached(RUNNING_TASKS)?
-        .query_map([used_since_ms], |row| {
-            Ok(RunningTask {
+        .query_map(params![used_since_ms, limit as i64], |row| {
+            Ok(TaskRecord {
                 key: TaskKey {
                     profile: text(row, 0)?,
                     tenant: text(row, 1)?,
                     id: text(row, 2)?,
                 },
                 owner_name: text(row, 3)?,
-                price_micro_usd: row.get(4)?,
-                used_at_ms: row.get(5)?,
+                owner_identity: Identity(digest(row, 4)?),
+                kind: text(row, 5)?,
+                project: optional_text(row, 6)?,
+                price_micro_usd: row.get(7)?,
+                state: TaskState::Running,
+                submitted_at_ms: row.get(8)?,
+                used_at_ms: row.get(9)?,
             })
         })?
         .collect()
@@ -313,9 +306,6 @@ const LIST_UNCERTAIN: &str = "SELECT
     FROM uncertain ORDER BY id DESC LIMIT ?";
 
 /// By time, so that a file of old tasks is not read whole.
-const LIVE_OWNERS: &str = "SELECT owner_name, owner_identity, count(*)
-    FROM tasks WHERE used_at_ms >= ? AND final = 0
-    GROUP BY owner_name, owner_identity ORDER BY owner_name, owner_identity";
-
-const RUNNING_TASKS: &str = "SELECT profile, tenant, id, owner_name, price_micro_usd, used_at_ms
-    FROM tasks WHERE used_at_ms >= ? AND final = 0 ORDER BY used_at_ms DESC LIMIT 100000";
+const RUNNING_TASKS: &str = "SELECT profile, tenant, id,
+    owner_name, owner_identity, kind, project, price_micro_usd, submitted_at_ms, used_at_ms
+    FROM tasks WHERE used_at_ms >= ? AND final = 0 ORDER BY used_at_ms DESC LIMIT ?";

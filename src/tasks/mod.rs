@@ -2,6 +2,9 @@
 //!
 //! The store is the truth. What is in memory here only spares asking it at every poll, and may forget; the store may not.
 
+pub mod company;
+pub mod course;
+mod kept;
 pub mod kind;
 pub mod unknown;
 
@@ -11,14 +14,20 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::config::settings::Poll as Rules;
 use crate::store::{Store, StoreError, TaskKey, TaskRecord, TaskState};
+use course::{Course, FollowUp, Heard, News, Poll, View, Word};
+use kept::{Answer, Kept, LONGEST_ANSWER};
 
 pub struct Tasks {
     store: Store,
     shards: [Shard; SHARDS],
     hasher: RandomState,
+    /// Never held together with a lock of a task.
+    kept: Mutex<Kept>,
 }
 
 /// A std lock with sections of one map operation; never held over an await.
@@ -27,22 +36,36 @@ type Shard = Mutex<HashMap<TaskKey, Arc<Task>>>;
 const SHARDS: usize = 16;
 /// A task in memory that was not polled for this long is looked up in the store again when it is.
 const REMEMBER: Duration = Duration::from_secs(600);
-/// SECURITY: bounds the memory of clients that submit and never come back, about 300 bytes a task.
+/// SECURITY: bounds the memory of clients that submit and never come back, about 400 bytes a task.
 const MOST_IN_A_SHARD: usize = 200_000 / SHARDS;
+/// Tasks that are followed again after a start. Of more, nobody asks unless their clients do.
+const MOST_RESUMED: usize = 20_000;
 
 /// A task that is in memory.
+#[derive(Debug)]
 pub struct Task {
     pub record: TaskRecord,
+    /// A std lock with sections of a few instructions; never held over an await.
     course: Mutex<Course>,
 }
 
-#[derive(Clone, Copy)]
-struct Course {
-    used: Instant,
-    /// When the store was told last that the task is in use.
-    noted: Instant,
-    finished: bool,
-    trouble_since: Option<Instant>,
+/// What to do with a poll now.
+pub enum Step {
+    /// A final answer, repeated.
+    Kept(Heard),
+    /// What the vendor said less than a pace ago.
+    Say(Word),
+    Join(course::Flight),
+    Wait(Instant),
+    Ask(Pilot),
+}
+
+/// The side of a call that works. Dropped without landing, one of those that wait takes over.
+#[derive(Debug)]
+pub struct Pilot {
+    task: Arc<Task>,
+    view: View,
+    tell: watch::Sender<Option<Heard>>,
 }
 
 impl Tasks {
@@ -51,21 +74,36 @@ impl Tasks {
             store,
             shards: Default::default(),
             hasher: RandomState::new(),
+            kept: Mutex::default(),
         }
     }
 
     /// A task that was accepted just now and stands in the store, or will when the store is back.
     pub fn remember(&self, record: TaskRecord, now: Instant) -> Arc<Task> {
+        let now_ms = record.used_at_ms;
+        self.insert(record, now, now, now_ms)
+    }
+
+    /// Tasks that ran when the program ended: those of pingbacks, and those whose clients are gone, are followed again.
+    pub async fn resume(&self, now: Instant, now_ms: i64) -> Result<usize, StoreError> {
+        let since = now_ms - millis(course::LONGEST_FOLLOWED);
+        let running = self.store.running_tasks(since, MOST_RESUMED).await?;
+        let resumed = running.len();
+        for record in running {
+            if !self.shard(&record.key).contains_key(&record.key) {
+                let used = before(now, now_ms - record.used_at_ms);
+                self.insert(record, used, now, now_ms);
+            }
+        }
+        Ok(resumed)
+    }
+
+    fn insert(&self, record: TaskRecord, used: Instant, now: Instant, now_ms: i64) -> Arc<Task> {
+        let submitted = before(now, now_ms - record.submitted_at_ms);
         let finished = record.state == TaskState::Final;
-        let course = Course {
-            used: now,
-            noted: now,
-            finished,
-            trouble_since: None,
-        };
         let task = Arc::new(Task {
             record,
-            course: Mutex::new(course),
+            course: Mutex::new(Course::new(submitted, used, now, finished)),
         });
         let mut shard = self.shard(&task.record.key);
         if shard.len() >= MOST_IN_A_SHARD {
@@ -75,45 +113,147 @@ impl Tasks {
         task
     }
 
-    pub async fn find(&self, key: &TaskKey, now: Instant) -> Result<Option<Arc<Task>>, StoreError> {
+    pub async fn find(
+        &self,
+        key: &TaskKey,
+        now: Instant,
+        now_ms: i64,
+    ) -> Result<Option<Arc<Task>>, StoreError> {
         let known = self.shard(key).get(key).cloned();
         if known.is_some() {
             return Ok(known);
         }
         let record = self.store.find_task(key).await?;
-        Ok(record.map(|record| self.remember(record, now)))
+        Ok(record.map(|record| self.insert(record, now, now, now_ms)))
     }
 
-    /// The task was polled or reported. The store is told seldom: its own time only has to be right within a part of `keep`.
-    pub fn used(&self, task: &Task, finished: bool, keep: Duration, now: Instant, now_ms: i64) {
-        let (tell, state) = {
-            let mut course = task.course();
-            let news = finished && !course.finished;
-            course.finished |= finished;
-            course.used = now;
-            let tell = news || now.duration_since(course.noted) >= keep / 8;
-            if tell {
-                course.noted = now;
-            }
-            (
-                tell,
-                if course.finished {
-                    TaskState::Final
-                } else {
-                    TaskState::Running
-                },
-            )
-        };
-        if tell {
-            self.store.touch(&task.record.key, now_ms, state);
+    /// A poll has come, for its answer in this view.
+    pub fn polled(
+        &self,
+        task: &Arc<Task>,
+        view: View,
+        rules: &Rules,
+        now: Instant,
+        now_ms: i64,
+    ) -> (Poll, Step) {
+        let mut course = task.course();
+        let poll = course.arrive(rules, now);
+        let step = course.step(view, poll, rules, now);
+        self.note(task, course, rules.keep, now, now_ms);
+        (poll, task.with_pilot(view, step))
+    }
+
+    /// A poll of many has come; what memory has for this one.
+    pub fn recalled(
+        &self,
+        task: &Task,
+        view: View,
+        rules: &Rules,
+        now: Instant,
+        now_ms: i64,
+    ) -> Option<Heard> {
+        let mut course = task.course();
+        let poll = course.arrive(rules, now);
+        let heard = course.recall(view, poll, rules, now);
+        self.note(task, course, rules.keep, now, now_ms);
+        heard
+    }
+
+    /// The task was reported.
+    pub fn used(&self, task: &Task, keep: Duration, now: Instant, now_ms: i64) {
+        let mut course = task.course();
+        course.use_now(now);
+        self.note(task, course, keep, now, now_ms);
+    }
+
+    fn note(
+        &self,
+        task: &Task,
+        mut course: MutexGuard<'_, Course>,
+        keep: Duration,
+        now: Instant,
+        now_ms: i64,
+    ) {
+        if !course.is_to_be_noted(keep, now) {
+            return;
         }
+        let state = if course.is_finished() {
+            TaskState::Final
+        } else {
+            TaskState::Running
+        };
+        drop(course);
+        self.store.touch(&task.record.key, now_ms, state);
+    }
+
+    /// The vendor has answered. `heard` is that answer as one view gives it, to be kept if it is final.
+    pub fn heard(
+        &self,
+        task: &Arc<Task>,
+        news: News,
+        heard: Option<(View, &Heard)>,
+        rules: &Rules,
+        now: Instant,
+        now_ms: i64,
+    ) {
+        let is_final = matches!(news, News::Final(_));
+        let keep = match heard {
+            Some((view, Heard::Relay(relay))) if is_final && relay.body.len() <= LONGEST_ANSWER => {
+                Some((view, relay.detached()))
+            }
+            _ => None,
+        };
+        let kept = keep.as_ref().map(|(view, relay)| (*view, relay.body.len()));
+        let ended = {
+            let mut course = task.course();
+            if let Some((view, relay)) = keep {
+                course.keep(view, relay);
+            }
+            course.hear(news, now)
+        };
+        if let Some((view, bytes)) = kept {
+            let weak = Arc::downgrade(task);
+            let gone = self.kept().add(weak, view, bytes, now + rules.keep);
+            let_go(gone);
+        }
+        if ended {
+            self.ended(task, now_ms);
+        }
+    }
+
+    /// Each task comes here once, by its final answer or by the end of its lease.
+    fn ended(&self, task: &Task, now_ms: i64) {
+        self.store.touch(&task.record.key, now_ms, TaskState::Final);
+    }
+
+    /// Tasks that no client asks for and that are due to be asked for, the longest unasked first. Those whose lease is over end here.
+    pub fn abandoned(&self, between: Duration, now: Instant, now_ms: i64) -> Vec<Arc<Task>> {
+        let mut due = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for task in shard.values() {
+                let mut course = task.course();
+                match course.follow_up(between, now) {
+                    FollowUp::No => {}
+                    FollowUp::Ask(asked) => due.push((asked, Arc::clone(task))),
+                    FollowUp::End => {
+                        course.end();
+                        self.ended(task, now_ms);
+                    }
+                }
+            }
+        }
+        due.sort_by_key(|(asked, _)| *asked);
+        due.into_iter().map(|(_, task)| task).collect()
     }
 
     /// Forgets what was not used for a while; the store still has it.
     pub fn sweep(&self, now: Instant) {
+        let outdated = self.kept().outdated(now);
+        let_go(outdated);
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, task| now.duration_since(task.course().used) < REMEMBER);
+            shard.retain(|_, task| !task.course().is_forgettable(REMEMBER, now));
         }
     }
 
@@ -122,6 +262,10 @@ impl Tasks {
             .iter()
             .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len())
             .sum()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shard(&self, key: &TaskKey) -> MutexGuard<'_, HashMap<TaskKey, Arc<Task>>> {
@@ -133,13 +277,34 @@ impl Tasks {
 }
 
 impl Task {
-    /// The vendor gave no usable answer to a poll: since when that has been so.
-    pub fn trouble(&self, now: Instant) -> Instant {
-        *self.course().trouble_since.get_or_insert(now)
+    /// What to do with a poll that has waited.
+    pub fn step(self: &Arc<Self>, view: View, poll: Poll, rules: &Rules, now: Instant) -> Step {
+        let step = self.course().step(view, poll, rules, now);
+        self.with_pilot(view, step)
     }
 
-    pub fn no_trouble(&self) {
-        self.course().trouble_since = None;
+    fn with_pilot(self: &Arc<Self>, view: View, step: course::Step) -> Step {
+        match step {
+            course::Step::Kept(heard) => Step::Kept(heard),
+            course::Step::Say(word) => Step::Say(word),
+            course::Step::Join(flight) => Step::Join(flight),
+            course::Step::Wait(until) => Step::Wait(until),
+            course::Step::Ask(tell) => Step::Ask(Pilot {
+                task: Arc::clone(self),
+                view,
+                tell,
+            }),
+        }
+    }
+
+    /// The vendor's last word, if it came after `since`.
+    pub fn word_since(&self, since: Instant) -> Option<Word> {
+        self.course().word_since(since)
+    }
+
+    /// The vendor gave no usable answer to a poll: since when that has been so.
+    pub fn trouble(&self, now: Instant) -> Instant {
+        self.course().trouble(now)
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {
@@ -147,14 +312,49 @@ impl Task {
     }
 }
 
+impl Pilot {
+    /// All who wait hear it.
+    pub fn land(self, heard: Heard) {
+        // Out of the way first: who comes from now on begins anew, or finds it in memory.
+        self.task.course().land(self.view);
+        self.tell.send_replace(Some(heard));
+    }
+}
+
+impl Drop for Pilot {
+    fn drop(&mut self) {
+        if self.tell.borrow().is_none() {
+            self.task.course().land(self.view);
+        }
+    }
+}
+
+fn let_go(answers: Vec<Answer>) {
+    for answer in answers {
+        if let Some(task) = answer.task.upgrade() {
+            task.course().let_go(answer.view);
+        }
+    }
+}
+
+/// So many milliseconds before `now`. A clock that was set back must not put anything into the future.
+fn before(now: Instant, ago_ms: i64) -> Instant {
+    let ago = Duration::from_millis(u64::try_from(ago_ms).unwrap_or_default());
+    now.checked_sub(ago).unwrap_or(now)
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Makes room: the half that was used longest ago goes.
 fn forget(shard: &mut HashMap<TaskKey, Arc<Task>>, now: Instant) {
     let mut idle: Vec<_> = shard
         .values()
-        .map(|task| now.duration_since(task.course().used))
+        .map(|task| task.course().unused_for(now))
         .collect();
     let middle = idle.len() / 2;
     let (_, median, _) = idle.select_nth_unstable(middle);
     let median = *median;
-    shard.retain(|_, task| now.duration_since(task.course().used) < median);
+    shard.retain(|_, task| task.course().unused_for(now) < median);
 }

@@ -8,6 +8,7 @@ mod connection;
 pub mod outage;
 mod pool;
 pub mod profile;
+pub mod relay;
 pub mod scrub;
 mod stream;
 pub mod target;

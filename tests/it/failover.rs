@@ -236,7 +236,7 @@ async fn trouble_with_a_poll_is_not_ready_until_it_lasts_too_long() {
     ];
     for (hide, hears) in [("60s", "CAPCHA_NOT_READY"), ("0s", "ERROR_SERVER_ERROR")] {
         for fault in faults.clone() {
-            let world = proven(&format!("poll.hide_outage = {hide:?}")).await;
+            let world = proven(&format!("poll.hide_outage = {hide:?}\npoll.pace = \"0s\"")).await;
             let id = world.submit().await;
             let rule = FaultRule::new(fault.clone()).endpoint("res.php");
             world.sandbox.set_fault(rule).unwrap();

@@ -44,7 +44,7 @@ async fn tasks_outlive_a_new_value_under_their_keys_name_and_a_restart() {
 async fn a_value_once_called_bad_is_not_tried_again_when_its_name_has_a_new_one() {
     // Bad keys rest for a moment only, so that the rests of a long task pass quickly.
     let config = format!(
-        "{REFUSE}\nvendor.codes.ERROR_KEY_DOES_NOT_EXIST = {{ class = \"key-bad\", cooldown = \"1ms\" }}"
+        "{REFUSE}\npoll.pace = \"0s\"\nvendor.codes.ERROR_KEY_DOES_NOT_EXIST = {{ class = \"key-bad\", cooldown = \"1ms\" }}"
     );
     let world = World::start(vendor(Dialect::Captchaai, 1), &config).await;
     world.sandbox.set_solve_time(&name(1), 60_000).unwrap();

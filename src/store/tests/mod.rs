@@ -130,7 +130,7 @@ async fn what_nobody_waits_for_is_written_all_the_same() {
         submit(&store, task("7", "main")).await;
         store.touch(&key("", "7"), 2_000, TaskState::Final);
         let written = async {
-            while !store.live_owners(0).await.unwrap().is_empty() {
+            while !store.running_tasks(0, 10).await.unwrap().is_empty() {
                 tokio::task::yield_now().await;
             }
         };
@@ -220,21 +220,25 @@ async fn bad_key_answers_are_remembered_by_their_time() {
 }
 
 #[tokio::test]
-async fn owners_of_running_tasks_are_counted() {
+async fn running_tasks_are_found_the_latest_first() {
     for (store, _directory) in stores() {
-        for (id, owner) in [("1", "b"), ("2", "aa"), ("3", "aa"), ("4", "aa")] {
-            submit(&store, task(id, owner)).await;
+        for id in ["1", "2", "3"] {
+            submit(&store, task(id, "main")).await;
         }
-        store.touch(&key("", "4"), 1_000, TaskState::Final);
+        store.touch(&key("", "1"), 3_000, TaskState::Running);
+        store.touch(&key("", "2"), 2_000, TaskState::Running);
+        store.touch(&key("", "3"), 4_000, TaskState::Final);
         store.flush().await.unwrap();
-        let owner = |name: &str, tasks| LiveOwner {
-            name: Arc::from(name),
-            identity: Identity([name.len() as u8; 32]),
-            tasks,
+        let ids = async |since, limit| {
+            let running = store.running_tasks(since, limit).await.unwrap();
+            running
+                .iter()
+                .map(|task| task.key.id.to_string())
+                .collect::<Vec<_>>()
         };
-        let live = store.live_owners(1_000).await.unwrap();
-        assert_eq!(live, [owner("aa", 2), owner("b", 1)]);
-        assert_eq!(store.live_owners(1_001).await.unwrap(), []);
+        assert_eq!(ids(0, 10).await, ["1", "2"]);
+        assert_eq!(ids(2_001, 10).await, ["1"]);
+        assert_eq!(ids(0, 1).await, ["1"]);
     }
 }
 
@@ -252,8 +256,7 @@ async fn a_thousand_callers_at_once_are_all_answered() {
         for submit in submits {
             assert_eq!(submit.await.unwrap(), 0);
         }
-        let live = store.live_owners(0).await.unwrap();
-        assert_eq!(live[0].tasks, 1_000);
+        assert_eq!(store.running_tasks(0, 2_000).await.unwrap().len(), 1_000);
         background.spawn(store.close()).await.unwrap().unwrap();
     }
 }

@@ -1,0 +1,152 @@
+//! One call that asks for many tasks of one account, where the vendor takes that.
+//!
+//! The answer is a list of pieces, and a piece has lost the shape that an answer by itself has: prices, user agents, objects. So a piece
+//! only tells whether a task is still not ready; for anything else its client's own request goes out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::Server;
+use super::admit::Caller;
+use super::forward::{Route, Sending, forward};
+use super::poll::{Owner, POLL_PATIENCE, Relayed, hears, owner, relayed};
+use super::trace::Trace;
+use crate::live::Snapshot;
+use crate::tasks::Task;
+use crate::tasks::company::{Boarded, Boarding};
+use crate::tasks::course::{News, Word};
+use crate::vendor::answer::{self, Asked, Reading};
+
+/// How long a poll that is due waits for others.
+const GATHER: Duration = Duration::from_millis(30);
+
+/// Waits for a call for many that includes this task. `None`: it must be asked for by itself.
+pub(super) async fn ask(
+    server: &Arc<Server>,
+    snapshot: &Arc<Snapshot>,
+    task: &Arc<Task>,
+    came: Instant,
+    deadline: Instant,
+) -> Option<Word> {
+    if !snapshot.settings.vendor.profile.takes.ids {
+        return None;
+    }
+    let landed = match server.companies.board(task, Instant::now()) {
+        Boarded::Alone => return None,
+        Boarded::Aboard(landed, boarding) => {
+            if let Some(boarding) = boarding {
+                let (server, snapshot) = (Arc::clone(server), Arc::clone(snapshot));
+                let background = server.background.clone();
+                // Detached: it answers for others too when this client leaves.
+                background.spawn(travel(server, snapshot, boarding));
+            }
+            landed
+        }
+    };
+    match timeout_at(deadline, landed.cancelled()).await {
+        Ok(()) => task.word_since(came),
+        Err(_) => Some(Word::Trouble),
+    }
+}
+
+async fn travel(server: Arc<Server>, snapshot: Arc<Snapshot>, boarding: Arc<Boarding>) {
+    sleep(GATHER).await;
+    let rules = &snapshot.settings.poll;
+    let passengers = server.companies.depart(&boarding, rules, Instant::now());
+    let tasks = &passengers.tasks;
+    let came_to = match tasks.len() {
+        // Nobody came along: the client's own request says more.
+        0 | 1 => Together::Unclear,
+        _ => {
+            let mut trace = Trace::own();
+            ask_vendor(&server, &snapshot, &Caller::OWN, tasks, &mut trace).await
+        }
+    };
+    let news = |place: usize| match &came_to {
+        Together::Pieces(pieces) if is_not_ready(&pieces[place]) => Some(News::NotReady),
+        Together::Pieces(_) | Together::Unclear => Some(News::AskAlone),
+        Together::Trouble => Some(News::Trouble),
+        Together::NotAsked => None,
+    };
+    for (place, task) in tasks.iter().enumerate() {
+        if let Some(news) = news(place) {
+            hears(&server, &snapshot, task, news, None);
+        }
+    }
+}
+
+pub(super) enum Together {
+    /// One for each task.
+    Pieces(Vec<String>),
+    /// The vendor answered, but nobody can tell which piece belongs to which task: answers may contain the separator.
+    Unclear,
+    Trouble,
+    /// No key may be used for them now.
+    NotAsked,
+}
+
+pub(super) fn is_not_ready(piece: &str) -> bool {
+    matches!(piece, "CAPCHA_NOT_READY" | "CAPTCHA_NOT_READY")
+}
+
+/// The tasks must be those of one account, and few enough for one call.
+pub(super) async fn ask_vendor(
+    server: &Server,
+    snapshot: &Snapshot,
+    caller: &Caller<'_>,
+    tasks: &[Arc<Task>],
+    trace: &mut Trace,
+) -> Together {
+    let Some(first) = tasks.first() else {
+        return Together::NotAsked;
+    };
+    let ids: Vec<&str> = tasks.iter().map(|task| &*task.record.key.id).collect();
+    let ids = ids.join(",");
+    let route = Route {
+        endpoint: caller.endpoint,
+        user_agent: caller.user_agent,
+        asked: Asked::Poll,
+        deadline: Instant::now() + POLL_PATIENCE,
+        client_left: None,
+        is_probe: false,
+    };
+    let mut came_to = Together::NotAsked;
+    // Twice at most, as a poll of one task.
+    for _ in 0..2 {
+        let key = match owner(server, &snapshot.keys, first, Instant::now()) {
+            Owner::Ask(key) => key,
+            Owner::Later => break,
+            // Each by itself is told that its key is gone.
+            Owner::Gone => return Together::Unclear,
+        };
+        trace.uses(key);
+        // JSON, because the text form of this answer is documented nowhere.
+        let sending = Sending::own(
+            key,
+            &[("action", b"get"), ("ids", ids.as_bytes()), ("json", b"1")],
+        );
+        let key = Some(&**key);
+        let answered = forward(server, snapshot, key, caller.token, sending, &route, trace).await;
+        let Ok(answered) = answered else {
+            return Together::Trouble;
+        };
+        if answered.reading == Reading::Final {
+            let pieces = answer::pieces(&answered.relay.body);
+            let pieces = pieces.filter(|pieces| pieces.len() == tasks.len());
+            return pieces.map_or(Together::Unclear, Together::Pieces);
+        }
+        came_to = match relayed(answered, caller.hints) {
+            Relayed::KeyBad => {
+                came_to = Together::Trouble;
+                continue;
+            }
+            // A code about the request: this vendor does not take `ids=` after all.
+            Relayed::Answer(..) => Together::Unclear,
+            Relayed::Trouble | Relayed::NotAsked | Relayed::Gone => Together::Trouble,
+        };
+        break;
+    }
+    came_to
+}
