@@ -97,7 +97,7 @@ pub async fn start(
     let https = bind(&settings.listen.https)?;
     let admin_listeners = bind(&settings.admin.listen)?;
 
-    let store = open(&settings.state)?;
+    let (store, cut_off) = open(&settings.state)?;
     let egress = Egress::new(bad_key_answers(&store).await?);
     let remembered = Remembered {
         salt: store.salt(),
@@ -106,6 +106,7 @@ pub async fn start(
     let live = Arc::new(Live::new(loaded, remembered, background)?);
     hold_slots(&store, &live).await?;
     let metrics = Arc::new(Metrics::new(&store));
+    metrics.uncertain_submits(cut_off);
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
     let server = Arc::new(Server {
         live: Arc::clone(&live),
@@ -219,9 +220,10 @@ fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
     listeners.iter().map(TcpListener::local_addr).collect()
 }
 
-fn open(state: &State) -> Result<Store, StartError> {
+/// Also, how many submits the last run was in the middle of.
+fn open(state: &State) -> Result<(Store, u64), StartError> {
     if state.store == StoreKind::Memory {
-        return Ok(Store::memory());
+        return Ok((Store::memory(), 0));
     }
     match Store::open(&state.path, state.sync) {
         Ok((store, recovered)) => {
@@ -231,12 +233,12 @@ fn open(state: &State) -> Result<Store, StartError> {
                     "the last run ended in mid-submit: these are uncertain, see /api/uncertain"
                 );
             }
-            Ok(store)
+            Ok((store, recovered.open_intents))
         }
         // A path that was asked for must work. The default one may be somewhere that cannot be written.
         Err(error) if !state.path_written && error.is_unwritable() => {
             tracing::warn!(%error, "tasks are kept in memory only, a restart forgets them; set state.path");
-            Ok(Store::memory())
+            Ok((Store::memory(), 0))
         }
         Err(error) => Err(error.into()),
     }

@@ -32,10 +32,6 @@ impl Background {
         self.stop.cancelled().await;
     }
 
-    pub fn is_stopping(&self) -> bool {
-        self.stop.is_cancelled()
-    }
-
     pub fn ask_to_stop(&self) {
         self.stop.cancel();
     }

@@ -278,6 +278,11 @@ impl Metrics {
         self.uncertain_submits.inc();
     }
 
+    /// Those that the last run left behind, too: they are uncertain since this start.
+    pub fn uncertain_submits(&self, count: u64) {
+        self.uncertain_submits.inc_by(count);
+    }
+
     pub fn unheard_answer(&self) {
         self.unheard_answers.inc();
     }

@@ -122,21 +122,12 @@ impl Drop for Pilot {
 impl Unheard {
     /// The flight of an identical submit that nobody heard the end of, to be listened to instead of submitting again.
     pub fn adopt(&self, identical: &Identical, now: Instant) -> Option<Listener> {
-        let mut waiting = self.waiting();
-        while waiting
-            .front()
-            .is_some_and(|oldest| now.duration_since(oldest.since) >= UNHEARD_FOR)
-        {
-            waiting.pop_front();
-        }
-        let length = identical.length();
-        if !waiting
-            .iter()
-            .any(|abandoned| abandoned.likeness.length == length)
-        {
+        if !self.may_be_known(identical.length(), now) {
             return None;
         }
+        // Not under the lock, which all submits take: a digest of 16 MiB takes milliseconds.
         let likeness = identical.likeness();
+        let mut waiting = self.waiting();
         while let Some(index) = waiting
             .iter()
             .position(|abandoned| abandoned.likeness == likeness)
@@ -147,6 +138,19 @@ impl Unheard {
             }
         }
         None
+    }
+
+    fn may_be_known(&self, length: usize, now: Instant) -> bool {
+        let mut waiting = self.waiting();
+        while waiting
+            .front()
+            .is_some_and(|oldest| now.duration_since(oldest.since) >= UNHEARD_FOR)
+        {
+            waiting.pop_front();
+        }
+        waiting
+            .iter()
+            .any(|abandoned| abandoned.likeness.length == length)
     }
 
     /// Submits that wait for an identical one to take their answer.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::config::settings::Poll as Rules;
 use crate::store::{Store, StoreError, TaskKey, TaskRecord, TaskState};
@@ -33,6 +33,8 @@ pub struct Tasks {
 /// A std lock with sections of one map operation; never held over an await.
 type Shard = Mutex<HashMap<TaskKey, Arc<Task>>>;
 
+const LOOK_UP: Duration = Duration::from_secs(3);
+const TOO_LONG: &str = "it takes longer than 3 s";
 const SHARDS: usize = 16;
 /// A task in memory that was not polled for this long is looked up in the store again when it is.
 const REMEMBER: Duration = Duration::from_secs(600);
@@ -123,7 +125,9 @@ impl Tasks {
         if known.is_some() {
             return Ok(known);
         }
-        let record = self.store.find_task(key).await?;
+        // A disk that hangs gives no error, and a client that waits for it gives its task up.
+        let looked = timeout(LOOK_UP, self.store.find_task(key)).await;
+        let record = looked.unwrap_or_else(|_| Err(StoreError::Unreadable(TOO_LONG.to_owned())))?;
         Ok(record.map(|record| self.insert(record, now, now, now_ms)))
     }
 
