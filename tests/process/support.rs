@@ -48,7 +48,8 @@ impl Place {
             .iter()
             .map(|account| {
                 format!(
-                    "[[key]]\nname = \"{}\"\nvalue = \"{}\"\n",
+                    // Uncertain submits hold their slots for minutes, and hundreds of kills leave thousands of them.
+                    "[[key]]\nname = \"{}\"\nvalue = \"{}\"\nmax_tasks = 100000\n",
                     account.name, account.key
                 )
             })
