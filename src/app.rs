@@ -142,14 +142,7 @@ pub async fn start(
         data_drain: Drain::new(),
         admin_drain: Drain::new(),
     };
-    let reloader = Reloader {
-        live,
-        input,
-        adopted: seen.clone(),
-        seen,
-        certificates: certificates.clone(),
-        metrics,
-    };
+    let reloader = Reloader::new(live, input, seen, certificates.clone(), metrics);
     background.spawn(reloader.run(background.clone()));
     background.spawn(request::abandoned::run(Arc::clone(&server)));
     background.spawn(Prober::run(Arc::clone(&server)));

@@ -14,30 +14,51 @@ use crate::keys::secret::Identity;
 use crate::listen::Certificates;
 
 pub struct Reloader {
-    pub live: Arc<Live>,
-    pub input: Input,
+    live: Arc<Live>,
+    input: Input,
     /// What was looked at last, good or bad.
-    pub seen: Seen,
+    seen: Seen,
     /// What the current snapshot was made from.
-    pub adopted: Seen,
-    pub certificates: Option<Certificates>,
-    pub metrics: Arc<Metrics>,
+    adopted: Seen,
+    certificates: Option<Certificates>,
+    metrics: Arc<Metrics>,
+    watch: Watch,
 }
 
 impl Reloader {
+    /// `seen` is what the current snapshot was made from. From here on a SIGHUP is heard, whenever `run` begins.
+    pub fn new(
+        live: Arc<Live>,
+        input: Input,
+        seen: Seen,
+        certificates: Option<Certificates>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let watch = Watch::new(&live.load().settings.state.path);
+        let adopted = seen.clone();
+        Self {
+            live,
+            input,
+            seen,
+            adopted,
+            certificates,
+            metrics,
+            watch,
+        }
+    }
+
     /// Runs until shutdown.
     pub async fn run(mut self, background: Background) {
-        let mut watch = Watch::new(&self.live.load().settings.state.path);
-        watch.set(self.directories());
+        self.watch.set(self.directories());
         // What changed between the first reading and the watch.
         self.look(Cause::Timer).await;
         loop {
             let cause = tokio::select! {
-                cause = watch.next() => cause,
+                cause = self.watch.next() => cause,
                 () = background.stopping() => return,
             };
             self.look(cause).await;
-            watch.set(self.directories());
+            self.watch.set(self.directories());
         }
     }
 
