@@ -115,7 +115,7 @@ pub async fn start(
         asking: Asking::default(),
         companies: Companies::default(),
         unheard: Default::default(),
-        line: Default::default(),
+        lines: Default::default(),
         egress,
         outage: Outage::default(),
         prober: Prober::default(),

@@ -16,6 +16,7 @@ pub mod wire;
 
 pub mod keys;
 pub mod tasks;
+pub mod tenants;
 pub mod vendor;
 
 pub mod admin;

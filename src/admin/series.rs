@@ -60,7 +60,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         registry,
         "waiting_submits",
         "Submits that wait in line for a key: scale by this",
-        server.line.waiting() as u64,
+        server.lines.waiting() as u64,
     );
 
     let health = server.store.health();

@@ -19,6 +19,8 @@ pub mod report;
 mod section;
 pub mod settings;
 mod suggest;
+mod tenant_checks;
+mod tenants_file;
 mod units;
 mod variables;
 mod vendor_options;
@@ -28,7 +30,7 @@ use files::{Files, Seen};
 use notes::Notes;
 use reader::Reader;
 use report::{Diagnostic, Report, Severity};
-use settings::{KeyEntry, Settings};
+use settings::{KeyEntry, Settings, TenantEntry};
 use variables::CONFIG_VARIABLE;
 
 /// Read from the working directory when nothing names a file; it need not be there.
@@ -56,6 +58,8 @@ pub struct Attempt {
 pub struct Loaded {
     pub settings: Settings,
     pub keys: Vec<KeyEntry>,
+    /// None in open mode.
+    pub tenants: Vec<TenantEntry>,
     /// Warnings and hints.
     pub warnings: Report,
 }
@@ -109,7 +113,13 @@ fn understand(input: &Input, occasion: Occasion, files: &mut Files) -> Result<Lo
     found.extend(notes.into_diagnostics(&path.display().to_string(), &text, options::QUOTING));
     found.extend(from_environment);
 
-    let keys = key_sources::read(&sources, &input.environment, files, &mut found);
+    let keys = key_sources::read(&sources.keys, &input.environment, files, &mut found);
+    let tenants = sources.tenants.map(|file| {
+        let tenants = tenants_file::read(&file, &input.environment, files, &mut found);
+        let origin = file.value.display().to_string();
+        tenant_checks::check(&tenants, &keys, &settings.pools, &origin, &mut found);
+        tenants
+    });
     let broken = found.iter().any(|found| found.severity == Severity::Error);
     let report = Report::new(found);
     if broken {
@@ -118,6 +128,7 @@ fn understand(input: &Input, occasion: Occasion, files: &mut Files) -> Result<Lo
     Ok(Loaded {
         settings,
         keys,
+        tenants: tenants.unwrap_or_default(),
         warnings: report,
     })
 }

@@ -72,6 +72,21 @@ impl<'r, 'a> Section<'r, 'a> {
         entries
     }
 
+    /// What nothing asked for yet, where names are data.
+    pub(crate) fn others(&mut self) -> Vec<(&'r str, &'r Spanned<DeValue<'r>>)> {
+        let mut others = Vec::new();
+        for (key, value) in self.table.into_iter().flatten() {
+            let name: &str = key.get_ref();
+            if !self.known.contains(&name) {
+                if is_plain_name(name) {
+                    self.reader.notes.show(key.span());
+                }
+                others.push((name, value));
+            }
+        }
+        others
+    }
+
     /// The tables of `[[name]]`.
     pub(crate) fn tables(&mut self, name: &'static str) -> Option<&'r [Spanned<DeValue<'r>>]> {
         let Some(Raw::Text(value)) = self.raw(name) else {
@@ -116,6 +131,10 @@ impl<'r, 'a> Section<'r, 'a> {
                 });
             }
         }
+    }
+
+    pub(crate) fn is_written(&self, name: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(name))
     }
 
     /// Text that is never quoted.

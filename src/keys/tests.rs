@@ -46,6 +46,7 @@ fn entry(name: &str, weight: u32, priority: i32) -> KeyEntry {
     KeyEntry {
         name: name.to_owned(),
         value,
+        pool: None,
         weight,
         priority,
         disabled: false,
@@ -56,7 +57,13 @@ fn entry(name: &str, weight: u32, priority: i32) -> KeyEntry {
 
 fn rules(strategy: Strategy) -> Rules {
     Rules {
-        strategy,
+        pools: vec![PoolRule {
+            name: DEFAULT_POOL.into(),
+            strategy,
+            members: Members::Default {
+                except: HashSet::new(),
+            },
+        }],
         rates: Rates {
             submits: 0,
             submits_in: Duration::from_secs(1),
@@ -81,7 +88,8 @@ fn proven(entries: &[KeyEntry]) -> KeySet {
 }
 
 fn pick(set: &KeySet, egress: &Egress) -> Result<String, NoKey> {
-    set.pool
+    set.pool(DEFAULT_POOL)
+        .unwrap()
         .choose(egress, set.events(), Instant::now())
         .map(|(key, _slot)| key.name.to_string())
 }
@@ -394,7 +402,7 @@ proptest! {
                 }
                 let free: Vec<Identity> =
                     set.keys().iter().filter(|key| key.look(|health| health.may_submit(Instant::now()))).map(|key| key.identity).collect();
-                match set.pool.choose(&egress, set.events(), Instant::now()) {
+                match set.pool(DEFAULT_POOL).unwrap().choose(&egress, set.events(), Instant::now()) {
                     Ok((chosen, _slot)) => assert!(free.contains(&chosen.identity)),
                     Err(NoKey::Busy { until }) => assert!(free.is_empty() && until > Instant::now()),
                     Err(other) => panic!("{other:?}"),

@@ -8,8 +8,9 @@ use hyper::Method;
 use super::call::Call;
 use super::read::Received;
 use super::refuse::Refusal;
-use crate::config::settings::Clients;
 use crate::listen::body::HeldBody;
+use crate::live::Snapshot;
+use crate::tenants::Tenant;
 use crate::wire::{Endpoint, Hints, Message};
 
 pub struct Admitted {
@@ -19,13 +20,12 @@ pub struct Admitted {
     pub message: Box<Message>,
     pub hints: Hints,
     pub user_agent: Option<Bytes>,
-    /// Empty in open mode: everybody is the same.
-    pub tenant: Arc<str>,
-    pub project: Option<String>,
+    pub tenant: Arc<Tenant>,
+    pub project: Option<Arc<str>>,
     _held: HeldBody,
 }
 
-pub fn admit(received: Received, clients: &Clients) -> Result<Admitted, Refusal> {
+pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusal> {
     let Received {
         call,
         endpoint,
@@ -38,10 +38,18 @@ pub fn admit(received: Received, clients: &Clients) -> Result<Admitted, Refusal>
         held,
     } = received;
     // SECURITY: a web page in the operator's browser can reach a loopback port; it must not spend keys.
-    if origin.is_some_and(|origin| !clients.origins.contains(&origin)) {
+    let origins = &snapshot.settings.clients.origins;
+    if origin.is_some_and(|origin| !origins.contains(&origin)) {
         return Err(Refusal::OriginNotAllowed);
     }
-    let project = project.or_else(|| message.fields().project.clone());
+    let token = message.fields().token.as_deref().unwrap_or_default();
+    let tenant = snapshot.tenants.by_token(token).ok_or_else(|| unknown(token))?;
+    // What was accepted is polled to its end: only new work is refused.
+    if !tenant.active && matches!(call, Call::Submit | Call::Solve) {
+        return Err(Refusal::TenantInactive);
+    }
+    let named = project.or_else(|| message.fields().project.clone());
+    let project = named.map(Arc::from).or_else(|| tenant.project.clone());
     Ok(Admitted {
         call,
         endpoint,
@@ -49,11 +57,22 @@ pub fn admit(received: Received, clients: &Clients) -> Result<Admitted, Refusal>
         message,
         hints,
         user_agent,
-        tenant: "".into(),
+        tenant: Arc::clone(tenant),
         project,
         _held: held,
     })
 }
+
+/// Vendors tell a key of the wrong length from one that nobody has, and so do clients.
+fn unknown(token: &[u8]) -> Refusal {
+    if token.len() == VENDOR_KEY_LENGTH {
+        Refusal::UnknownToken
+    } else {
+        Refusal::NoToken
+    }
+}
+
+const VENDOR_KEY_LENGTH: usize = 32;
 
 /// For whom the vendor is asked, as far as a call shows it.
 #[derive(Clone, Copy)]

@@ -9,9 +9,11 @@ use super::Server;
 use super::refuse::Refusal;
 use crate::config::settings::WhenBusy;
 use crate::keys::account::Slot;
+use crate::keys::egress::Egress;
 use crate::keys::key::Key;
 use crate::keys::pool::NoKey;
 use crate::live::Snapshot;
+use crate::tenants::{Pools, Tenant};
 
 /// At a start the first submits wait for the first round of probes, so that a thousand processes that submit once spread
 /// over all their keys and not over the one that is proven first. Half a second buys some ten probes.
@@ -20,17 +22,19 @@ pub(super) const LEARNING: Duration = Duration::from_millis(500);
 pub(super) async fn choose(
     server: &Server,
     snapshot: &Snapshot,
+    tenant: &Tenant,
     wait_until: Instant,
     deadline: Instant,
 ) -> Result<(Arc<Key>, Slot), Refusal> {
     // An error is the end of the time, and then what was learnt so far has to do.
     let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
+    let line = server.lines.of(tenant.first_pool());
     let waits = snapshot.settings.submit.when_busy == WhenBusy::Wait;
     let (mut front, mut gave_up) = (None, false);
     loop {
         // Nobody overtakes those who wait.
-        if waits && front.is_none() && !gave_up && server.line.waiting() > 0 {
-            front = server.line.join(wait_until).await;
+        if waits && front.is_none() && !gave_up && !line.is_empty() {
+            front = Arc::clone(&line).join(&tenant.name, wait_until).await;
             gave_up = front.is_none();
         }
         // Before the look at the keys, so that no news is missed between the two.
@@ -48,11 +52,7 @@ pub(super) async fn choose(
         let outage = server.outage.open_until();
         let none = match outage {
             Some(until) => NoKey::Busy { until },
-            None => match snapshot
-                .keys
-                .pool
-                .choose(&server.egress, events, Instant::now())
-            {
+            None => match pick(snapshot, tenant, &server.egress, Instant::now()) {
                 Ok(chosen) => return Ok(chosen),
                 Err(none) => none,
             },
@@ -82,8 +82,34 @@ pub(super) async fn choose(
             // At that time, or when something brings a key back earlier.
             let _ = timeout_at(until, something).await;
         } else {
-            front = server.line.join(wait_until).await;
+            front = Arc::clone(&line).join(&tenant.name, wait_until).await;
             gave_up = front.is_none();
         }
+    }
+}
+
+/// From the tenant's own keys, or from those that it shares.
+fn pick(
+    snapshot: &Snapshot,
+    tenant: &Tenant,
+    egress: &Egress,
+    now: Instant,
+) -> Result<(Arc<Key>, Slot), NoKey> {
+    let keys = &snapshot.keys;
+    let from = |pool: &str| {
+        let pool = keys.pool(pool).ok_or(NoKey::None)?;
+        pool.choose(egress, keys.events(), now)
+    };
+    match &tenant.pools {
+        Pools::Shared(pool) => from(pool),
+        Pools::Own {
+            pool,
+            fallback,
+            fallback_when_empty,
+        } => match (from(pool), fallback) {
+            (Err(NoKey::None), Some(fallback)) if keys.has_none(pool) => from(fallback),
+            (Err(NoKey::Empty), Some(fallback)) if *fallback_when_empty => from(fallback),
+            (own, _) => own,
+        },
     }
 }

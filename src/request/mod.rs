@@ -61,7 +61,7 @@ use account::Rounds;
 use admit::{Admitted, admit};
 use call::Call;
 use flight::Unheard;
-use line::Line;
+use line::Lines;
 use prober::Prober;
 use read::{Unread, read};
 use refuse::Refusal;
@@ -76,7 +76,7 @@ pub struct Server {
     pub asking: Asking,
     pub companies: Companies,
     pub unheard: Unheard,
-    pub line: Line,
+    pub lines: Lines,
     pub egress: Egress,
     pub outage: Outage,
     pub prober: Prober,
@@ -115,7 +115,7 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Rep
         Ok(received) => {
             let hints = received.hints;
             trace.call(&received.call);
-            let (outcome, receipt) = match admit(received, &snapshot.settings.clients) {
+            let (outcome, receipt) = match admit(received, &snapshot) {
                 Ok(admitted) => carry_out(&server, snapshot, admitted, trace).await,
                 Err(refusal) => (refused(refusal, trace), None),
             };

@@ -231,7 +231,7 @@ pub(super) async fn act(
 pub(super) fn task_key(snapshot: &Snapshot, admitted: &Admitted, id: &str) -> TaskKey {
     TaskKey {
         profile: Arc::clone(&snapshot.profile_name),
-        tenant: Arc::clone(&admitted.tenant),
+        tenant: Arc::clone(&admitted.tenant.name),
         id: id.into(),
     }
 }

@@ -15,6 +15,11 @@ pub enum Refusal {
     NoSlot(Arc<str>),
     AllEmpty,
     NoKey,
+    /// Nobody has the token that the client sent.
+    UnknownToken,
+    /// The same, and it cannot be a token by its length.
+    NoToken,
+    TenantInactive,
     /// Nothing was sent.
     VendorUnreachable,
     /// Nobody can know whether the vendor accepted the submit.
@@ -45,7 +50,10 @@ impl Refusal {
                 "ERROR_NO_SLOT_AVAILABLE"
             }
             Self::AllEmpty => "ERROR_ZERO_BALANCE",
-            Self::NoKey | Self::OriginNotAllowed => "ERROR_KEY_DOES_NOT_EXIST",
+            Self::NoKey | Self::OriginNotAllowed | Self::UnknownToken | Self::TenantInactive => {
+                "ERROR_KEY_DOES_NOT_EXIST"
+            }
+            Self::NoToken => "ERROR_WRONG_USER_KEY",
             // Known to no client, so that none submits again by itself: ERROR_SERVER_ERROR would be retried by the CaptchaAI SDK.
             Self::Uncertain => "ERROR_SUBMIT_UNCERTAIN",
             Self::PollTrouble => "CAPCHA_NOT_READY",
@@ -73,6 +81,11 @@ impl Refusal {
             }
             Self::AllEmpty => "no key has balance left, refill an account or add a key".into(),
             Self::NoKey => "no usable key, see the keys file and `sidekey check`".into(),
+            // One sentence for both: who guesses must not learn which tokens were good once.
+            Self::UnknownToken | Self::TenantInactive => {
+                "no active tenant has this token, see the tenants file".into()
+            }
+            Self::NoToken => "send a tenant's token as `key`".into(),
             Self::VendorUnreachable => {
                 "the vendor could not be reached and nothing was sent".into()
             }
@@ -109,6 +122,9 @@ impl Refusal {
             Self::NoSlot(_) => "no_slot",
             Self::AllEmpty => "all_empty",
             Self::NoKey => "no_key",
+            Self::UnknownToken => "unknown_token",
+            Self::NoToken => "no_token",
+            Self::TenantInactive => "tenant_inactive",
             Self::VendorUnreachable => "vendor_unreachable",
             Self::Uncertain => "uncertain",
             Self::PollTrouble => "poll_trouble",

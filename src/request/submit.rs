@@ -137,7 +137,13 @@ impl Submitting {
         let mut sent_with = 0;
         let mut pause = FIRST_PAUSE;
         loop {
-            let chosen = choose(&self.server, &self.snapshot, wait_until, deadline);
+            let chosen = choose(
+                &self.server,
+                &self.snapshot,
+                &self.admitted.tenant,
+                wait_until,
+                deadline,
+            );
             let chosen = tokio::select! {
                 chosen = chosen => chosen,
                 () = self.pilot.client_left().cancelled() => return None,
@@ -354,8 +360,8 @@ impl Submitting {
     fn intent(&self, key: &Key) -> Intent {
         Intent {
             profile: Arc::clone(&self.snapshot.profile_name),
-            tenant: Arc::clone(&self.admitted.tenant),
-            project: self.admitted.project.as_deref().map(Arc::from),
+            tenant: Arc::clone(&self.admitted.tenant.name),
+            project: self.admitted.project.clone(),
             kind: kind::of(self.admitted.message.fields()).into(),
             endpoint: match self.admitted.endpoint {
                 Endpoint::Solve => store::Endpoint::Solve,

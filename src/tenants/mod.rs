@@ -1,0 +1,137 @@
+//! Who calls: the tenants of the file, found by the token that a client sends as its `key`.
+
+pub mod meter;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::config::settings::{Mode, Role, TenantEntry, TenantLimits};
+use crate::keys::set::DEFAULT_POOL;
+
+/// Part of the snapshot that a request sees.
+#[derive(Debug)]
+pub struct Tenants {
+    /// None: clients are not told apart.
+    by_token: Option<HashMap<TokenHash, Arc<Tenant>>>,
+    /// Everybody, in open mode.
+    anybody: Arc<Tenant>,
+}
+
+/// SHA-256 of a token. Only this is kept, so that neither a dump nor a timing tells a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenHash(pub [u8; 32]);
+
+#[derive(Debug)]
+pub struct Tenant {
+    /// Empty in open mode. Tasks, limits and bills go by it.
+    pub name: Arc<str>,
+    pub pools: Pools,
+    pub limits: TenantLimits,
+    pub active: bool,
+    pub role: Role,
+    /// Where a client names none.
+    pub project: Option<Arc<str>>,
+}
+
+/// From which keys a tenant is served.
+#[derive(Debug, PartialEq)]
+pub enum Pools {
+    /// Others may use the same keys, so their balance is not shown.
+    Shared(Arc<str>),
+    Own {
+        pool: Arc<str>,
+        /// Serves while none of its own keys is in any file.
+        fallback: Option<Arc<str>>,
+        /// Also while its own keys have no money left.
+        fallback_when_empty: bool,
+    },
+}
+
+impl TokenHash {
+    pub fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+}
+
+impl Tenants {
+    pub fn new(mode: Mode, entries: &[TenantEntry]) -> Self {
+        let by_token = (mode == Mode::Tenants).then(|| {
+            let tenant = |entry: &TenantEntry| (entry.token, Arc::new(Tenant::new(entry)));
+            entries.iter().map(tenant).collect()
+        });
+        Self {
+            by_token,
+            anybody: Arc::new(Tenant::anybody()),
+        }
+    }
+
+    /// None: nobody has this token. In open mode it may be any, or none.
+    pub fn by_token(&self, token: &[u8]) -> Option<&Arc<Tenant>> {
+        let Some(tenants) = &self.by_token else {
+            return Some(&self.anybody);
+        };
+        let sent = TokenHash::of(token);
+        // SECURITY: the map compares hashes, of which a client cannot choose the bytes; the last word is in constant time.
+        let (known, tenant) = tenants.get_key_value(&sent)?;
+        bool::from(known.0.ct_eq(&sent.0)).then_some(tenant)
+    }
+
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Tenant>> {
+        if name.is_empty() && self.by_token.is_none() {
+            return Some(&self.anybody);
+        }
+        self.all().find(|tenant| &*tenant.name == name)
+    }
+
+    /// Those of the file, in no order; none in open mode.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.by_token.iter().flat_map(HashMap::values)
+    }
+}
+
+impl Tenant {
+    fn new(entry: &TenantEntry) -> Self {
+        let shared = |pool: &Option<String>| Pools::Shared(pool.as_deref().unwrap_or(DEFAULT_POOL).into());
+        Self {
+            name: entry.name.as_str().into(),
+            pools: match &entry.keys {
+                None => shared(&entry.pool),
+                Some(_) => Pools::Own {
+                    pool: own_pool(&entry.name),
+                    fallback: entry.fallback_pool.as_deref().map(Arc::from),
+                    fallback_when_empty: entry.fallback_when_empty,
+                },
+            },
+            limits: entry.limits,
+            active: entry.active,
+            role: entry.role,
+            project: entry.project.as_deref().map(Arc::from),
+        }
+    }
+
+    /// Where its submits are served first.
+    pub fn first_pool(&self) -> &Arc<str> {
+        match &self.pools {
+            Pools::Shared(pool) | Pools::Own { pool, .. } => pool,
+        }
+    }
+
+    fn anybody() -> Self {
+        Self {
+            name: "".into(),
+            pools: Pools::Shared(DEFAULT_POOL.into()),
+            limits: TenantLimits::default(),
+            active: true,
+            role: Role::User,
+            project: None,
+        }
+    }
+}
+
+/// The pool that a tenant's own keys make. No pool of a file can have a colon in its name.
+pub fn own_pool(tenant: &str) -> Arc<str> {
+    format!("tenant:{tenant}").into()
+}
