@@ -7,6 +7,7 @@ use super::Occasion;
 use super::files::Files;
 use super::key_checks::{Problem, check_name};
 use super::listen_options::{admin, listen};
+use super::money_options::{balance, prices};
 use super::notes::Quoting;
 use super::reader::{At, Value, shown};
 use super::section::Section;
@@ -51,6 +52,8 @@ pub(crate) fn read(
         submit: submit(root.section("submit")),
         poll: poll(root.section("poll")),
         pools: pools(root.section("pool")),
+        balance: balance(root.section("balance")),
+        prices: prices(root.section("prices")),
         clients: clients(root.section("clients")),
         state: state(root.section("state")),
         log: log(root.section("log")),
@@ -126,6 +129,7 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "allow_plaintext",
         "ca_file",
         "connect_timeout",
+        "billing",
         "hosts",
         "endpoints",
         "submit",
@@ -156,9 +160,21 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "hide_outage",
         "unknown_task",
         "keep",
+        "balance",
+        "refresh",
+        "minimum",
+        "low",
         "pool",
         "default",
         "strategy",
+        "prices",
+        "recaptcha_v2",
+        "recaptcha_v3",
+        "turnstile",
+        "geetest",
+        "image",
+        "bls",
+        "other",
         "clients",
         "origins",
         "state",

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::keys::secret::Secret;
 use crate::tenants::TokenHash;
-use crate::vendor::profile::Profile;
+use crate::tasks::kind;
+use crate::vendor::profile::{Billing, Profile};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -18,6 +19,8 @@ pub struct Settings {
     pub poll: Poll,
     /// The default one first.
     pub pools: Vec<Pool>,
+    pub balance: Balance,
+    pub prices: Prices,
     pub clients: Clients,
     pub state: State,
     pub log: Log,
@@ -109,6 +112,27 @@ pub enum UnknownTask {
     Refuse,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// How often every account is asked.
+    pub refresh: Duration,
+    /// Below it an account gets no new submits.
+    pub minimum_micro_usd: i64,
+    /// Below it somebody is told.
+    pub low_micro_usd: i64,
+}
+
+/// What a solve costs where the vendor does not say it, in micro-dollars, by the type of the task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prices(pub BTreeMap<&'static str, i64>);
+
+impl Prices {
+    pub fn price(&self, kind: &str) -> i64 {
+        let price = self.0.get(kind).or_else(|| self.0.get(kind::OTHER));
+        price.copied().unwrap_or_default()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clients {
     pub mode: Mode,
@@ -185,6 +209,8 @@ pub struct KeyEntry {
     pub max_tasks: Option<u32>,
     /// Submits and polls together.
     pub max_requests_per_second: Option<u32>,
+    /// None: as the vendor bills usually.
+    pub billing: Option<Billing>,
 }
 
 /// One tenant as the operator gave it, with what it does not say filled in from `[tenant_defaults]`.
