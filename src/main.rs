@@ -25,6 +25,8 @@ fn main() -> ExitCode {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let done = match arguments.command {
         Command::Check(args) => cli::check::run(&args, environment, &mut out),
+        Command::Token(args) => cli::token::run(&args, &mut out),
+        Command::Import(args) => cli::import::run(&args, &mut out, &mut err),
         Command::Run(args) => on_runtime(cli::run::run(&args, environment, &mut err)),
         Command::Sandbox(args) => on_runtime(cli::sandbox::run(&args, &mut out, &mut err)),
         Command::Demo(args) => on_runtime(cli::demo::run(&args, &mut out, &mut err)),

@@ -2,8 +2,10 @@
 
 pub mod check;
 pub mod demo;
+pub mod import;
 pub mod run;
 pub mod sandbox;
+pub mod token;
 
 /// A sidecar that puts real captcha-vendor API keys where legacy clients send placeholders
 ///
@@ -28,4 +30,6 @@ pub enum Command {
     Demo(demo::Args),
     Sandbox(sandbox::Args),
     Check(check::Args),
+    Token(token::Args),
+    Import(import::Args),
 }

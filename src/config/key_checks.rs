@@ -61,11 +61,7 @@ pub(crate) fn written_token(written: &str, environment: &Environment) -> Result<
     written_secret("token", written, environment)
 }
 
-fn written_secret(
-    what: &str,
-    written: &str,
-    environment: &Environment,
-) -> Result<Secret, Problem> {
+fn written_secret(what: &str, written: &str, environment: &Environment) -> Result<Secret, Problem> {
     let Some(variable) = written.trim().strip_prefix("ENV:") else {
         return check_secret(what, written);
     };
@@ -125,7 +121,9 @@ fn check_secret(what: &str, written: &str) -> Result<Secret, Problem> {
     if value.contains("<no value>") {
         let help = "the secret's name in the template is wrong, or the secret is not there; see error_on_missing_key";
         return Err(Problem::error(
-            format!("the {what} is the text `<no value>`, which a Vault template writes for a missing secret"),
+            format!(
+                "the {what} is the text `<no value>`, which a Vault template writes for a missing secret"
+            ),
             help,
         ));
     }

@@ -65,6 +65,11 @@ pub struct Loaded {
     pub warnings: Report,
 }
 
+/// Whether a key or a tenant can have this name.
+pub fn is_name(name: &str) -> bool {
+    key_checks::check_name(name).is_ok()
+}
+
 /// For a start. Reads files: call it where blocking is allowed.
 pub fn load(input: &Input) -> Attempt {
     attempt(input, Occasion::Start)

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::keys::secret::Secret;
-use crate::tenants::TokenHash;
 use crate::tasks::kind;
+use crate::tenants::TokenHash;
 use crate::vendor::profile::{Billing, Profile};
 
 #[derive(Clone, Debug, PartialEq)]

@@ -53,7 +53,10 @@ pub(crate) fn check(
     }
     for tenant in tenants {
         if let Some(key) = values.get(&tenant.token) {
-            let message = format!("the token of `{}` is the value of the key `{key}`", tenant.name);
+            let message = format!(
+                "the token of `{}` is the value of the key `{key}`",
+                tenant.name
+            );
             let help = "clients must not hold real keys; make a token with `sidekey token`";
             found.push(Problem::error(message, help).in_source(origin));
         }

@@ -195,7 +195,8 @@ fn tenant(
 
     let reader = &mut *section.reader;
     if let (Some(keys), true) = (&keys, own_pool) {
-        let help = "a tenant with keys of its own shares none; `fallback_pool` names the pool behind them";
+        let help =
+            "a tenant with keys of its own shares none; `fallback_pool` names the pool behind them";
         reader.error(&keys.at, "this tenant has both `pool` and `keys`", help);
     }
     let name = named(reader, name, table, "tenant");
@@ -255,7 +256,11 @@ fn checked_token(
             Ok(token) => {
                 if token.expose().len() < SHORTEST_SCRUBBED {
                     let help = "make one with `sidekey token`";
-                    reader.warn(&at, "this token is shorter than 16 characters and can be guessed", help);
+                    reader.warn(
+                        &at,
+                        "this token is shorter than 16 characters and can be guessed",
+                        help,
+                    );
                 }
                 Some(TokenHash::of(token.expose()))
             }
@@ -312,7 +317,11 @@ impl Collected {
         let name = &entry.name;
         if !self.names.insert(name.clone()) {
             let message = format!("two tenants are named `{name}`");
-            reader.error(table, message, "give each its own name: limits and bills go by it");
+            reader.error(
+                table,
+                message,
+                "give each its own name: limits and bills go by it",
+            );
         } else if let Some(other) = self.tokens.insert(entry.token, name.clone()) {
             let message = format!("`{other}` and `{name}` have the same token");
             reader.error(table, message, "make one for each with `sidekey token`");

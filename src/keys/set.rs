@@ -129,7 +129,11 @@ impl KeySet {
                     members.extend(unnamed.filter(|key| !except.contains(&*key.name)).cloned());
                 }
                 Members::Listed(names) => {
-                    members = names.iter().filter_map(|name| by_name.get(name.as_str())).cloned().collect();
+                    members = names
+                        .iter()
+                        .filter_map(|name| by_name.get(name.as_str()))
+                        .cloned()
+                        .collect();
                 }
             }
             let previous = self.pools.get(&rule.name).unwrap_or(&empty);
@@ -153,7 +157,8 @@ impl KeySet {
 
     /// Whether no active key of any file is in this pool.
     pub fn has_none(&self, pool: &str) -> bool {
-        self.pool(pool).is_none_or(|pool| pool.keys().next().is_none())
+        self.pool(pool)
+            .is_none_or(|pool| pool.keys().next().is_none())
     }
 
     pub fn events(&self) -> &Events {

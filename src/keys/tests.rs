@@ -14,7 +14,7 @@ use super::health::{Accepted, Evidence, Health};
 use super::key::Standing;
 use super::pool::NoKey;
 use super::secret::{Identity, Salt, Secret};
-use super::set::{KeySet, Remembered, Rules};
+use super::set::{DEFAULT_POOL, KeySet, Members, PoolRule, Remembered, Rules};
 
 use crate::config::settings::{KeyEntry, Strategy};
 use crate::vendor::profile::{Class, CodeRule, Rates};
@@ -90,7 +90,7 @@ fn proven(entries: &[KeyEntry]) -> KeySet {
 
 fn pick(set: &KeySet, egress: &Egress) -> Result<String, NoKey> {
     set.pool(DEFAULT_POOL)
-        .unwrap()
+        .ok_or(NoKey::None)?
         .choose(egress, set.events(), Instant::now())
         .map(|(key, _slot)| key.name.to_string())
 }

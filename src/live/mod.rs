@@ -136,11 +136,7 @@ fn snapshot(
 }
 
 /// The pools of the configuration, those that only keys name, and those that tenants' own keys make.
-fn pool_rules(
-    settings: &Settings,
-    keys: &[KeyEntry],
-    tenants: &[TenantEntry],
-) -> Vec<PoolRule> {
+fn pool_rules(settings: &Settings, keys: &[KeyEntry], tenants: &[TenantEntry]) -> Vec<PoolRule> {
     let own = |tenant: &TenantEntry| tenant.keys.clone();
     let claimed: HashSet<String> = tenants.iter().filter_map(own).flatten().collect();
     let strategies: HashMap<&str, Strategy> = settings
@@ -148,7 +144,10 @@ fn pool_rules(
         .iter()
         .map(|pool| (pool.name.as_str(), pool.strategy))
         .collect();
-    let usual = strategies.get(DEFAULT_POOL).copied().unwrap_or(Strategy::RoundRobin);
+    let usual = strategies
+        .get(DEFAULT_POOL)
+        .copied()
+        .unwrap_or(Strategy::RoundRobin);
     let named: BTreeSet<&str> = keys
         .iter()
         .filter_map(|key| key.pool.as_deref())

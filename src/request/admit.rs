@@ -43,7 +43,10 @@ pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusa
         return Err(Refusal::OriginNotAllowed);
     }
     let token = message.fields().token.as_deref().unwrap_or_default();
-    let tenant = snapshot.tenants.by_token(token).ok_or_else(|| unknown(token))?;
+    let tenant = snapshot
+        .tenants
+        .by_token(token)
+        .ok_or_else(|| unknown(token))?;
     // What was accepted is polled to its end: only new work is refused.
     if !tenant.active && matches!(call, Call::Submit | Call::Solve) {
         return Err(Refusal::TenantInactive);

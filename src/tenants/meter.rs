@@ -88,13 +88,18 @@ impl Meter {
         now_ms: i64,
     ) -> Result<u64, Limit> {
         self.turn(now_ms);
-        while self.rate.front().is_some_and(|then| now.duration_since(*then) >= MINUTE) {
+        while self
+            .rate
+            .front()
+            .is_some_and(|then| now.duration_since(*then) >= MINUTE)
+        {
             self.rate.pop_front();
         }
         let running = self.running();
         let solves = self.solves as usize + running;
         let spent = self.spent_micro_usd + self.reserved_micro_usd + price_micro_usd;
-        let reached = |limit: Option<u32>, used: usize| limit.is_some_and(|limit| used >= limit as usize);
+        let reached =
+            |limit: Option<u32>, used: usize| limit.is_some_and(|limit| used >= limit as usize);
         if reached(limits.daily, solves) {
             return Err(Limit::Daily);
         }
@@ -222,9 +227,19 @@ mod tests {
             meter.give_to(submit, task(id));
             meter.end(&task(id), Some(7), LAST_SECOND);
         }
-        assert_eq!(meter.reserve(&limits, 5, now, LAST_SECOND), Err(Limit::Daily));
+        assert_eq!(
+            meter.reserve(&limits, 5, now, LAST_SECOND),
+            Err(Limit::Daily)
+        );
         let used = meter.used(LAST_SECOND);
-        assert_eq!((used.solves_today, used.spent_micro_usd, used.reserved_micro_usd), (2, 14, 0));
+        assert_eq!(
+            (
+                used.solves_today,
+                used.spent_micro_usd,
+                used.reserved_micro_usd
+            ),
+            (2, 14, 0)
+        );
         assert!(meter.reserve(&limits, 5, now, LAST_SECOND + 1000).is_ok());
         assert_eq!(meter.used(LAST_SECOND + 1000).spent_micro_usd, 0);
     }
@@ -241,7 +256,10 @@ mod tests {
         meter.end(&task(1), Some(1), LAST_SECOND);
         let yesterday = LAST_SECOND - DAY_MS;
         assert_eq!(meter.reserve(&limits, 1, now, yesterday), Err(Limit::Daily));
-        assert_eq!(meter.reserve(&limits, 1, now, LAST_SECOND), Err(Limit::Daily));
+        assert_eq!(
+            meter.reserve(&limits, 1, now, LAST_SECOND),
+            Err(Limit::Daily)
+        );
     }
 
     #[tokio::test(start_paused = true)]

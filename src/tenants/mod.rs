@@ -94,7 +94,8 @@ impl Tenants {
 
 impl Tenant {
     fn new(entry: &TenantEntry) -> Self {
-        let shared = |pool: &Option<String>| Pools::Shared(pool.as_deref().unwrap_or(DEFAULT_POOL).into());
+        let shared =
+            |pool: &Option<String>| Pools::Shared(pool.as_deref().unwrap_or(DEFAULT_POOL).into());
         Self {
             name: entry.name.as_str().into(),
             pools: match &entry.keys {

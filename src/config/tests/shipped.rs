@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::Occasion;
 use super::super::reader::Reader;
+use super::super::settings::Mode;
 use super::*;
 
 #[test]
@@ -69,7 +70,7 @@ fn collect(prefix: &str, table: &toml::Table, into: &mut BTreeSet<String>) {
 
 #[test]
 fn every_shipped_file_loads() {
-    let mut count = 0;
+    let mut files = Vec::new();
     for entry in fs::read_dir("conf").unwrap() {
         let path = entry.unwrap().path();
         assert_eq!(
@@ -77,30 +78,42 @@ fn every_shipped_file_loads() {
             Some("toml"),
             "{path:?}"
         );
-        let name = path.file_name().unwrap().to_string_lossy();
-        if name == "sandbox.toml" {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        files.push((name, fs::read_to_string(&path).unwrap()));
+    }
+    let mut count = 0;
+    for (name, text) in &files {
+        let config = match name.as_str() {
             // The fake vendor's own: `cli::sandbox` loads it.
-            continue;
-        }
-        let is_keys = name.starts_with("keys");
-        let config = match is_keys {
-            true => format!("keys_file = {:?}", fs::canonicalize(&path).unwrap()),
-            false => fs::read_to_string(&path).unwrap(),
+            "sandbox.toml" => continue,
+            keys if keys.starts_with("keys") => format!("keys_file = {keys:?}"),
+            tenants if tenants.contains("tenants") => format!(
+                "keys_file = \"keys.example.toml\"\ntenants_file = {tenants:?}\n[clients]\nmode = \"tenants\""
+            ),
+            _ => text.clone(),
         };
-        let keys = fs::read_to_string("conf/keys.example.toml").unwrap();
-        let Loaded { warnings, keys, .. } = loaded(
-            &[
-                ("sidekey.toml", &config),
-                ("keys.toml", &keys),
-                ("keys.example.toml", &keys),
-            ],
-            &[],
+        let mut beside: Vec<_> = files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        beside.push(("sidekey.toml", &config));
+        let Loaded {
+            warnings,
+            keys,
+            tenants,
+            settings,
+        } = loaded(&beside, &[]);
+        assert_eq!(warnings.count(Severity::Error), 0, "{name}: {warnings}");
+        assert_eq!(
+            keys.len(),
+            if name == "reference.toml" { 0 } else { 2 },
+            "{name}"
         );
-        assert_eq!(warnings.count(Severity::Error), 0);
-        assert_eq!(keys.len(), 2, "{path:?}");
+        let told_apart = settings.clients.mode == Mode::Tenants;
+        assert_eq!(tenants.is_empty(), !told_apart, "{name}");
         count += 1;
     }
-    assert!(count >= 3, "only {count} files in conf/");
+    assert!(count >= 6, "only {count} files in conf/");
 }
 
 /// Every option that the parser asks for.
