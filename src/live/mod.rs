@@ -117,6 +117,8 @@ fn snapshot(
     let rules = Rules {
         pools: pool_rules(&settings, &entries, &tenant_entries),
         rates: settings.vendor.profile.limits,
+        billing: settings.vendor.profile.billing,
+        balance: settings.balance,
         keep: settings.poll.keep,
     };
     let keys = old.next(&entries, remembered, &rules, Instant::now(), chance);

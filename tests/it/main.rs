@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod bad_keys;
+mod balances;
 mod calls;
 mod check;
 mod failover;
