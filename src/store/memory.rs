@@ -7,6 +7,7 @@ use super::rows::{
     BAD_KEY_ANSWERS_KEPT, Change, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
     UncertainRow,
 };
+use super::usage::{Ended, Settled, UsageRow};
 
 /// A std mutex: every section is short and none awaits.
 #[derive(Debug, Default)]
@@ -20,6 +21,7 @@ struct Inner {
     intents: HashMap<IntentId, Intent>,
     uncertain: BTreeMap<IntentId, UncertainRow>,
     bad_key_answers: BTreeMap<i64, i64>,
+    usage: BTreeMap<(TaskKey, i64), UsageRow>,
     replaced: u64,
 }
 
@@ -63,8 +65,16 @@ impl Tables {
                 tables.touch(&key, used_at_ms, state);
                 0
             }
+            Change::Settle(intent, row) => {
+                if let Some(intent) = intent {
+                    tables.intents.remove(&intent);
+                }
+                tables.touch(&row.task, row.ended_at_ms, TaskState::Final);
+                tables.settle(*row);
+                0
+            }
             // Asked for at a start only, and this store ends with the process.
-            Change::GoodKey(..) | Change::NoGoodKey(_) => 0,
+            Change::GoodKey(..) | Change::NoGoodKey(_) | Change::Refused(_) => 0,
             Change::BadKeyAnswer { id, at_ms } => {
                 tables.bad_key_answers.insert(id, at_ms);
                 tables
@@ -128,6 +138,18 @@ impl Tables {
             .collect()
     }
 
+    pub(super) fn settled(&self, day_began_ms: i64, month_began_ms: i64) -> HashMap<Arc<str>, Settled> {
+        let mut settled: HashMap<Arc<str>, Settled> = HashMap::new();
+        let tables = self.lock();
+        let solved = |row: &&UsageRow| row.ended == Ended::Solved && row.ended_at_ms >= month_began_ms;
+        for row in tables.usage.values().filter(solved) {
+            let tenant = settled.entry(Arc::clone(&row.task.tenant)).or_default();
+            tenant.solves_today += u32::from(row.ended_at_ms >= day_began_ms);
+            tenant.charged_this_month_micro_usd += row.charge_micro_usd;
+        }
+        settled
+    }
+
     pub(super) fn replaced(&self) -> u64 {
         self.lock().replaced
     }
@@ -155,6 +177,17 @@ impl Inner {
             self.tasks.remove(&key);
         }
         u64::from(replaced)
+    }
+
+    fn settle(&mut self, row: UsageRow) {
+        let place = (row.task.clone(), row.submitted_at_ms);
+        let settled = self.usage.get(&place);
+        if settled.is_none_or(|old| old.ended == Ended::Expired) {
+            self.usage.insert(place, row);
+        }
+        if self.usage.len() > MAX_TASKS {
+            self.usage.pop_first();
+        }
     }
 
     fn touch(&mut self, key: &TaskKey, used_at_ms: i64, state: TaskState) {

@@ -13,10 +13,11 @@ mod sqlite;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod writer;
 mod written;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 pub use rows::{
     Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
 };
+pub use usage::{Ended, Refused, Settled, UsageRow};
 pub use sqlite::{OpenError, Recovered};
 pub use written::Written;
 
@@ -223,6 +225,46 @@ impl Store {
     /// The task was polled or reported, or is final. Not waited for; a final task stays final.
     pub fn touch(&self, key: &TaskKey, used_at_ms: i64, state: TaskState) {
         self.note(Change::Touch(key.clone(), used_at_ms, state));
+    }
+
+    /// A task has ended: its own end and its row of the bill are written together. Not waited for: until then the task
+    /// counts as running, and is followed to its end again after a restart.
+    pub fn settle(&self, intent: Option<IntentId>, row: UsageRow) {
+        self.note(Change::Settle(intent, Box::new(row)));
+    }
+
+    pub fn note_refused(&self, refused: Refused) {
+        self.note(Change::Refused(refused));
+    }
+
+    /// Of one day.
+    pub async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
+        match self {
+            Self::Memory(_) => Ok(Vec::new()),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    usage::refusals(connection, day)
+                })
+                .await
+            }
+        }
+    }
+
+    /// By tenant, what was settled since the day and since the month began.
+    pub async fn settled(
+        &self,
+        day_began_ms: i64,
+        month_began_ms: i64,
+    ) -> Result<HashMap<Arc<str>, Settled>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.settled(day_began_ms, month_began_ms)),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    usage::settled(connection, day_began_ms, month_began_ms)
+                })
+                .await
+            }
+        }
     }
 
     /// In small transactions, so that submits are not held up.

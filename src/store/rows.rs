@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::usage::{Refused, UsageRow};
 use crate::keys::secret::Identity;
 
 /// Which task it is. Ids are the vendor's, so they are unique only below profile and tenant.
@@ -21,7 +22,10 @@ pub struct TaskRecord {
     /// The captcha's type, as the client named it.
     pub kind: Arc<str>,
     pub project: Option<Arc<str>>,
+    /// What the vendor takes for a solve, as it was expected at the submit.
     pub price_micro_usd: Option<i64>,
+    /// What the tenant is charged for it, by its prices at the submit. None: as much as the vendor takes.
+    pub charge_micro_usd: Option<i64>,
     pub state: TaskState,
     pub submitted_at_ms: i64,
     /// The last poll or report; a task is forgotten by this time.
@@ -102,6 +106,9 @@ pub(super) enum Change {
     Uncertain(Box<UncertainRow>),
     Resolve(IntentId, TaskRecord),
     Touch(TaskKey, i64, TaskState),
+    /// The end of a task, or of a submit that was answered with the solution itself.
+    Settle(Option<IntentId>, Box<UsageRow>),
+    Refused(Refused),
     BadKeyAnswer { id: i64, at_ms: i64 },
     GoodKey(Identity, i64),
     NoGoodKey(Identity),
@@ -114,7 +121,7 @@ impl Change {
     /// Nobody waits for these, and losing the last of them in a crash costs no task: they may wait for
     /// company, so that they seldom cost a commit of their own.
     pub(super) fn may_wait(&self) -> bool {
-        matches!(self, Self::ForgetIntent(_) | Self::Touch(..))
+        matches!(self, Self::ForgetIntent(_) | Self::Touch(..) | Self::Refused(_))
     }
 
     pub(super) fn inserts_a_task(&self) -> bool {

@@ -6,6 +6,8 @@
 
 use rusqlite::Connection;
 
+use super::usage;
+
 /// "SdKy": tells our files from those of other programs.
 pub(super) const APPLICATION_ID: i32 = 0x5364_4b79;
 
@@ -74,6 +76,7 @@ const STEPS: &[&str] = &[
         at_ms    INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
+    usage::STEP,
 ];
 
 /// Brings the file up to date, in the caller's transaction. `Err` is the version of a file that is too new.

@@ -10,6 +10,7 @@ use super::rows::{
     BAD_KEY_ANSWERS_KEPT, Change, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId, Resolved, TaskKey,
     TaskRecord, TaskState, UncertainRow,
 };
+use super::usage;
 use crate::keys::secret::Identity;
 
 /// Returns how many rows it replaced or forgot.
@@ -70,6 +71,25 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
                 used_at_ms,
                 *state == TaskState::Final,
             ])?;
+            Ok(0)
+        }
+        Change::Settle(intent, row) => {
+            if let Some(id) = intent {
+                forget_intent(connection, *id)?;
+            }
+            let task = &row.task;
+            connection.prepare_cached(TOUCH)?.execute(params![
+                &*task.profile,
+                &*task.tenant,
+                &*task.id,
+                row.ended_at_ms,
+                true,
+            ])?;
+            usage::settle(connection, row)?;
+            Ok(0)
+        }
+        Change::Refused(refused) => {
+            usage::refused(connection, refused)?;
             Ok(0)
         }
         Change::BadKeyAnswer { id, at_ms } => {
@@ -145,6 +165,7 @@ fn write_task(connection: &Connection, sql: &str, task: &TaskRecord) -> Result<u
         &*task.kind,
         task.project.as_deref(),
         task.price_micro_usd,
+        task.charge_micro_usd,
         task.state == TaskState::Final,
         task.submitted_at_ms,
         task.used_at_ms,
@@ -162,13 +183,14 @@ pub(super) fn task(connection: &Connection, key: &TaskKey) -> Result<Option<Task
                 kind: text(row, 2)?,
                 project: optional_text(row, 3)?,
                 price_micro_usd: row.get(4)?,
-                state: if row.get(5)? {
+                charge_micro_usd: row.get(5)?,
+                state: if row.get(6)? {
                     TaskState::Final
                 } else {
                     TaskState::Running
                 },
-                submitted_at_ms: row.get(6)?,
-                used_at_ms: row.get(7)?,
+                submitted_at_ms: row.get(7)?,
+                used_at_ms: row.get(8)?,
             })
         })
         .optional()
@@ -241,9 +263,10 @@ pub(super) fn running_tasks(
                 kind: text(row, 5)?,
                 project: optional_text(row, 6)?,
                 price_micro_usd: row.get(7)?,
+                charge_micro_usd: row.get(8)?,
                 state: TaskState::Running,
-                submitted_at_ms: row.get(8)?,
-                used_at_ms: row.get(9)?,
+                submitted_at_ms: row.get(9)?,
+                used_at_ms: row.get(10)?,
             })
         })?
         .collect()
@@ -276,12 +299,14 @@ const UNCERTAIN: &str = "INSERT OR REPLACE INTO uncertain
 const RESOLVE: &str = "UPDATE uncertain SET resolved_id = ?2, resolved_at_ms = ?3 WHERE id = ?1";
 
 const INSERT_TASK: &str = "INSERT INTO tasks
-    (profile, tenant, id, owner_name, owner_identity, kind, project, price_micro_usd, final, submitted_at_ms, used_at_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    (profile, tenant, id, owner_name, owner_identity, kind, project, price_micro_usd, charge_micro_usd, final,
+        submitted_at_ms, used_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
 
 const REPLACE_TASK: &str = "REPLACE INTO tasks
-    (profile, tenant, id, owner_name, owner_identity, kind, project, price_micro_usd, final, submitted_at_ms, used_at_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    (profile, tenant, id, owner_name, owner_identity, kind, project, price_micro_usd, charge_micro_usd, final,
+        submitted_at_ms, used_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Time and state only ever move on, whatever order the notes arrive in.
 const TOUCH: &str = "UPDATE tasks SET used_at_ms = max(used_at_ms, ?4), final = max(final, ?5)
@@ -297,7 +322,7 @@ const FORGET_GOOD_KEYS: &str = "DELETE FROM good_keys WHERE identity IN
     (SELECT identity FROM good_keys ORDER BY at_ms DESC LIMIT -1 OFFSET ?)";
 
 const FIND_TASK: &str = "SELECT
-    owner_name, owner_identity, kind, project, price_micro_usd, final, submitted_at_ms, used_at_ms
+    owner_name, owner_identity, kind, project, price_micro_usd, charge_micro_usd, final, submitted_at_ms, used_at_ms
     FROM tasks WHERE profile = ? AND tenant = ? AND id = ?";
 
 const LIST_UNCERTAIN: &str = "SELECT
@@ -307,5 +332,5 @@ const LIST_UNCERTAIN: &str = "SELECT
 
 /// By time, so that a file of old tasks is not read whole.
 const RUNNING_TASKS: &str = "SELECT profile, tenant, id,
-    owner_name, owner_identity, kind, project, price_micro_usd, submitted_at_ms, used_at_ms
+    owner_name, owner_identity, kind, project, price_micro_usd, charge_micro_usd, submitted_at_ms, used_at_ms
     FROM tasks WHERE used_at_ms >= ? AND final = 0 ORDER BY used_at_ms DESC LIMIT ?";

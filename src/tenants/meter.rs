@@ -25,6 +25,9 @@ pub struct Meter {
     submits: HashMap<u64, i64>,
     tasks: HashMap<TaskKey, i64>,
     reserved_micro_usd: i64,
+    /// Submits of today of which nobody can know whether they made a task: each counts as one that did.
+    uncertain: u32,
+    uncertain_micro_usd: i64,
     /// When the submits of the last minute came.
     rate: VecDeque<Instant>,
 }
@@ -50,6 +53,7 @@ pub enum Limit {
 pub struct Used {
     pub solves_today: u32,
     pub spent_micro_usd: i64,
+    pub uncertain_today: u32,
     pub running: usize,
     pub reserved_micro_usd: i64,
 }
@@ -75,6 +79,7 @@ impl Meter {
             day: Day::of(now_ms),
             solves: used.solves_today,
             spent_micro_usd: used.spent_micro_usd,
+            uncertain: used.uncertain_today,
             ..Self::default()
         }
     }
@@ -96,8 +101,10 @@ impl Meter {
             self.rate.pop_front();
         }
         let running = self.running();
-        let solves = self.solves as usize + running;
-        let spent = self.spent_micro_usd + self.reserved_micro_usd + price_micro_usd;
+        let solves = (self.solves + self.uncertain) as usize + running;
+        let spent = [self.reserved_micro_usd, self.uncertain_micro_usd, price_micro_usd]
+            .into_iter()
+            .fold(self.spent_micro_usd, i64::saturating_add);
         let reached =
             |limit: Option<u32>, used: usize| limit.is_some_and(|limit| used >= limit as usize);
         if reached(limits.daily, solves) {
@@ -126,6 +133,24 @@ impl Meter {
         self.reserved_micro_usd -= self.submits.remove(&submit).unwrap_or_default();
     }
 
+    /// Nobody can know whether it made a task.
+    pub fn is_uncertain(&mut self, submit: u64) {
+        if let Some(price) = self.submits.remove(&submit) {
+            self.reserved_micro_usd -= price;
+            self.uncertain_micro_usd += price;
+            self.uncertain = self.uncertain.saturating_add(1);
+        }
+    }
+
+    /// An uncertain submit of today made this task after all.
+    pub fn resolve(&mut self, task: TaskKey, price_micro_usd: i64) {
+        if self.uncertain > 0 {
+            self.uncertain -= 1;
+            self.uncertain_micro_usd -= price_micro_usd;
+        }
+        self.restore(task, price_micro_usd);
+    }
+
     /// The vendor accepted: the reservation is the task's from now on.
     pub fn give_to(&mut self, submit: u64, task: TaskKey) {
         if let Some(price) = self.submits.remove(&submit)
@@ -143,12 +168,22 @@ impl Meter {
 
     /// The task ended: with what it is charged, or without a solve.
     pub fn end(&mut self, task: &TaskKey, charged_micro_usd: Option<i64>, now_ms: i64) {
-        self.turn(now_ms);
         self.reserved_micro_usd -= self.tasks.remove(task).unwrap_or_default();
         if let Some(price) = charged_micro_usd {
-            self.solves = self.solves.saturating_add(1);
-            self.spent_micro_usd = self.spent_micro_usd.saturating_add(price);
+            self.solve(price, now_ms);
         }
+    }
+
+    /// A submit was answered with the solution itself.
+    pub fn solved(&mut self, submit: u64, charged_micro_usd: i64, now_ms: i64) {
+        self.give_back(submit);
+        self.solve(charged_micro_usd, now_ms);
+    }
+
+    fn solve(&mut self, charged_micro_usd: i64, now_ms: i64) {
+        self.turn(now_ms);
+        self.solves = self.solves.saturating_add(1);
+        self.spent_micro_usd = self.spent_micro_usd.saturating_add(charged_micro_usd);
     }
 
     pub fn used(&mut self, now_ms: i64) -> Used {
@@ -156,6 +191,7 @@ impl Meter {
         Used {
             solves_today: self.solves,
             spent_micro_usd: self.spent_micro_usd,
+            uncertain_today: self.uncertain,
             running: self.running(),
             reserved_micro_usd: self.reserved_micro_usd,
         }
@@ -170,6 +206,8 @@ impl Meter {
         let now = Day::of(now_ms);
         if now.day > self.day.day {
             self.solves = 0;
+            self.uncertain = 0;
+            self.uncertain_micro_usd = 0;
             if now.month > self.day.month {
                 self.spent_micro_usd = 0;
             }

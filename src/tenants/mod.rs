@@ -1,5 +1,6 @@
 //! Who calls: the tenants of the file, found by the token that a client sends as its `key`.
 
+pub mod accounts;
 pub mod meter;
 
 use std::collections::HashMap;
