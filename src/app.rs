@@ -112,6 +112,7 @@ pub async fn start(
         live: Arc::clone(&live),
         tasks: Tasks::new(store.clone()),
         store,
+        tenants: Default::default(),
         asking: Asking::default(),
         companies: Companies::default(),
         unheard: Default::default(),

@@ -30,7 +30,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> io::Result<u8> {
 
 pub(super) fn make() -> io::Result<String> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random)?;
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
     Ok(hex(&random))
 }
 

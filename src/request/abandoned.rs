@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::admit::Caller;
 use super::forward::Sending;
+use super::settle::{Ending, settle};
 use super::poll::{POLL_PATIENCE, ask, hears};
 use super::together::{Together, ask_vendor, is_not_ready};
 use super::trace::Trace;
@@ -55,7 +56,11 @@ async fn round(server: &Server) {
     let snapshot = server.live.load();
     let now = Instant::now();
     let mut accounts: HashMap<Account, Vec<Arc<Task>>> = HashMap::new();
-    for task in server.tasks.abandoned(BETWEEN, now, clock::now_ms()) {
+    let (due, expired) = server.tasks.abandoned(BETWEEN, now);
+    for task in expired {
+        settle(server, &snapshot, &task.record, Ending::EXPIRED, clock::now_ms());
+    }
+    for task in due {
         // Another profile's tasks are another vendor's.
         if task.record.key.profile == snapshot.profile_name {
             accounts.entry(Account::of(&task)).or_default().push(task);

@@ -30,6 +30,7 @@ pub mod read;
 pub mod refresher;
 pub mod refuse;
 pub mod respond;
+mod settle;
 mod submit;
 mod together;
 pub mod trace;
@@ -54,6 +55,7 @@ use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
 use crate::tasks::unknown::Asking;
+use crate::tenants::accounts::Accounts;
 use crate::vendor::answer::Asked;
 use crate::vendor::outage::Outage;
 use crate::wire;
@@ -74,6 +76,8 @@ pub struct Server {
     pub live: Arc<Live>,
     pub store: Store,
     pub tasks: Tasks,
+    /// What each tenant has used of its limits.
+    pub tenants: Accounts,
     pub asking: Asking,
     pub companies: Companies,
     pub unheard: Unheard,

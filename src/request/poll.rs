@@ -12,10 +12,10 @@ use super::admit::{Admitted, Caller};
 use super::forward::{Answered, Route, Sending, forward};
 use super::refuse::Refusal;
 use super::respond::Outcome;
+use super::settle::{Ending, settle};
 use super::trace::Trace;
 use super::{Server, clock, together, unknown};
 use crate::admin::metrics::PollFrom;
-use crate::keys::account::Bill;
 use crate::keys::health::Condition;
 use crate::keys::key::{Key, Standing};
 use crate::keys::set::KeySet;
@@ -166,26 +166,31 @@ pub(super) fn hears(
 ) {
     let (now, now_ms) = (Instant::now(), clock::now_ms());
     let record = &task.record;
-    match &news {
-        News::Final(code) => {
-            let bill = match (code, heard) {
-                (Some(_), _) => Bill::Nothing,
-                (None, Some((view, Heard::Relay(relay)))) if view.action == Action::Get2 => {
-                    account::price(&relay.body).map_or(Bill::AsExpected, Bill::Said)
-                }
-                (None, _) => Bill::AsExpected,
-            };
-            snapshot
-                .keys
-                .task_ended(&record.owner_name, &record.key, bill);
+    let ended = match &news {
+        News::Final(Some(_)) => Some(Ending::FAILED),
+        News::Final(None) => Some(Ending::solved(said_price(heard))),
+        News::NotReady => {
+            let keys = &snapshot.keys;
+            keys.task_runs(&record.owner_name, &record.key, now);
+            None
         }
-        News::NotReady => snapshot
-            .keys
-            .task_runs(&record.owner_name, &record.key, now),
-        News::Code(_) | News::AskAlone | News::Trouble => {}
-    }
+        News::Code(_) | News::AskAlone | News::Trouble => None,
+    };
     let rules = &snapshot.settings.poll;
-    server.tasks.heard(task, news, heard, rules, now, now_ms);
+    let is_first = server.tasks.heard(task, news, heard, rules, now);
+    if let Some(ending) = ended.filter(|_| is_first) {
+        settle(server, snapshot, record, ending, now_ms);
+    }
+}
+
+/// The vendor says what a solve costs only to those who ask for it.
+fn said_price(heard: Option<(View, &Heard)>) -> Option<i64> {
+    match heard {
+        Some((view, Heard::Relay(relay))) if view.action == Action::Get2 => {
+            account::price(&relay.body)
+        }
+        _ => None,
+    }
 }
 
 pub(super) fn outcome(server: &Server, snapshot: &Snapshot, task: &Task, heard: Heard) -> Outcome {

@@ -285,6 +285,7 @@ impl Submitting {
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
     async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
         let price = self.price(key, &intent.kind);
+        let kind = intent.kind;
         let record = TaskRecord {
             key: TaskKey {
                 profile: intent.profile,
@@ -293,9 +294,10 @@ impl Submitting {
             },
             owner_name: intent.owner_name,
             owner_identity: intent.owner_identity,
-            kind: intent.kind,
+            kind: Arc::clone(&kind),
             project: intent.project,
             price_micro_usd: price,
+            charge_micro_usd: self.admitted.tenant.prices.get(&*kind).copied(),
             state: TaskState::Running,
             submitted_at_ms: intent.at_ms,
             used_at_ms: clock::now_ms(),

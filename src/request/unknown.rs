@@ -121,6 +121,7 @@ fn learn(server: &Server, snapshot: &Snapshot, task: &TaskKey, key: &Key) {
         kind: "other".into(),
         project: None,
         price_micro_usd: None,
+        charge_micro_usd: None,
         state: TaskState::Final,
         submitted_at_ms: now_ms,
         used_at_ms: now_ms,

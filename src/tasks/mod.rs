@@ -190,7 +190,8 @@ impl Tasks {
         self.store.touch(&task.record.key, now_ms, state);
     }
 
-    /// The vendor has answered. `heard` is that answer as one view gives it, to be kept if it is final.
+    /// The vendor has answered. `heard` is that answer as one view gives it, to be kept if it is final. True for the
+    /// answer that ends the task, which is to be settled: once, whoever else hears it.
     pub fn heard(
         &self,
         task: &Arc<Task>,
@@ -198,8 +199,7 @@ impl Tasks {
         heard: Option<(View, &Heard)>,
         rules: &Rules,
         now: Instant,
-        now_ms: i64,
-    ) {
+    ) -> bool {
         let is_final = matches!(news, News::Final(_));
         let keep = match heard {
             Some((view, Heard::Relay(relay))) if is_final && relay.body.len() <= LONGEST_ANSWER => {
@@ -220,19 +220,13 @@ impl Tasks {
             let gone = self.kept().add(weak, view, bytes, now + rules.keep);
             let_go(gone);
         }
-        if ended {
-            self.ended(task, now_ms);
-        }
+        ended
     }
 
-    /// Each task comes here once, by its final answer or by the end of its lease.
-    fn ended(&self, task: &Task, now_ms: i64) {
-        self.store.touch(&task.record.key, now_ms, TaskState::Final);
-    }
-
-    /// Tasks that no client asks for and that are due to be asked for, the longest unasked first. Those whose lease is over end here.
-    pub fn abandoned(&self, between: Duration, now: Instant, now_ms: i64) -> Vec<Arc<Task>> {
-        let mut due = Vec::new();
+    /// Tasks that no client asks for and that are due to be asked for, the longest unasked first; and those whose lease is
+    /// over, which end here and are to be settled.
+    pub fn abandoned(&self, between: Duration, now: Instant) -> (Vec<Arc<Task>>, Vec<Arc<Task>>) {
+        let (mut due, mut expired) = (Vec::new(), Vec::new());
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             for task in shard.values() {
@@ -241,14 +235,14 @@ impl Tasks {
                     FollowUp::No => {}
                     FollowUp::Ask(asked) => due.push((asked, Arc::clone(task))),
                     FollowUp::End => {
-                        course.end();
-                        self.ended(task, now_ms);
+                        course.expire();
+                        expired.push(Arc::clone(task));
                     }
                 }
             }
         }
         due.sort_by_key(|(asked, _)| *asked);
-        due.into_iter().map(|(_, task)| task).collect()
+        (due.into_iter().map(|(_, task)| task).collect(), expired)
     }
 
     /// Forgets what was not used for a while; the store still has it.

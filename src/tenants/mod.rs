@@ -3,7 +3,7 @@
 pub mod accounts;
 pub mod meter;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -35,6 +35,8 @@ pub struct Tenant {
     pub role: Role,
     /// Where a client names none.
     pub project: Option<Arc<str>>,
+    /// What it is charged for a solve, where that is not what the vendor takes.
+    pub prices: BTreeMap<&'static str, i64>,
 }
 
 /// From which keys a tenant is served.
@@ -111,6 +113,7 @@ impl Tenant {
             active: entry.active,
             role: entry.role,
             project: entry.project.as_deref().map(Arc::from),
+            prices: entry.prices.clone(),
         }
     }
 
@@ -129,6 +132,7 @@ impl Tenant {
             active: true,
             role: Role::User,
             project: None,
+            prices: BTreeMap::new(),
         }
     }
 }

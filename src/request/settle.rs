@@ -1,0 +1,66 @@
+//! The end of a task: its slot is free, its tenant is charged or gets back what was reserved, and the bill has one row more.
+
+use super::Server;
+use crate::keys::account::Bill;
+use crate::live::Snapshot;
+use crate::store::{Ended, TaskRecord, UsageRow};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    ended: Ended,
+    /// By the vendor, in micro-dollars.
+    said_price: Option<i64>,
+}
+
+impl Ending {
+    pub(super) const FAILED: Self = Self {
+        ended: Ended::Failed,
+        said_price: None,
+    };
+    pub(super) const EXPIRED: Self = Self {
+        ended: Ended::Expired,
+        said_price: None,
+    };
+
+    pub(super) fn solved(said_price: Option<i64>) -> Self {
+        Self {
+            ended: Ended::Solved,
+            said_price,
+        }
+    }
+}
+
+pub(super) fn settle(
+    server: &Server,
+    snapshot: &Snapshot,
+    record: &TaskRecord,
+    ending: Ending,
+    now_ms: i64,
+) {
+    let Ending { ended, said_price } = ending;
+    let is_solved = ended == Ended::Solved;
+    let bill = match said_price {
+        _ if !is_solved => Bill::Nothing,
+        Some(price) => Bill::Said(price),
+        None => Bill::AsExpected,
+    };
+    snapshot.keys.task_ended(&record.owner_name, &record.key, bill);
+    let usual = || snapshot.settings.prices.price(&record.kind);
+    let cost = said_price.or(record.price_micro_usd).unwrap_or_else(usual);
+    // A tenant without prices of its own pays what the vendor takes, also when that is not what was expected.
+    let charge = record.charge_micro_usd.unwrap_or(cost);
+    let row = UsageRow {
+        task: record.key.clone(),
+        submitted_at_ms: record.submitted_at_ms,
+        ended_at_ms: now_ms,
+        ended,
+        project: record.project.clone(),
+        kind: record.kind.clone(),
+        owner_name: record.owner_name.clone(),
+        cost_micro_usd: if is_solved { cost } else { 0 },
+        charge_micro_usd: if is_solved { charge } else { 0 },
+    };
+    let tenant = server.tenants.of(&record.key.tenant);
+    tenant.task_ended(&record.key, is_solved.then_some(charge), now_ms);
+    server.store.settle(None, row);
+}
