@@ -13,6 +13,8 @@ pub(super) fn check(parts: &Parts) {
         Endpoint::Load,
     ] {
         if let Ok(message) = read(endpoint, parts.clone()) {
+            // Only that it comes to an end.
+            message.meaning();
             check_key(endpoint, &message);
             check_without_key(endpoint, &message);
         }
