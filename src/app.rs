@@ -115,6 +115,8 @@ pub async fn start(
         asking: Asking::default(),
         companies: Companies::default(),
         unheard: Default::default(),
+        claims: Default::default(),
+        late: Default::default(),
         line: Default::default(),
         egress,
         outage: Outage::default(),

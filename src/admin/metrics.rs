@@ -28,6 +28,8 @@ pub struct Metrics {
     polls: Family<Answered, Counter>,
     uncertain_submits: Counter,
     unheard_answers: Counter,
+    late_answers: Counter,
+    repeated_submits: Counter,
     key_failures: Family<KeyFailure, Counter>,
     store_errors: Counter,
     reloads: Family<Reload, Counter>,
@@ -105,6 +107,8 @@ impl Metrics {
             polls: Family::default(),
             uncertain_submits: Counter::default(),
             unheard_answers: Counter::default(),
+            late_answers: Counter::default(),
+            repeated_submits: Counter::default(),
             key_failures: Family::default(),
             store_errors: Counter::default(),
             reloads: Family::default(),
@@ -159,6 +163,16 @@ impl Metrics {
             "unheard_answers",
             "Ids whose client had hung up, given to its next identical submit",
             m.unheard_answers.clone(),
+        );
+        registry.register(
+            "late_answers",
+            "Uncertain submits whose id came after their deadline",
+            m.late_answers.clone(),
+        );
+        registry.register(
+            "repeated_submits",
+            "Submits that were given the answer of an earlier one with the same idempotency key",
+            m.repeated_submits.clone(),
         );
         registry.register(
             "key_failures",
@@ -285,6 +299,14 @@ impl Metrics {
 
     pub fn unheard_answer(&self) {
         self.unheard_answers.inc();
+    }
+
+    pub fn late_answer(&self) {
+        self.late_answers.inc();
+    }
+
+    pub fn repeated_submit(&self) {
+        self.repeated_submits.inc();
     }
 
     /// `code` stands in the profile, which only the operator can make longer.

@@ -100,6 +100,11 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "Changes that the store never took, since the start",
         health.lost,
     );
+    registry.register(
+        "store_replaced",
+        "Tasks whose id was known already, since the start: the vendor uses ids again, or there are two vendors",
+        ConstCounter::new(health.replaced),
+    );
     gauge(
         registry,
         "unheard_submits",

@@ -117,6 +117,12 @@ pub(super) async fn forward(
     };
     let began = Instant::now();
     let is_submit = matches!(route.asked, Asked::Submit | Asked::Solve);
+    // Judged since it was chosen: each call more would be a bad-key answer more. Only a probe may still ask.
+    if key.is_some_and(|key| key.is_called_bad(began)) && !route.is_probe {
+        return Err(CallError::NotSent {
+            why: "the vendor has called the key bad since it was chosen".to_owned(),
+        });
+    }
     // A submit has this right by its slot. Our own few probes are counted, and sent whatever the count.
     if let Some(key) = key.filter(|_| !is_submit)
         && !key.may_ask(began)

@@ -9,6 +9,7 @@ mod failover;
 mod faulty_vendor;
 mod hang_up;
 mod hot_reload;
+mod idempotency;
 mod polls;
 mod process;
 mod reload_under_load;
