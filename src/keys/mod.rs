@@ -12,6 +12,7 @@ pub mod secret;
 pub mod set;
 mod shares;
 mod slots;
+mod tally;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::{Route, Sending, forward};
+use super::poll::solved;
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
@@ -199,6 +200,7 @@ impl Submitting {
         trace.uses(key);
         let sending = Sending::of(&self.admitted, key);
         let token = self.admitted.token();
+        let began = Instant::now();
         let answered = forward(
             &self.server,
             &self.snapshot,
@@ -230,6 +232,9 @@ impl Submitting {
                 }
                 Reading::Final => {
                     self.server.store.forget(intent_id);
+                    let kind = kind::of(self.admitted.message.fields());
+                    let owner = Some(&key.account);
+                    solved(&self.server, owner, kind, true, began.elapsed());
                     Tried::Done {
                         outcome: Outcome::Relay(answered.relay),
                         accepted: true,

@@ -2,6 +2,25 @@
 
 use crate::wire::Fields;
 
+/// Every type that there is.
+pub const ALL: [&str; 7] = [
+    "bls",
+    "geetest",
+    "image",
+    OTHER,
+    "recaptcha_v2",
+    "recaptcha_v3",
+    "turnstile",
+];
+/// Of what has no name of its own.
+pub const OTHER: &str = "other";
+
+/// The type of that name. What another version wrote into the store may have another.
+pub fn named(name: &str) -> &'static str {
+    let known = ALL.into_iter().find(|kind| *kind == name);
+    known.unwrap_or(OTHER)
+}
+
 pub fn of(fields: &Fields) -> &'static str {
     let method = fields.method.as_deref().unwrap_or_default();
     match method {
@@ -13,7 +32,7 @@ pub fn of(fields: &Fields) -> &'static str {
         "post" | "base64" => "image",
         // Image modules of CaptchaAI's solve.php come without a method.
         "" if fields.module.is_some() => "image",
-        _ => "other",
+        _ => OTHER,
     }
 }
 
