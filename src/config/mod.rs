@@ -12,6 +12,7 @@ mod key_checks;
 mod key_sources;
 mod keys_file;
 mod listen_options;
+mod money_options;
 mod notes;
 mod options;
 mod reader;

@@ -51,6 +51,7 @@ fn entry(name: &str, weight: u32, priority: i32) -> KeyEntry {
         disabled: false,
         max_tasks: None,
         max_requests_per_second: None,
+        billing: None,
     }
 }
 

@@ -16,6 +16,7 @@ use super::respond::Outcome;
 use super::trace::Trace;
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
+use crate::money::decimal;
 use crate::vendor::account::{self, Threads};
 use crate::vendor::answer::{Asked, Reading};
 use crate::wire::Endpoint;
@@ -200,30 +201,4 @@ fn none_answered(
         Outcome::Refused(Refusal::VendorTrouble),
         |(code, answered)| answered.control(&code, admitted.hints),
     )
-}
-
-/// A bare decimal number, as vendors write balances: no trailing zeros beyond the cents.
-fn decimal(micro_usd: i64) -> String {
-    let sign = if micro_usd < 0 { "-" } else { "" };
-    let (whole, fraction) = (
-        micro_usd.unsigned_abs() / 1_000_000,
-        micro_usd.unsigned_abs() % 1_000_000,
-    );
-    let fraction = format!("{fraction:06}");
-    let (cents, rest) = fraction.split_at(2);
-    format!("{sign}{whole}.{cents}{}", rest.trim_end_matches('0'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decimal;
-
-    #[test]
-    fn balances_are_bare_decimals() {
-        assert_eq!(decimal(12_345_000), "12.345");
-        assert_eq!(decimal(0), "0.00");
-        assert_eq!(decimal(10_000_000), "10.00");
-        assert_eq!(decimal(-1), "-0.000001");
-        assert_eq!(decimal(i64::MIN), "-9223372036854.775808");
-    }
 }

@@ -48,15 +48,20 @@ mod tests {
     #[test]
     fn the_type_follows_method_version_and_module() {
         let of = |method: &str, version: Option<&str>, module: Option<&str>| {
-            of(&Fields {
+            let kind = of(&Fields {
                 method: Some(method.to_owned()).filter(|method| !method.is_empty()),
                 version: version.map(str::to_owned),
                 module: module.map(str::to_owned),
                 ..Fields::default()
-            })
+            });
+            assert!(ALL.contains(&kind));
+            kind
         };
         assert_eq!(of("userrecaptcha", None, None), "recaptcha_v2");
         assert_eq!(of("userrecaptcha", Some("v3"), None), "recaptcha_v3");
+        assert_eq!(of("turnstile", None, None), "turnstile");
+        assert_eq!(of("geetest_v4", None, None), "geetest");
+        assert_eq!(of("bls", None, None), "bls");
         assert_eq!(of("base64", None, None), "image");
         assert_eq!(of("", None, Some("vk-fast")), "image");
         assert_eq!(of("", None, None), "other");

@@ -1,6 +1,7 @@
 //! Numbers in the answers of account calls. Pure.
 
 use super::answer::{fields, scalar};
+use crate::money::micro_usd;
 
 /// Slots of an account, in the vendor's words threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +15,11 @@ pub fn balance(body: &[u8]) -> Option<i64> {
     let text = body.trim_ascii();
     if text.first() == Some(&b'{') {
         let fields = fields(text)?;
-        return dollars(&scalar(
-            fields.get("request").or_else(|| fields.get("balance"))?,
-        ));
+        let said = fields.get("request").or_else(|| fields.get("balance"))?;
+        return micro_usd(scalar(said).trim());
     }
     let text = std::str::from_utf8(text).ok()?;
-    dollars(text.strip_prefix("OK|").unwrap_or(text))
+    micro_usd(text.strip_prefix("OK|").unwrap_or(text).trim())
 }
 
 /// `{"threads":"5","working_threads":"0"}`, as strings or numbers. The text form is documented nowhere.
@@ -30,18 +30,6 @@ pub fn threads(body: &[u8]) -> Option<Threads> {
         total: count("threads")?,
         working: count("working_threads")?,
     })
-}
-
-/// PHP writes small numbers as `8.0E-5`. Letters are kept out because `inf` and `nan` would parse too.
-fn dollars(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let numeric = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E');
-    if text.is_empty() || !text.bytes().all(numeric) {
-        return None;
-    }
-    let micros = text.parse::<f64>().ok()? * 1e6;
-    // Beyond 2^53 a float no longer counts in ones; no account holds nine billion dollars.
-    (micros.abs() < 9e15).then(|| micros.round() as i64)
 }
 
 #[cfg(test)]
