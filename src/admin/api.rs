@@ -11,6 +11,7 @@ use crate::keys::key::{Key, Standing};
 use crate::request::{Server, clock};
 use crate::store::StoreError;
 use crate::tasks::kind;
+use crate::vendor::profile::Billing;
 
 /// Newest first; the rest is in the store, which can be asked in SQL.
 const UNCERTAIN_SHOWN: usize = 1000;
@@ -46,6 +47,7 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
     let described = key.describe(now);
     let slots = key.account.slots(&key.limits, now);
     let solves = key.account.solves();
+    let next_probe = next_probe(server, key, now);
     json!({
         "name": &*key.name,
         "fingerprint": key.identity.fingerprint(),
@@ -65,13 +67,18 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
         "until_seconds": described.until.map(|until| seconds(until.saturating_duration_since(now))),
         "why": described.why.or_else(|| by_whom(key).map(str::to_owned)),
         "proven": key.look(Health::is_proven),
-        "next_probe": next_probe(server, key, now).map(|at| clocks.wall(at)),
+        "next_probe": next_probe.map(|at| clocks.wall(at)),
+        "next_probe_seconds": next_probe.map(|at| seconds(at.saturating_duration_since(now))),
         "last_probe": described.probed.map(|(at, evidence)| json!({
             "at": clocks.wall(at),
             "outcome": outcome(&evidence),
         })),
         // Of the name, whatever value stands under it. `max` is null where no limit is known.
         "slots": { "used": slots.used, "max": slots.max },
+        "billing": match server.live.load().settings.vendor.profile.billing {
+            Billing::Balance => "balance",
+            Billing::Threads => "threads",
+        },
         "balance": key.account.balance().map(|(micro_usd, at)| json!({
             "micro_usd": micro_usd,
             "at": clocks.wall(at),
@@ -104,11 +111,13 @@ pub(super) fn outcome(evidence: &Evidence) -> String {
 
 /// What each type of task costs and takes.
 pub(super) fn types(server: &Server) -> Value {
+    let prices = &server.live.load().settings.prices;
     let types = kind::ALL.map(|kind| {
         let solved = server.metrics.solves(kind);
         let mean = solved.took.as_secs_f64() / solved.count.max(1) as f64;
         json!({
             "type": kind,
+            "price_micro_usd": prices.price(kind),
             "solves": solved.count,
             "mean_seconds": (solved.count > 0).then_some((mean * 10.0).round() / 10.0),
         })
