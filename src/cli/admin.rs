@@ -193,7 +193,7 @@ fn of_address(address: SocketAddr) -> Result<Authority, AdminError> {
 
 /// A probe of Kubernetes gives up after a second or a few; a program that is alive answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// SECURITY: whatever answers there must not fill the memory. Ten thousand keys are six megabytes.
+/// SECURITY: whatever answers there must not fill the memory. Ten thousand keys are eight megabytes.
 const MOST_BYTES: usize = 64 << 20;
 const MOST_QUOTED: usize = 200;
 

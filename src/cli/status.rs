@@ -95,7 +95,7 @@ async fn watch(
             }
             Err(error) => {
                 in_vain = in_vain.saturating_add(1);
-                format!("{error}\nasked {in_vain} times in vain, and again every 2 s\n")
+                format!("{error}\nno answer {in_vain} times in a row; asked again every 2 s\n")
             }
         };
         // To the top and clear: what is drawn anew stays where it was.
@@ -187,8 +187,11 @@ pub fn draw(status: &Value, keys: &Value, look: Look) -> String {
         .into_iter()
         .filter_map(|key| serde_json::from_value(key).ok())
         .collect();
-    let mut text = shortened(&headline(status), look.width.unwrap_or(usize::MAX));
-    text.push('\n');
+    let mut text = String::new();
+    for line in headlines(status) {
+        text.push_str(&shortened(&line, look.width.unwrap_or(usize::MAX)));
+        text.push('\n');
+    }
     if keys.is_empty() {
         text.push_str("no key: write one into the keys file, or set CAPTCHAAI_KEYS\n");
         return text;
@@ -207,10 +210,18 @@ pub fn draw(status: &Value, keys: &Value, look: Look) -> String {
 }
 
 const HEAD: [&str; 8] = [
-    "KEY", "STATE", "SINCE", "NEXT", "SLOTS", "BALANCE", "SOLVES", "WHY",
+    "KEY",
+    "STATE",
+    "SINCE",
+    "NEXT",
+    "SLOTS",
+    "BALANCE",
+    "DONE/FAIL",
+    "WHY",
 ];
 
-fn headline(status: &Value) -> String {
+/// What stops every key has a line of its own.
+fn headlines(status: &Value) -> Vec<String> {
     let text = |name: &str| status[name].as_str().unwrap_or("?").to_owned();
     let mut line = format!("sidekey {}, profile {}", text("version"), text("profile"));
     line.push_str(match status["ready"].as_bool() {
@@ -226,13 +237,14 @@ fn headline(status: &Value) -> String {
             line.push_str(&format!(", {count} {what}"));
         }
     }
+    let mut lines = vec![line];
     if let Some(since) = status["vendor_unreachable_since"].as_str() {
-        line.push_str(&format!(", VENDOR OUT OF REACH since {since}"));
+        lines.push(format!("THE VENDOR IS OUT OF REACH since {since}"));
     }
     if let Some(until) = status["banned_until"].as_str() {
-        line.push_str(&format!(", ADDRESS BANNED until {until}"));
+        lines.push(format!("THE VENDOR BANS THIS ADDRESS until {until}"));
     }
-    line
+    lines
 }
 
 fn row(key: &Key) -> Vec<String> {
@@ -240,10 +252,6 @@ fn row(key: &Key) -> Vec<String> {
         (Some(probe), _) => format!("probe {}", span(probe)),
         (None, Some(until)) => format!("back {}", span(until)),
         (None, None) => "-".to_owned(),
-    };
-    let solves = match key.solves.failed {
-        0 => key.solves.done.to_string(),
-        failed => format!("{} +{failed} failed", key.solves.done),
     };
     vec![
         key.name.clone(),
@@ -256,11 +264,16 @@ fn row(key: &Key) -> Vec<String> {
         },
         key.balance.as_ref().map_or_else(
             || "-".to_owned(),
-            |balance| format!("${}", money::decimal(balance.micro_usd)),
+            |balance| format!("${}", money::decimal(in_cents(balance.micro_usd))),
         ),
-        solves,
+        format!("{}/{}", key.solves.done, key.solves.failed),
         key.why.clone().unwrap_or_default(),
     ]
+}
+
+/// Whole cents, never more than there is.
+fn in_cents(micro_usd: i64) -> i64 {
+    micro_usd - micro_usd.rem_euclid(10_000)
 }
 
 /// Green works, yellow comes back by itself, red needs somebody.

@@ -1,23 +1,32 @@
 //! Text for a terminal: columns as wide as what is in them, and nothing that a terminal would obey.
 
-/// Left-aligned columns. The last one takes what is left of `width` and is cut there.
+/// Left-aligned columns. The last one takes what is left of `width` and is cut there; before it gets too narrow, the first
+/// one is cut.
 pub(super) fn table(rows: &[Vec<String>], width: Option<usize>) -> Vec<Vec<String>> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..columns)
+    let mut widths: Vec<usize> = (0..columns)
         .map(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));
             let widest = cells.map(|cell| cell.chars().count()).max();
             widest.unwrap_or_default().min(MOST_IN_A_CELL)
         })
         .collect();
-    let before: usize = widths.iter().rev().skip(1).map(|width| width + GAP).sum();
+    let before = |widths: &[usize]| -> usize {
+        let before = widths.iter().rev().skip(1);
+        before.map(|width| width + GAP).sum()
+    };
+    if let (Some(width), Some(first)) = (width, widths.first().copied()) {
+        let excess = (before(&widths) + LEAST).saturating_sub(width);
+        widths[0] = first.min(LEAST.max(first.saturating_sub(excess)));
+    }
+    let before = before(&widths);
     rows.iter()
         .map(|row| {
             let last = row.len().saturating_sub(1);
             let cells = row.iter().enumerate().map(|(column, cell)| {
                 if column == last {
                     let room = width.map(|width| width.saturating_sub(before));
-                    return shortened(cell, room.unwrap_or(usize::MAX).max(LEAST_IN_THE_LAST));
+                    return shortened(cell, room.unwrap_or(usize::MAX).max(LEAST));
                 }
                 let cell = shortened(cell, widths[column]);
                 let fill = widths[column] - cell.chars().count() + GAP;
@@ -58,7 +67,8 @@ pub(super) fn span(seconds: f64) -> String {
 
 const GAP: usize = 2;
 const MOST_IN_A_CELL: usize = 32;
-const LEAST_IN_THE_LAST: usize = 12;
+/// Of the first column and of the last.
+const LEAST: usize = 12;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod bad_keys;
+mod by_hand;
 mod calls;
 mod check;
 mod failover;
@@ -13,4 +14,5 @@ mod process;
 mod reload_under_load;
 mod rotation;
 mod slots;
+mod status;
 mod support;
