@@ -292,6 +292,23 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn states_have_colours_on_a_terminal_only() {
+        let keys = json!({ "keys": [{
+            "name": "account-1", "state": "revoked", "since_seconds": 1.0, "slots": { "used": 0 },
+            "solves": { "done": 0, "failed": 0 },
+        }]});
+        let draw = |colours| {
+            let look = Look {
+                colours,
+                ..Look::default()
+            };
+            draw(&json!({}), &keys, look)
+        };
+        assert!(draw(true).contains("\x1b[31mrevoked"));
+        assert!(!draw(false).contains('\x1b'));
+    }
+
     /// Also what `sidekey status --format json` prints.
     #[test]
     fn both_answers_are_one_object() {
