@@ -147,6 +147,7 @@ pub async fn start(
     background.spawn(reloader.run(background.clone()));
     background.spawn(request::abandoned::run(Arc::clone(&server)));
     background.spawn(Prober::run(Arc::clone(&server)));
+    background.spawn(request::refresher::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
     let data = |listener, tls| {

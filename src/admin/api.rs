@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::time::rfc3339;
 use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
+use crate::money::usd;
 use crate::request::{Server, clock};
 use crate::store::StoreError;
 use crate::tasks::kind;
@@ -48,6 +49,7 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
     let slots = key.account.slots(&key.limits, now);
     let solves = key.account.solves();
     let next_probe = next_probe(server, key, now);
+    let money = key.account.money(now);
     json!({
         "name": &*key.name,
         "fingerprint": key.identity.fingerprint(),
@@ -62,7 +64,7 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
         "state": state(key, now),
         "since": clocks.wall(described.since),
         "since_seconds": seconds(now.duration_since(described.since)),
-        // The end of cooling, or the next probe.
+        // The end of cooling, or the next probe or refresh.
         "until": described.until.map(|until| clocks.wall(until)),
         "until_seconds": described.until.map(|until| seconds(until.saturating_duration_since(now))),
         "why": described.why.or_else(|| by_whom(key).map(str::to_owned)),
@@ -75,16 +77,18 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
         })),
         // Of the name, whatever value stands under it. `max` is null where no limit is known.
         "slots": { "used": slots.used, "max": slots.max },
-        "billing": match server.live.load().settings.vendor.profile.billing {
+        "billing": match key.limits.billing {
             Billing::Balance => "balance",
             Billing::Threads => "threads",
         },
-        "balance": key.account.balance().map(|(micro_usd, at)| json!({
-            "micro_usd": micro_usd,
-            "at": clocks.wall(at),
-            // Less what was settled since and what runs.
-            "left_micro_usd": key.account.virtual_balance(now),
-        })),
+        // Of the account, in dollars as the vendor said last; null while nobody knows.
+        "balance": money.map(|money| usd(money.micro_usd)),
+        "balance_micro_usd": money.map(|money| money.micro_usd),
+        // Less what was settled since and what runs.
+        "left_micro_usd": money.map(|money| money.virtual_micro_usd),
+        "balance_age_seconds": money.map(|money| seconds(now.duration_since(money.at))),
+        "burn_per_hour": money.map(|money| usd(money.burn_micro_usd_per_hour)),
+        "hours_left": money.and_then(|money| money.hours_left),
         "solves": {
             "done": solves.iter().map(|(_, solves)| solves.done).sum::<u64>(),
             "failed": solves.iter().map(|(_, solves)| solves.failed).sum::<u64>(),

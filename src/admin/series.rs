@@ -1,6 +1,7 @@
 //! Series that are read off the state when somebody asks, so that they cannot drift from it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 use super::api;
 use crate::keys::health::STATES;
+use crate::money::usd;
 use crate::request::Server;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -43,6 +45,11 @@ struct TaskState {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KeyLabel {
+    key: Arc<str>,
+}
+
 pub(super) fn register(server: &Server, registry: &mut Registry) {
     let now = Instant::now();
     let snapshot = server.live.load();
@@ -50,6 +57,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
     let key_slots = Family::<KeySlots, Gauge>::default();
     let key_failures = Family::<KeyFailures, Counter>::default();
     let solves = Family::<Solves, Counter>::default();
+    let key_balance = Family::<KeyLabel, Gauge<f64, AtomicU64>>::default();
     for key in snapshot.keys.listed() {
         let slots = key.account.slots(&key.limits, now);
         let used = i64::try_from(slots.used).unwrap_or(i64::MAX);
@@ -74,6 +82,11 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
                 };
                 solves.get_or_create(&labels).inc_by(count);
             }
+        }
+        if let Some(money) = key.account.money(now) {
+            let key = Arc::clone(&key.name);
+            let balance = key_balance.get_or_create(&KeyLabel { key });
+            balance.set(usd(money.micro_usd));
         }
         for state in STATES {
             let is = i64::from(state == api::state(key, now));
@@ -112,6 +125,11 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "tasks",
         "Tasks that are known without asking the store",
         tasks,
+    );
+    registry.register(
+        "key_balance_usd",
+        "What the vendor said last that an account has; none while nobody knows",
+        key_balance,
     );
     gauge(
         registry,

@@ -99,19 +99,13 @@ struct Key {
     state: String,
     billing: String,
     slots: Slots,
-    balance: Option<Balance>,
+    /// Less what was settled since and what runs; none while nobody knows.
+    left_micro_usd: Option<i64>,
 }
 
 #[derive(Clone, Deserialize)]
 struct Slots {
     max: Option<u64>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Balance {
-    micro_usd: i64,
-    /// None when the balance is too old to be counted on.
-    left_micro_usd: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -204,8 +198,8 @@ impl OfBalance {
     fn of(count: u64, price: i64, keys: &[&Key]) -> Self {
         let known: Vec<i64> = keys
             .iter()
-            .filter_map(|key| key.balance.as_ref())
-            .map(|balance| balance.left_micro_usd.unwrap_or(balance.micro_usd).max(0))
+            .filter_map(|key| key.left_micro_usd)
+            .map(|left| left.max(0))
             .collect();
         let left = known
             .iter()

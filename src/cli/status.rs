@@ -159,7 +159,7 @@ struct Key {
     next_probe_seconds: Option<f64>,
     why: Option<String>,
     slots: Slots,
-    balance: Option<Balance>,
+    balance_micro_usd: Option<i64>,
     solves: Solves,
 }
 
@@ -167,11 +167,6 @@ struct Key {
 struct Slots {
     used: u64,
     max: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Balance {
-    micro_usd: i64,
 }
 
 #[derive(Deserialize)]
@@ -262,9 +257,9 @@ fn row(key: &Key) -> Vec<String> {
             Some(max) => format!("{}/{max}", key.slots.used),
             None => key.slots.used.to_string(),
         },
-        key.balance.as_ref().map_or_else(
+        key.balance_micro_usd.map_or_else(
             || "-".to_owned(),
-            |balance| format!("${}", money::decimal(in_cents(balance.micro_usd))),
+            |balance| format!("${}", money::decimal(in_cents(balance))),
         ),
         format!("{}/{}", key.solves.done, key.solves.failed),
         key.why.clone().unwrap_or_default(),

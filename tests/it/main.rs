@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod bad_keys;
+mod balances;
 mod by_hand;
 mod calls;
 mod check;

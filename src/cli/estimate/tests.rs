@@ -8,7 +8,7 @@ fn key(billing: &str, balance: Option<i64>, threads: Option<u64>) -> Value {
         "state": "healthy",
         "billing": billing,
         "slots": { "max": threads },
-        "balance": balance.map(|left| json!({ "micro_usd": left + 1, "left_micro_usd": left })),
+        "left_micro_usd": balance,
     })
 }
 
