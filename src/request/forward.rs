@@ -271,7 +271,7 @@ fn judge(
                     server.egress.bad_answer(now);
                     server.store.note_bad_key_answer(clock::now_ms());
                 }
-                server.metrics.key_failure(&key.name, code);
+                key.account.count_failure(code);
                 tracing::debug!(key = %key.name, code, "the vendor refused this key");
                 // What a probe brings is the prober's to judge: it knows what the key was suspected of.
                 if !route.is_probe {

@@ -17,6 +17,7 @@ use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::Answered;
+use super::poll::solved;
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
@@ -289,6 +290,9 @@ impl Submitting {
                     Tried::Done(Ended::paid(answered.accepted(&id, self.admitted.hints)))
                 }
                 Reading::Final => {
+                    let kind = kind::of(self.admitted.message.fields());
+                    let owner = Some(&key.account);
+                    solved(&self.server, owner, kind, true, began.elapsed());
                     let price = self.price(key, &intent.kind).unwrap_or_default();
                     key.account.spend(price);
                     self.answered(intent_id, &answered).await;

@@ -213,7 +213,8 @@ impl Tasks {
         self.store.touch(&task.record.key, now_ms, state);
     }
 
-    /// The vendor has answered. `heard` is that answer as one view gives it, to be kept if it is final.
+    /// The vendor has answered. `heard` is that answer as one view gives it, to be kept if it is final. True once for
+    /// each task: when this is its end.
     pub fn heard(
         &self,
         task: &Arc<Task>,
@@ -222,7 +223,7 @@ impl Tasks {
         rules: &Rules,
         now: Instant,
         now_ms: i64,
-    ) {
+    ) -> bool {
         let is_final = matches!(news, News::Final(_));
         let keep = match heard {
             Some((view, Heard::Relay(relay))) if is_final && relay.body.len() <= LONGEST_ANSWER => {
@@ -246,6 +247,7 @@ impl Tasks {
         if ended {
             self.ended(task, now_ms);
         }
+        ended
     }
 
     /// Each task comes here once, by its final answer or by the end of its lease.
@@ -284,11 +286,19 @@ impl Tasks {
         }
     }
 
-    pub fn in_memory(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len())
-            .sum()
+    /// Of those in memory: how many run, and how many have ended.
+    pub fn in_memory(&self) -> (u64, u64) {
+        let (mut running, mut ended) = (0, 0);
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for task in shard.values() {
+                match task.course().is_finished() {
+                    true => ended += 1,
+                    false => running += 1,
+                }
+            }
+        }
+        (running, ended)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

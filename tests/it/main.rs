@@ -3,6 +3,7 @@
 
 mod bad_keys;
 mod balances;
+mod by_hand;
 mod calls;
 mod check;
 mod failover;
@@ -15,4 +16,5 @@ mod process;
 mod reload_under_load;
 mod rotation;
 mod slots;
+mod status;
 mod support;

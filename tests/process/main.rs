@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod canary;
+mod commands;
 mod crash;
 mod demo;
 mod leaks;
