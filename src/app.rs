@@ -117,6 +117,8 @@ pub async fn start(
         companies: Companies::default(),
         unheard: Default::default(),
         lines: Default::default(),
+        claims: Default::default(),
+        late: Default::default(),
         egress,
         outage: Outage::default(),
         prober: Prober::default(),
@@ -127,10 +129,12 @@ pub async fn start(
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
     });
+    let reloader = Reloader::new(live, input, seen, certificates.clone(), metrics);
     let state = Arc::new(Admin {
         server: Arc::clone(&server),
         token: settings.admin.token.clone(),
         ready: AtomicBool::new(true),
+        reload: reloader.asks(),
     });
 
     // From here on nothing fails.
@@ -143,7 +147,6 @@ pub async fn start(
         data_drain: Drain::new(),
         admin_drain: Drain::new(),
     };
-    let reloader = Reloader::new(live, input, seen, certificates.clone(), metrics);
     background.spawn(reloader.run(background.clone()));
     background.spawn(request::abandoned::run(Arc::clone(&server)));
     background.spawn(Prober::run(Arc::clone(&server)));

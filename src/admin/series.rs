@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -28,6 +28,24 @@ struct KeySlots {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KeyFailures {
+    key: Arc<str>,
+    code: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Solves {
+    key: Arc<str>,
+    r#type: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TaskState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KeyLabel {
     key: Arc<str>,
 }
@@ -37,6 +55,8 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
     let snapshot = server.live.load();
     let key_state = Family::<KeyState, Gauge>::default();
     let key_slots = Family::<KeySlots, Gauge>::default();
+    let key_failures = Family::<KeyFailures, Counter>::default();
+    let solves = Family::<Solves, Counter>::default();
     let key_balance = Family::<KeyLabel, Gauge<f64, AtomicU64>>::default();
     for key in snapshot.keys.listed() {
         let slots = key.account.slots(&key.limits, now);
@@ -45,6 +65,22 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
             if let Some(slots) = slots {
                 let key = Arc::clone(&key.name);
                 key_slots.get_or_create(&KeySlots { key, kind }).set(slots);
+            }
+        }
+        for (code, count) in key.account.failures() {
+            let key = Arc::clone(&key.name);
+            key_failures
+                .get_or_create(&KeyFailures { key, code })
+                .inc_by(count);
+        }
+        for (kind, counted) in key.account.solves() {
+            for (outcome, count) in [("done", counted.done), ("failed", counted.failed)] {
+                let labels = Solves {
+                    key: Arc::clone(&key.name),
+                    r#type: kind,
+                    outcome,
+                };
+                solves.get_or_create(&labels).inc_by(count);
             }
         }
         if let Some(money) = key.account.money(now) {
@@ -68,6 +104,27 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "key_slots",
         "Slots of an account that are used, and how many there are where that is known",
         key_slots,
+    );
+    registry.register(
+        "key_failures",
+        "Refusals that blame a key, by code",
+        key_failures,
+    );
+    registry.register(
+        "solves",
+        "Tasks that ended, by account, type and whether there was a solution",
+        solves,
+    );
+    let tasks = Family::<TaskState, Gauge>::default();
+    let (running, ended) = server.tasks.in_memory();
+    for (state, count) in [("running", running), ("ended", ended)] {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        tasks.get_or_create(&TaskState { state }).set(count);
+    }
+    registry.register(
+        "tasks",
+        "Tasks that are known without asking the store",
+        tasks,
     );
     registry.register(
         "key_balance_usd",
@@ -100,17 +157,16 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "Changes that the store never took, since the start",
         health.lost,
     );
+    registry.register(
+        "store_replaced",
+        "Tasks whose id was known already, since the start: the vendor uses ids again, or there are two vendors",
+        ConstCounter::new(health.replaced),
+    );
     gauge(
         registry,
         "unheard_submits",
         "Submits whose client hung up: the same submit sent again is given their answer",
         server.unheard.count(now) as u64,
-    );
-    gauge(
-        registry,
-        "tasks_in_memory",
-        "Tasks that are known without asking the store",
-        server.tasks.in_memory() as u64,
     );
     gauge(
         registry,

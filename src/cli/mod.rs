@@ -1,10 +1,15 @@
 //! One file a command.
 
+pub mod admin;
 pub mod check;
 pub mod demo;
+pub mod estimate;
+pub mod healthcheck;
 pub mod import;
 pub mod run;
 pub mod sandbox;
+pub mod status;
+mod table;
 pub mod token;
 
 /// A sidecar that puts real captcha-vendor API keys where legacy clients send placeholders
@@ -17,7 +22,8 @@ pub mod token;
     after_help = "\
 Start here:
   sidekey demo                                  see it work, without an account
-  CAPTCHAAI_KEYS=key1,key2 sidekey run          serve on 127.0.0.1:8080"
+  CAPTCHAAI_KEYS=key1,key2 sidekey run          serve on 127.0.0.1:8080
+  sidekey status                                how the keys of the running one are"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -30,6 +36,9 @@ pub enum Command {
     Demo(demo::Args),
     Sandbox(sandbox::Args),
     Check(check::Args),
+    Status(status::Args),
+    Estimate(estimate::Args),
+    Healthcheck(healthcheck::Args),
     Token(token::Args),
     Import(import::Args),
 }

@@ -13,6 +13,8 @@ use super::key::Availability;
 use super::rate::{Allowance, Limit, PollLimit, Window};
 pub use super::slots::LEASE;
 use super::slots::Slots;
+pub use super::tally::Solves;
+use super::tally::Tally;
 use crate::store::TaskKey;
 use crate::vendor::account::Threads;
 use crate::vendor::profile::Billing;
@@ -55,6 +57,7 @@ struct State {
     polls: Allowance,
     funds: Funds,
     count: Count,
+    tally: Tally,
 }
 
 /// What the final answer of a task says of its bill.
@@ -182,11 +185,6 @@ impl Account {
         self.events.freed(&self.name);
     }
 
-    /// A solve that had no task: its submit was answered with the solution.
-    pub fn spend(&self, micro_usd: i64) {
-        self.state().funds.spend(micro_usd);
-    }
-
     /// Ends the leases that are over.
     pub fn expire(&self, now: Instant) {
         let freed = self.state().slots.expire(now);
@@ -291,6 +289,26 @@ impl Account {
     /// One question at a time, whatever comes of it.
     pub fn count_asked(&self, now: Instant) {
         self.state().count.asked = Some(now);
+    }
+
+    /// A task ended with its final answer.
+    pub fn count_solve(&self, kind: &'static str, done: bool) {
+        self.state().tally.solve(kind, done);
+    }
+
+    /// The vendor refused a call and blamed the key.
+    pub fn count_failure(&self, code: &str) {
+        self.state().tally.failure(code);
+    }
+
+    /// Since the start, by type.
+    pub fn solves(&self) -> Vec<(&'static str, Solves)> {
+        self.state().tally.solves()
+    }
+
+    /// Since the start, by code.
+    pub fn failures(&self) -> Vec<(String, u64)> {
+        self.state().tally.failures()
     }
 
     pub fn slots(&self, limits: &Limits, now: Instant) -> SlotsSeen {

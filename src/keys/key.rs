@@ -101,6 +101,7 @@ impl Key {
             since: shortage.since,
             until: self.account.refresh_due(&self.limits),
             why: Some(format!("balance {balance} is below balance.minimum")),
+            probed: described.probed,
         }
     }
 
@@ -162,6 +163,28 @@ impl Key {
         });
     }
 
+    /// By hand, until it is enabled again or the process ends. False when it was already.
+    pub fn disable(&self, now: Instant) -> bool {
+        self.change(now, |health| {
+            let was = health.is_disabled();
+            health.disable(now);
+            !was
+        })
+    }
+
+    /// False when no hand had disabled it.
+    pub fn enable(&self, now: Instant) -> bool {
+        self.change(now, |health| {
+            let was = health.is_disabled();
+            health.enable(now);
+            was
+        })
+    }
+
+    pub fn ask_for_probe(&self, now: Instant) {
+        self.change(now, Health::ask_for_probe);
+    }
+
     /// A call was made with this key; a draining key is kept while it is used.
     pub fn touch(&self, now: Instant) {
         let mut used = self
@@ -188,6 +211,7 @@ impl Key {
                 health.may_submit(now),
                 health.wants_probe(now),
                 health.next_change(now),
+                health.awaits_probe(),
             )
         };
         let before = matters(&health);

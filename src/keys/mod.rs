@@ -14,6 +14,7 @@ pub mod secret;
 pub mod set;
 mod shares;
 mod slots;
+mod tally;
 
 #[cfg(test)]
 mod tests;

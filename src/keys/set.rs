@@ -222,10 +222,19 @@ impl KeySet {
         let identity = Identity::of(&entry.value, &remembered.salt);
         let life = match self.by_identity(&identity) {
             Some(old) => Arc::clone(&old.life),
-            None if remembered.good_keys.contains(&identity) => {
-                Arc::new(Life::new(Health::known_good(now), now, &self.events))
+            None => {
+                let mut health = if remembered.good_keys.contains(&identity) {
+                    Health::known_good(now)
+                } else {
+                    Health::new(now)
+                };
+                // A hand meant the name: a new value under it does not undo that.
+                let before = self.by_name(&entry.name);
+                if before.is_some_and(|key| key.look(Health::is_disabled)) {
+                    health.disable(now);
+                }
+                Arc::new(Life::new(health, now, &self.events))
             }
-            None => Arc::new(Life::new(Health::new(now), now, &self.events)),
         };
         let name: Arc<str> = entry.name.as_str().into();
         let account = self.account(&name).map_or_else(

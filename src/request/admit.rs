@@ -22,6 +22,8 @@ pub struct Admitted {
     pub user_agent: Option<Bytes>,
     pub tenant: Arc<Tenant>,
     pub project: Option<Arc<str>>,
+    /// The client's own, of a submit.
+    pub idempotency_key: Option<String>,
     _held: HeldBody,
 }
 
@@ -35,6 +37,7 @@ pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusa
         user_agent,
         origin,
         project,
+        idempotency_key,
         held,
     } = received;
     // SECURITY: a web page in the operator's browser can reach a loopback port; it must not spend keys.
@@ -62,6 +65,7 @@ pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusa
         user_agent,
         tenant: Arc::clone(tenant),
         project,
+        idempotency_key,
         _held: held,
     })
 }

@@ -21,6 +21,7 @@ mod choose;
 pub mod clock;
 pub mod flight;
 mod forward;
+pub mod idempotency;
 mod info;
 pub mod line;
 mod many;
@@ -60,10 +61,13 @@ use crate::vendor::answer::Asked;
 use crate::vendor::outage::Outage;
 use crate::wire;
 
+pub use submit::late::LateAnswers;
+
 use account::Rounds;
 use admit::{Admitted, admit};
 use call::Call;
 use flight::Unheard;
+use idempotency::Claims;
 use line::Lines;
 use prober::Prober;
 use read::{Unread, read};
@@ -82,6 +86,8 @@ pub struct Server {
     pub companies: Companies,
     pub unheard: Unheard,
     pub lines: Lines,
+    pub claims: Claims,
+    pub late: LateAnswers,
     pub egress: Egress,
     pub outage: Outage,
     pub prober: Prober,
@@ -144,6 +150,11 @@ async fn carry_out(
 ) -> (Outcome, Option<Receipt>) {
     let outcome = match &admitted.call {
         Call::Submit | Call::Solve => {
+            if let Some(key) = &admitted.idempotency_key {
+                let claim = idempotency::claim(&snapshot, &admitted, key);
+                let outcome = idempotency::submit(server, snapshot, admitted, claim, trace).await;
+                return (outcome, None);
+            }
             let (outcome, receipt) = submit::submit(server, snapshot, admitted, trace).await;
             return (outcome, Some(receipt));
         }

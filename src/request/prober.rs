@@ -14,7 +14,7 @@ use super::refresher::question;
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::keys::chance;
-use crate::keys::health::{Condition, Evidence};
+use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
 use crate::vendor::account;
@@ -121,8 +121,10 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
         Condition::Suspect => exhausted_for_suspects.is_none(),
         _ => exhausted_until.is_none(),
     };
-    let wants = keys().find(|key| allowed(key) && key.look(|h| h.wants_probe(now)));
-    if let Some(key) = wants {
+    let wants = |key: &&Arc<Key>| allowed(key) && key.look(|health| health.wants_probe(now));
+    // Whoever asked for one by hand waits for it.
+    let asked = keys().find(|key| wants(key) && key.look(Health::is_asked));
+    if let Some(key) = asked.or_else(|| keys().find(wants)) {
         return Next::Key(Arc::clone(key));
     }
     if snapshot.settings.vendor.profile.takes.threadsinfo {

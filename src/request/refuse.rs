@@ -30,6 +30,12 @@ pub enum Refusal {
     VendorTrouble,
     UnknownTask,
     BadParameters(BadParameters),
+    /// Why it cannot be used.
+    IdempotencyKey(&'static str),
+    /// The same idempotency key asked for something else before.
+    OtherParameters,
+    /// What is kept of an idempotency key cannot be read, or could not be written. Nothing was sent.
+    NotKept,
     BodyTooBig,
     NoBodyBudget,
     /// The body came too slowly or not whole.
@@ -46,9 +52,11 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             // The only code that some clients retry.
-            Self::AllBusy | Self::NoSlot(_) | Self::VendorUnreachable | Self::NoBodyBudget => {
-                "ERROR_NO_SLOT_AVAILABLE"
-            }
+            Self::AllBusy
+            | Self::NoSlot(_)
+            | Self::VendorUnreachable
+            | Self::NoBodyBudget
+            | Self::NotKept => "ERROR_NO_SLOT_AVAILABLE",
             Self::AllEmpty => "ERROR_ZERO_BALANCE",
             Self::NoKey | Self::OriginNotAllowed | Self::UnknownToken | Self::TenantInactive => {
                 "ERROR_KEY_DOES_NOT_EXIST"
@@ -59,7 +67,10 @@ impl Refusal {
             Self::PollTrouble => "CAPCHA_NOT_READY",
             Self::VendorTrouble | Self::Internal => "ERROR_SERVER_ERROR",
             Self::UnknownTask => "ERROR_WRONG_CAPTCHA_ID",
-            Self::BadParameters(_) | Self::BodyBroken => "ERROR_BAD_PARAMETERS",
+            Self::BadParameters(_)
+            | Self::IdempotencyKey(_)
+            | Self::OtherParameters
+            | Self::BodyBroken => "ERROR_BAD_PARAMETERS",
             Self::BodyTooBig => "ERROR_TOO_BIG_CAPTCHA_FILESIZE",
             Self::UnknownAction | Self::PingbackRegistration => "ERROR_EMPTY_ACTION",
         }
@@ -96,6 +107,13 @@ impl Refusal {
             Self::VendorTrouble => "the vendor gave no usable answer".into(),
             Self::UnknownTask => "no account is known to have this task".into(),
             Self::BadParameters(why) => why.to_string(),
+            Self::IdempotencyKey(why) => (*why).into(),
+            Self::OtherParameters => {
+                "this idempotency key came with other parameters before and nothing was sent, use a new key for a new submit".into()
+            }
+            Self::NotKept => {
+                "the store is in trouble and cannot keep this idempotency key, nothing was sent, try again".into()
+            }
             Self::BodyTooBig => "the body is larger than listen.max_body".into(),
             Self::NoBodyBudget => {
                 "too many bodies are in flight (listen.max_body_total), try again".into()
@@ -131,6 +149,9 @@ impl Refusal {
             Self::VendorTrouble => "vendor_trouble",
             Self::UnknownTask => "unknown_task",
             Self::BadParameters(_) => "bad_parameters",
+            Self::IdempotencyKey(_) => "idempotency_key",
+            Self::OtherParameters => "other_parameters",
+            Self::NotKept => "not_kept",
             Self::BodyTooBig => "body_too_big",
             Self::NoBodyBudget => "no_body_budget",
             Self::BodyBroken => "body_broken",

@@ -1,9 +1,12 @@
 //! The end of a task: its slot is free, its tenant is charged or gets back what was reserved, and the bill has one row more.
 
+use std::time::Duration;
+
 use super::Server;
 use crate::keys::account::Bill;
 use crate::live::Snapshot;
 use crate::store::{Ended, TaskRecord, UsageRow};
+use crate::tasks::kind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ending {
@@ -44,7 +47,19 @@ pub(super) fn settle(
         Some(price) => Bill::Said(price),
         None => Bill::AsExpected,
     };
-    snapshot.keys.task_ended(&record.owner_name, &record.key, bill);
+    snapshot
+        .keys
+        .task_ended(&record.owner_name, &record.key, bill);
+    if let Some(owner) = snapshot.keys.account(&record.owner_name)
+        && ended != Ended::Expired
+    {
+        owner.count_solve(kind::named(&record.kind), is_solved);
+    }
+    if is_solved {
+        let took_ms = u64::try_from(now_ms - record.submitted_at_ms).unwrap_or_default();
+        let took = Duration::from_millis(took_ms);
+        server.metrics.solved(kind::named(&record.kind), took);
+    }
     let usual = || snapshot.settings.prices.price(&record.kind);
     let cost = said_price.or(record.price_micro_usd).unwrap_or_else(usual);
     // A tenant without prices of its own pays what the vendor takes, also when that is not what was expected.
@@ -62,5 +77,5 @@ pub(super) fn settle(
     };
     let tenant = server.tenants.of(&record.key.tenant);
     tenant.task_ended(&record.key, is_solved.then_some(charge), now_ms);
-    server.store.settle(None, row);
+    server.store.settle(row);
 }

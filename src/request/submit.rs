@@ -3,17 +3,23 @@
 //! They run detached from the client's connection: a client that hangs up does not lose a paid task. A submit is sent
 //! again only if it provably did not reach the vendor or the vendor explicitly refused it. Everything else is uncertain.
 
+pub(super) mod late;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use late::{LATE, Late};
 
 use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
-use super::forward::{Route, Sending, forward};
+use super::forward::Answered;
 use super::refuse::Refusal;
 use super::respond::Outcome;
+use super::settle::{Ending, settle};
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::keys::account::Slot;
@@ -21,9 +27,9 @@ use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::listen::Receipt;
 use crate::live::Snapshot;
-use crate::store::{self, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
+use crate::store::{self, Claim, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
 use crate::tasks::kind;
-use crate::vendor::answer::{Asked, Reading};
+use crate::vendor::answer::Reading;
 use crate::vendor::client::CallError;
 use crate::vendor::profile::{Billing, Class};
 use crate::wire::Endpoint;
@@ -36,6 +42,7 @@ const STORE_PATIENCE: Duration = Duration::from_secs(1);
 const PROVEN_KEYS_BLAMED: usize = 2;
 /// Before the second try of a submit that did not reach the vendor; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const TOO_LATE: &str = "the deadline passed";
 
 pub(super) async fn submit(
     server: &Arc<Server>,
@@ -43,11 +50,7 @@ pub(super) async fn submit(
     admitted: Admitted,
     mut trace: Trace,
 ) -> (Outcome, Receipt) {
-    let identical = Identical {
-        endpoint: admitted.endpoint,
-        project: admitted.project.clone(),
-        parts: admitted.message.parts().clone(),
-    };
+    let identical = identical(&admitted);
     // Whoever finds an identical submit whose client left waits for that one instead of paying again.
     while let Some(listener) = server.unheard.adopt(&identical, Instant::now()) {
         let outcome = match listener.hear().await {
@@ -60,14 +63,7 @@ pub(super) async fn submit(
         trace.end(&outcome);
         return (outcome, receipt(listener));
     }
-    let (pilot, listener) = server.unheard.start(identical);
-    let work = Submitting {
-        server: Arc::clone(server),
-        snapshot,
-        admitted,
-        pilot,
-    };
-    server.background.spawn(work.run(trace));
+    let listener = start(server, snapshot, admitted, None, trace);
     let outcome = match listener.hear().await {
         Heard::Outcome(outcome) => outcome,
         // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent; its intent is still
@@ -77,12 +73,40 @@ pub(super) async fn submit(
     (outcome, receipt(listener))
 }
 
+/// Begins, detached. What ends without a task forgets the claim.
+pub(super) fn start(
+    server: &Arc<Server>,
+    snapshot: Arc<Snapshot>,
+    admitted: Admitted,
+    claim: Option<Claim>,
+    trace: Trace,
+) -> Listener {
+    let (pilot, listener) = server.unheard.start(identical(&admitted));
+    let work = Submitting {
+        server: Arc::clone(server),
+        snapshot,
+        admitted,
+        claim,
+        pilot,
+    };
+    server.background.spawn(work.run(trace));
+    listener
+}
+
+fn identical(admitted: &Admitted) -> Identical {
+    Identical {
+        endpoint: admitted.endpoint,
+        project: admitted.project.clone(),
+        parts: admitted.message.parts().clone(),
+    }
+}
+
 /// The outcome counts as heard when it is written, not when it is there.
 fn receipt(listener: Listener) -> Receipt {
     Receipt::new(move || listener.is_heard())
 }
 
-fn lost(server: &Server) -> Outcome {
+pub(super) fn lost(server: &Server) -> Outcome {
     server.metrics.uncertain_submit();
     Outcome::Refused(Refusal::Uncertain)
 }
@@ -91,15 +115,21 @@ struct Submitting {
     server: Arc<Server>,
     snapshot: Arc<Snapshot>,
     admitted: Admitted,
+    claim: Option<Claim>,
     pilot: Pilot,
 }
 
+/// How a submit ends.
+struct Ended<'a> {
+    outcome: Outcome,
+    /// The vendor made a task, or may have.
+    accepted: bool,
+    late: Option<Box<Late<'a>>>,
+}
+
 /// What one try came to.
-enum Tried {
-    Done {
-        outcome: Outcome,
-        accepted: bool,
-    },
+enum Tried<'a> {
+    Done(Ended<'a>),
     /// The vendor blames the key; `words` are what it said to the submit itself.
     Refused {
         class: Class,
@@ -111,17 +141,21 @@ enum Tried {
 impl Submitting {
     async fn run(self, mut trace: Trace) {
         match self.tries(&mut trace).await {
-            Some((outcome, accepted)) => {
-                trace.end(&outcome);
-                self.pilot.land(outcome, accepted);
+            Some(ended) => {
+                trace.end(&ended.outcome);
+                drop(trace);
+                self.pilot.land(ended.outcome, ended.accepted);
+                if let Some(late) = ended.late {
+                    self.hear_late(late).await;
+                }
             }
             None => self.pilot.drop_unsent(),
         }
     }
 
     /// `None` when the client left before anything was sent.
-    async fn tries(&self, trace: &mut Trace) -> Option<(Outcome, bool)> {
-        let refuse = |refusal| Some((Outcome::Refused(refusal), false));
+    async fn tries(&self, trace: &mut Trace) -> Option<Ended<'_>> {
+        let refuse = |refusal| Some(Ended::without_a_task(Outcome::Refused(refusal)));
         let rules = &self.snapshot.settings.submit;
         let began = Instant::now();
         let (deadline, wait_until) = match self.admitted.endpoint {
@@ -159,7 +193,7 @@ impl Submitting {
                 return refuse(after(&refused));
             }
             match self.once(&key, slot, deadline, trace).await {
-                Tried::Done { outcome, accepted } => return Some((outcome, accepted)),
+                Tried::Done(ended) => return Some(ended),
                 Tried::NotSent if self.pilot.client_left().is_cancelled() => return None,
                 Tried::NotSent => {
                     if Instant::now() + pause >= wait_until {
@@ -174,7 +208,7 @@ impl Submitting {
                     if let Some(words) = words.filter(|_| class == Class::KeyBad) {
                         blamed_though_proven += 1;
                         if blamed_though_proven >= PROVEN_KEYS_BLAMED {
-                            return Some((words, false));
+                            return Some(Ended::without_a_task(words));
                         }
                     }
                     if !known {
@@ -189,59 +223,81 @@ impl Submitting {
     }
 
     /// The slot is free again when this ends, unless there is a task, or may be one.
-    async fn once(&self, key: &Key, slot: Slot, deadline: Instant, trace: &mut Trace) -> Tried {
-        let solve = self.admitted.endpoint == Endpoint::Solve;
+    async fn once(
+        &self,
+        key: &Arc<Key>,
+        slot: Slot,
+        deadline: Instant,
+        trace: &mut Trace,
+    ) -> Tried<'_> {
         let intent = self.intent(key);
-        let (intent_id, written) = self.server.store.intend(intent.clone());
-        self.stored(written, "intent").await;
-        let route = Route {
-            endpoint: self.admitted.endpoint,
-            user_agent: self.admitted.user_agent.as_ref(),
-            asked: if solve { Asked::Solve } else { Asked::Submit },
-            deadline,
-            client_left: Some(self.pilot.client_left()),
-            is_probe: false,
-        };
+        let (intent_id, written) = self.server.store.intend(intent.clone(), self.claim);
+        if !self.stored(written, "intent").await && self.claim.is_some() {
+            // What is not on the disk is not known to a repeat after a crash, and to prevent that is what the key is for.
+            self.server.store.forget(intent_id);
+            return Tried::refused(Refusal::NotKept);
+        }
         trace.uses(key);
-        let sending = Sending::of(&self.admitted, key);
-        let token = self.admitted.token();
-        let answered = forward(
-            &self.server,
-            &self.snapshot,
-            Some(key),
-            token,
-            sending,
-            &route,
-            trace,
-        )
-        .await;
+        let began = Instant::now();
+        let give_up = self.pilot.client_left().child_token();
+        let mut call = self.call(key, deadline + LATE, give_up.clone());
+        let mut answered = tokio::select! {
+            biased;
+            answered = &mut call => Some(answered),
+            () = sleep_until(deadline) => None,
+        };
+        if answered.is_none() {
+            // What has not left by now never leaves; then the call ends at once.
+            give_up.cancel();
+            answered = call.as_mut().now_or_never();
+        }
+        trace.asked_vendor(began.elapsed());
+        let answered = match answered {
+            Some(answered) => answered,
+            None => match self.server.late.room() {
+                Some(room) => {
+                    self.uncertain(intent_id, intent.clone(), TOO_LATE, key)
+                        .await;
+                    return Tried::Done(Ended {
+                        late: Some(Box::new(Late {
+                            call,
+                            intent_id,
+                            intent,
+                            slot,
+                            key: Arc::clone(key),
+                            _room: room,
+                        })),
+                        ..Ended::uncertain()
+                    });
+                }
+                None => Err(CallError::Unknown {
+                    why: TOO_LATE.to_owned(),
+                }),
+            },
+        };
+        let uncertain = async |why: &str, slot: Slot| {
+            slot.keep(Instant::now());
+            self.uncertain(intent_id, intent.clone(), why, key).await;
+            Tried::Done(Ended::uncertain())
+        };
         match answered {
             Err(CallError::NotSent { why }) => {
                 tracing::debug!(why, "the vendor could not be reached");
                 self.server.store.forget(intent_id);
                 Tried::NotSent
             }
-            Err(CallError::Unknown { why }) => {
-                self.uncertain(intent_id, intent, &why, key, slot).await
-            }
+            Err(CallError::Unknown { why }) => uncertain(&why, slot).await,
             Ok(answered) => match &answered.reading {
                 Reading::Accepted { id } => {
                     let id = id.clone();
                     trace.task(&id);
-                    self.accepted(intent_id, intent, &id, key, slot).await;
-                    Tried::Done {
-                        outcome: answered.accepted(&id, self.admitted.hints),
-                        accepted: true,
-                    }
+                    self.accepted(intent_id, intent.clone(), &id, key, slot)
+                        .await;
+                    Tried::Done(Ended::paid(answered.accepted(&id, self.admitted.hints)))
                 }
                 Reading::Final => {
-                    self.server.store.forget(intent_id);
-                    let price = self.price(key, &intent.kind).unwrap_or_default();
-                    key.account.spend(price);
-                    Tried::Done {
-                        outcome: Outcome::Relay(answered.relay),
-                        accepted: true,
-                    }
+                    self.answered(intent_id, intent, &answered, key, slot).await;
+                    Tried::Done(Ended::paid(Outcome::Relay(answered.relay)))
                 }
                 Reading::Code { code, rule } => match rule.class {
                     Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
@@ -252,62 +308,55 @@ impl Submitting {
                     }
                     Class::EgressIp => {
                         self.server.store.forget(intent_id);
-                        Tried::Done {
-                            outcome: Outcome::Refused(Refusal::AllBusy),
-                            accepted: false,
-                        }
+                        Tried::refused(Refusal::AllBusy)
                     }
                     Class::Request | Class::NoTask | Class::Task => {
                         self.server.store.forget(intent_id);
                         let code = code.clone();
-                        Tried::Done {
-                            outcome: answered.control(&code, self.admitted.hints),
-                            accepted: false,
-                        }
+                        let words = answered.control(&code, self.admitted.hints);
+                        Tried::Done(Ended::without_a_task(words))
                     }
-                    Class::Server => self.uncertain(intent_id, intent, code, key, slot).await,
+                    Class::Server => uncertain(code, slot).await,
                 },
                 Reading::NotReady | Reading::Said => {
-                    self.uncertain(
-                        intent_id,
-                        intent,
-                        "an answer that fits no submit",
-                        key,
-                        slot,
-                    )
-                    .await
+                    uncertain("an answer that fits no submit", slot).await
                 }
-                Reading::Trouble { why } => self.uncertain(intent_id, intent, why, key, slot).await,
+                Reading::Trouble { why } => uncertain(why, slot).await,
             },
+        }
+    }
+
+    /// `solve.php` has solved: a task that had no id, and ends as it begins. Only a repeat of its claim needs the answer again.
+    async fn answered(
+        &self,
+        intent_id: IntentId,
+        intent: Intent,
+        answered: &Answered,
+        key: &Key,
+        slot: Slot,
+    ) {
+        let id = format!("solve-{}", intent_id.0);
+        let record = self.record(intent, &id, key);
+        give(slot, &record, key);
+        settle(
+            &self.server,
+            &self.snapshot,
+            &record,
+            Ending::solved(None),
+            clock::now_ms(),
+        );
+        if self.claim.is_some() {
+            let written = self.server.store.answered(intent_id, &answered.relay.body);
+            self.stored(written, "answer").await;
+        } else {
+            self.server.store.forget(intent_id);
         }
     }
 
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
     async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
-        let price = self.price(key, &intent.kind);
-        let kind = intent.kind;
-        let record = TaskRecord {
-            key: TaskKey {
-                profile: intent.profile,
-                tenant: intent.tenant,
-                id: id.into(),
-            },
-            owner_name: intent.owner_name,
-            owner_identity: intent.owner_identity,
-            kind: Arc::clone(&kind),
-            project: intent.project,
-            price_micro_usd: price,
-            charge_micro_usd: self.admitted.tenant.prices.get(&*kind).copied(),
-            state: TaskState::Running,
-            submitted_at_ms: intent.at_ms,
-            used_at_ms: clock::now_ms(),
-        };
-        slot.give_to(
-            record.key.clone(),
-            price.unwrap_or_default(),
-            &key.limits,
-            Instant::now(),
-        );
+        let record = self.record(intent, id, key);
+        give(slot, &record, key);
         let written = self.server.store.accept(intent_id, record.clone());
         self.server.tasks.remember(record, Instant::now());
         #[cfg(not(sidekey_relay_before_commit))]
@@ -315,6 +364,25 @@ impl Submitting {
         // The negative control of the crash test: the id goes out before its record is durable.
         #[cfg(sidekey_relay_before_commit)]
         drop(written);
+    }
+
+    fn record(&self, intent: Intent, id: &str, key: &Key) -> TaskRecord {
+        TaskRecord {
+            key: TaskKey {
+                profile: intent.profile,
+                tenant: intent.tenant,
+                id: id.into(),
+            },
+            owner_name: intent.owner_name,
+            owner_identity: intent.owner_identity,
+            price_micro_usd: self.price(key, &intent.kind),
+            charge_micro_usd: self.admitted.tenant.prices.get(&*intent.kind).copied(),
+            kind: intent.kind,
+            project: intent.project,
+            state: TaskState::Running,
+            submitted_at_ms: intent.at_ms,
+            used_at_ms: clock::now_ms(),
+        }
     }
 
     /// None: a thread plan is paid for by its threads.
@@ -325,23 +393,10 @@ impl Submitting {
         }
     }
 
-    async fn uncertain(
-        &self,
-        intent_id: IntentId,
-        intent: Intent,
-        why: &str,
-        key: &Key,
-        slot: Slot,
-    ) -> Tried {
-        slot.keep(Instant::now());
+    async fn uncertain(&self, intent_id: IntentId, intent: Intent, why: &str, key: &Key) {
         tracing::warn!(key = %key.name, why, "a submit is uncertain: it may have made a task and is not sent again");
         self.server.metrics.uncertain_submit();
-        let hash = Identical {
-            endpoint: self.admitted.endpoint,
-            project: self.admitted.project.clone(),
-            parts: self.admitted.message.parts().clone(),
-        }
-        .digest();
+        let hash = identical(&self.admitted).digest();
         self.stored(
             self.server
                 .store
@@ -349,20 +404,16 @@ impl Submitting {
             "uncertain submit",
         )
         .await;
-        Tried::Done {
-            outcome: Outcome::Refused(Refusal::Uncertain),
-            // Its repeat must hear the same, or the repeat pays a second time.
-            accepted: true,
-        }
     }
 
-    async fn stored(&self, written: Written, what: &'static str) {
+    /// Whether it is durable.
+    async fn stored(&self, written: Written, what: &'static str) -> bool {
         // A second of trouble in all, not a second for every change: clients give up after five.
         let trouble = self.server.store.health().since;
         let patience =
             STORE_PATIENCE.saturating_sub(trouble.map_or(Duration::ZERO, |since| since.elapsed()));
         let why = match timeout(patience, written).await {
-            Ok(Ok(_)) => return,
+            Ok(Ok(_)) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it takes longer than a second".to_owned(),
         };
@@ -372,6 +423,7 @@ impl Submitting {
             why,
             "the store is in trouble, this is kept in memory only for now"
         );
+        false
     }
 
     fn intent(&self, key: &Key) -> Intent {
@@ -389,6 +441,40 @@ impl Submitting {
             at_ms: clock::now_ms(),
         }
     }
+}
+
+impl Ended<'_> {
+    fn without_a_task(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            accepted: false,
+            late: None,
+        }
+    }
+
+    fn paid(outcome: Outcome) -> Self {
+        Self {
+            accepted: true,
+            ..Self::without_a_task(outcome)
+        }
+    }
+
+    /// Its repeat must hear the same, or the repeat pays a second time.
+    fn uncertain() -> Self {
+        Self::paid(Outcome::Refused(Refusal::Uncertain))
+    }
+}
+
+impl Tried<'_> {
+    fn refused(refusal: Refusal) -> Self {
+        Self::Done(Ended::without_a_task(Outcome::Refused(refusal)))
+    }
+}
+
+/// The slot is the task's from now on.
+fn give(slot: Slot, record: &TaskRecord, key: &Key) {
+    let price = record.price_micro_usd.unwrap_or_default();
+    slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
 }
 
 /// What all the refused keys come to.

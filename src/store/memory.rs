@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::rows::{
-    BAD_KEY_ANSWERS_KEPT, Change, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
-    UncertainRow,
+    BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claim, Claimed, Intent, IntentId, Resolved, TaskKey,
+    TaskRecord, TaskState, UncertainRow,
 };
 use super::usage::{Ended, Settled, UsageRow};
 
@@ -20,9 +20,19 @@ struct Inner {
     by_use: BTreeSet<(i64, TaskKey)>,
     intents: HashMap<IntentId, Intent>,
     uncertain: BTreeMap<IntentId, UncertainRow>,
+    claims: HashMap<[u8; 32], ClaimRow>,
+    /// Exactly the keys of `claims`.
+    claims_by_intent: HashMap<IntentId, [u8; 32]>,
     bad_key_answers: BTreeMap<i64, i64>,
     usage: BTreeMap<(TaskKey, i64), UsageRow>,
     replaced: u64,
+}
+
+#[derive(Debug)]
+struct ClaimRow {
+    intent: IntentId,
+    claimed: Claimed,
+    at_ms: i64,
 }
 
 impl Tables {
@@ -30,18 +40,30 @@ impl Tables {
     pub(super) fn apply(&self, change: Change) -> u64 {
         let mut tables = self.lock();
         match change {
-            Change::Intend(id, intent) => {
+            Change::Intend(id, intent, claim) => {
+                if let Some(claim) = claim {
+                    tables.claim(id, claim, intent.at_ms);
+                }
                 tables.intents.insert(id, intent);
                 0
             }
             Change::Accept(intent, task) => {
                 if let Some(intent) = intent {
                     tables.intents.remove(&intent);
+                    tables.claim_came_to(intent, CameTo::Task(Arc::clone(&task.key.id)));
                 }
                 tables.insert(task)
             }
+            Change::Answered(id, answer) => {
+                tables.intents.remove(&id);
+                tables.claim_came_to(id, answer.map_or(CameTo::Unknown, CameTo::Answer));
+                0
+            }
             Change::ForgetIntent(id) => {
                 tables.intents.remove(&id);
+                if let Some(scope) = tables.claims_by_intent.remove(&id) {
+                    tables.claims.remove(&scope);
+                }
                 0
             }
             Change::Uncertain(row) => {
@@ -59,16 +81,14 @@ impl Tables {
                         at_ms: task.used_at_ms,
                     });
                 }
+                tables.claim_came_to(id, CameTo::Task(Arc::clone(&task.key.id)));
                 tables.insert(task)
             }
             Change::Touch(key, used_at_ms, state) => {
                 tables.touch(&key, used_at_ms, state);
                 0
             }
-            Change::Settle(intent, row) => {
-                if let Some(intent) = intent {
-                    tables.intents.remove(&intent);
-                }
+            Change::Settle(row) => {
                 tables.touch(&row.task, row.ended_at_ms, TaskState::Final);
                 tables.settle(*row);
                 0
@@ -99,12 +119,21 @@ impl Tables {
                 }
                 old.len() as u64
             }
+            Change::ForgetClaims {
+                before_ms,
+                most,
+                limit,
+            } => tables.forget_claims(before_ms, most, limit),
             Change::Nothing => 0,
         }
     }
 
     pub(super) fn task(&self, key: &TaskKey) -> Option<TaskRecord> {
         self.lock().tasks.get(key).cloned()
+    }
+
+    pub(super) fn claim(&self, scope: &[u8; 32]) -> Option<Claimed> {
+        self.lock().claims.get(scope).map(|row| row.claimed.clone())
     }
 
     pub(super) fn uncertain(&self, limit: usize) -> Vec<UncertainRow> {
@@ -138,10 +167,15 @@ impl Tables {
             .collect()
     }
 
-    pub(super) fn settled(&self, day_began_ms: i64, month_began_ms: i64) -> HashMap<Arc<str>, Settled> {
+    pub(super) fn settled(
+        &self,
+        day_began_ms: i64,
+        month_began_ms: i64,
+    ) -> HashMap<Arc<str>, Settled> {
         let mut settled: HashMap<Arc<str>, Settled> = HashMap::new();
         let tables = self.lock();
-        let solved = |row: &&UsageRow| row.ended == Ended::Solved && row.ended_at_ms >= month_began_ms;
+        let solved =
+            |row: &&UsageRow| row.ended == Ended::Solved && row.ended_at_ms >= month_began_ms;
         for row in tables.usage.values().filter(solved) {
             let tenant = settled.entry(Arc::clone(&row.task.tenant)).or_default();
             tenant.solves_today += u32::from(row.ended_at_ms >= day_began_ms);
@@ -188,6 +222,48 @@ impl Inner {
         if self.usage.len() > MAX_TASKS {
             self.usage.pop_first();
         }
+    }
+
+    fn claim(&mut self, intent: IntentId, claim: Claim, at_ms: i64) {
+        let claimed = Claimed {
+            parameters: claim.parameters,
+            came_to: CameTo::Unknown,
+        };
+        let row = ClaimRow {
+            intent,
+            claimed,
+            at_ms,
+        };
+        if let Some(before) = self.claims.insert(claim.scope, row) {
+            self.claims_by_intent.remove(&before.intent);
+        }
+        self.claims_by_intent.insert(intent, claim.scope);
+    }
+
+    fn claim_came_to(&mut self, intent: IntentId, came_to: CameTo) {
+        let scope = self.claims_by_intent.get(&intent);
+        if let Some(row) = scope.and_then(|scope| self.claims.get_mut(scope)) {
+            row.claimed.came_to = came_to;
+        }
+    }
+
+    fn forget_claims(&mut self, before_ms: i64, most: usize, limit: usize) -> u64 {
+        let mut by_time: Vec<_> = self
+            .claims
+            .iter()
+            .map(|(scope, row)| (row.at_ms, *scope))
+            .collect();
+        by_time.sort_unstable();
+        let oldest_kept = by_time.iter().rev().nth(most - 1);
+        let before_ms = oldest_kept.map_or(before_ms, |(at_ms, _)| before_ms.max(*at_ms));
+        by_time.retain(|(at_ms, _)| *at_ms < before_ms);
+        by_time.truncate(limit);
+        for (_, scope) in &by_time {
+            if let Some(row) = self.claims.remove(scope) {
+                self.claims_by_intent.remove(&row.intent);
+            }
+        }
+        by_time.len() as u64
     }
 
     fn touch(&mut self, key: &TaskKey, used_at_ms: i64, state: TaskState) {

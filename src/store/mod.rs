@@ -24,15 +24,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use rows::{
-    Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
+    CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
+    UncertainRow,
 };
-pub use usage::{Ended, Refused, Settled, UsageRow};
 pub use sqlite::{OpenError, Recovered};
+pub use usage::{Ended, Refused, Settled, UsageRow};
 pub use written::Written;
 
 use crate::config::settings::Sync;
@@ -154,9 +156,9 @@ impl Store {
     }
 
     /// To be waited for before the first byte goes out. The id is good whatever the store does.
-    pub fn intend(&self, intent: Intent) -> (IntentId, Written) {
+    pub fn intend(&self, intent: Intent, claim: Option<Claim>) -> (IntentId, Written) {
         let id = IntentId(self.numbers().last_intent.fetch_add(1, Ordering::Relaxed) + 1);
-        (id, self.change(Change::Intend(id, intent)))
+        (id, self.change(Change::Intend(id, intent, claim)))
     }
 
     /// The vendor accepted. To be waited for before the client gets the id.
@@ -164,12 +166,18 @@ impl Store {
         self.change(Change::Accept(Some(intent), task))
     }
 
+    /// `solve.php` answered, which makes no task. Kept for its claim, if it is not too long.
+    pub fn answered(&self, intent: IntentId, answer: &Bytes) -> Written {
+        let kept = (answer.len() <= LONGEST_ANSWER).then(|| Bytes::copy_from_slice(answer));
+        self.change(Change::Answered(intent, kept))
+    }
+
     /// A task that was found without its submit: an account answered for an id that nobody knew.
     pub fn learn(&self, task: TaskRecord) -> Written {
         self.change(Change::Accept(None, task))
     }
 
-    /// The vendor refused, or nothing was sent.
+    /// The vendor refused, or nothing was sent. Its claim is forgotten, too.
     pub fn forget(&self, intent: IntentId) {
         self.note(Change::ForgetIntent(intent));
     }
@@ -209,6 +217,20 @@ impl Store {
         }
     }
 
+    /// What a repeat of this claim is to hear.
+    pub async fn find_claim(&self, scope: &[u8; 32]) -> Result<Option<Claimed>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.claim(scope)),
+            Self::Sqlite(sqlite) => {
+                let scope = *scope;
+                reader::ask(&sqlite.questions, move |connection| {
+                    statements::claim(connection, &scope)
+                })
+                .await
+            }
+        }
+    }
+
     pub async fn find_task(&self, key: &TaskKey) -> Result<Option<TaskRecord>, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.tables.task(key)),
@@ -229,8 +251,8 @@ impl Store {
 
     /// A task has ended: its own end and its row of the bill are written together. Not waited for: until then the task
     /// counts as running, and is followed to its end again after a restart.
-    pub fn settle(&self, intent: Option<IntentId>, row: UsageRow) {
-        self.note(Change::Settle(intent, Box::new(row)));
+    pub fn settle(&self, row: UsageRow) {
+        self.note(Change::Settle(Box::new(row)));
     }
 
     pub fn note_refused(&self, refused: Refused) {
@@ -279,6 +301,16 @@ impl Store {
     pub async fn forget_uncertain_before(&self, before_ms: i64) -> Result<u64, StoreError> {
         self.forget_all(Change::ForgetUncertain {
             before_ms,
+            limit: FORGET_AT_ONCE,
+        })
+        .await
+    }
+
+    /// Also those that are younger, while there are more than are kept: the oldest first.
+    pub async fn forget_claims_before(&self, before_ms: i64) -> Result<u64, StoreError> {
+        self.forget_all(Change::ForgetClaims {
+            before_ms,
+            most: MOST_CLAIMS,
             limit: FORGET_AT_ONCE,
         })
         .await
@@ -456,6 +488,12 @@ fn write_seconds() -> Histogram {
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0,
     ])
 }
+
+/// SECURITY: clients decide how many idempotency keys there are. Each of these cost a paid submit.
+const MOST_CLAIMS: usize = 50_000;
+
+/// An answer of `solve.php` that is kept for a repeat. Tokens have 2 to 4 KiB.
+const LONGEST_ANSWER: usize = 8 << 10;
 
 /// Rows in one transaction of forgetting: a few milliseconds.
 const FORGET_AT_ONCE: usize = 1000;

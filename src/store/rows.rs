@@ -1,6 +1,9 @@
 //! What is kept, and the changes that can be made to it. Both stores carry out the same changes.
 
+use std::fmt;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::usage::{Refused, UsageRow};
 use crate::keys::secret::Identity;
@@ -71,6 +74,38 @@ impl Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IntentId(pub i64);
 
+/// A submit that carries an idempotency key of its client's. Digests only: the key may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which key of whom.
+    pub scope: [u8; 32],
+    /// What was asked for with it.
+    pub parameters: [u8; 32],
+}
+
+/// What is kept of a claim.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub parameters: [u8; 32],
+    pub came_to: CameTo,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum CameTo {
+    Task(Arc<str>),
+    /// The whole answer of `solve.php`.
+    Answer(Bytes),
+    /// It is on its way, or nobody can know whether there is a task, or its answer was too long to be kept.
+    Unknown,
+}
+
+/// Says nothing of ids and answers.
+impl fmt::Debug for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Claimed(…)")
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UncertainRow {
     pub id: IntentId,
@@ -100,20 +135,35 @@ pub(super) const GOOD_KEYS_KEPT: i64 = 50_000;
 /// nobody knows whether it was carried out once.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    Intend(IntentId, Intent),
+    Intend(IntentId, Intent, Option<Claim>),
     Accept(Option<IntentId>, TaskRecord),
+    Answered(IntentId, Option<Bytes>),
     ForgetIntent(IntentId),
     Uncertain(Box<UncertainRow>),
     Resolve(IntentId, TaskRecord),
     Touch(TaskKey, i64, TaskState),
-    /// The end of a task, or of a submit that was answered with the solution itself.
-    Settle(Option<IntentId>, Box<UsageRow>),
+    /// The end of a task.
+    Settle(Box<UsageRow>),
     Refused(Refused),
-    BadKeyAnswer { id: i64, at_ms: i64 },
+    BadKeyAnswer {
+        id: i64,
+        at_ms: i64,
+    },
     GoodKey(Identity, i64),
     NoGoodKey(Identity),
-    ForgetTasks { unused_since_ms: i64, limit: usize },
-    ForgetUncertain { before_ms: i64, limit: usize },
+    ForgetTasks {
+        unused_since_ms: i64,
+        limit: usize,
+    },
+    ForgetUncertain {
+        before_ms: i64,
+        limit: usize,
+    },
+    ForgetClaims {
+        before_ms: i64,
+        most: usize,
+        limit: usize,
+    },
     Nothing,
 }
 
@@ -121,7 +171,10 @@ impl Change {
     /// Nobody waits for these, and losing the last of them in a crash costs no task: they may wait for
     /// company, so that they seldom cost a commit of their own.
     pub(super) fn may_wait(&self) -> bool {
-        matches!(self, Self::ForgetIntent(_) | Self::Touch(..) | Self::Refused(_))
+        matches!(
+            self,
+            Self::ForgetIntent(_) | Self::Touch(..) | Self::Refused(_)
+        )
     }
 
     pub(super) fn inserts_a_task(&self) -> bool {

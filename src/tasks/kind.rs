@@ -15,6 +15,12 @@ pub const ALL: [&str; 7] = [
 /// Of what has no name of its own.
 pub const OTHER: &str = "other";
 
+/// The type of that name. What another version wrote into the store may have another.
+pub fn named(name: &str) -> &'static str {
+    let known = ALL.into_iter().find(|kind| *kind == name);
+    known.unwrap_or(OTHER)
+}
+
 pub fn of(fields: &Fields) -> &'static str {
     let method = fields.method.as_deref().unwrap_or_default();
     match method {

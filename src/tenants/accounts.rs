@@ -90,7 +90,9 @@ impl Reservation {
     }
 
     pub fn solved(&self, charged_micro_usd: i64, now_ms: i64) {
-        self.account.meter().solved(self.submit, charged_micro_usd, now_ms);
+        self.account
+            .meter()
+            .solved(self.submit, charged_micro_usd, now_ms);
     }
 }
 

@@ -102,9 +102,13 @@ impl Meter {
         }
         let running = self.running();
         let solves = (self.solves + self.uncertain) as usize + running;
-        let spent = [self.reserved_micro_usd, self.uncertain_micro_usd, price_micro_usd]
-            .into_iter()
-            .fold(self.spent_micro_usd, i64::saturating_add);
+        let spent = [
+            self.reserved_micro_usd,
+            self.uncertain_micro_usd,
+            price_micro_usd,
+        ]
+        .into_iter()
+        .fold(self.spent_micro_usd, i64::saturating_add);
         let reached =
             |limit: Option<u32>, used: usize| limit.is_some_and(|limit| used >= limit as usize);
         if reached(limits.daily, solves) {

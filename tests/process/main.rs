@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod canary;
+mod commands;
 mod crash;
 mod demo;
 mod leaks;
+mod repeats;
 mod signals;
 mod store_trouble;
 mod support;
