@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tracing_appender::non_blocking::ErrorCounter;
 
+use crate::alerts::cause::Cause;
 use crate::store::Store;
 use crate::vendor::answer::Asked;
 use crate::vendor::profile::Class;
@@ -30,6 +31,8 @@ pub struct Metrics {
     unheard_answers: Counter,
     key_failures: Family<KeyFailure, Counter>,
     store_errors: Counter,
+    alerts: Family<Told, Counter>,
+    alerts_lost: Family<Reason, Counter>,
     reloads: Family<Reload, Counter>,
     last_reload_successful: Gauge,
     last_reload: Gauge,
@@ -85,6 +88,11 @@ struct KeyFailure {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Told {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Reload {
     result: &'static str,
 }
@@ -107,6 +115,8 @@ impl Metrics {
             unheard_answers: Counter::default(),
             key_failures: Family::default(),
             store_errors: Counter::default(),
+            alerts: Family::default(),
+            alerts_lost: Family::default(),
             reloads: Family::default(),
             last_reload_successful: Gauge::default(),
             last_reload: Gauge::default(),
@@ -174,6 +184,16 @@ impl Metrics {
             "store_write_seconds",
             "Time of a transaction of the store",
             store.write_seconds(),
+        );
+        registry.register(
+            "alerts",
+            "What somebody was told, by cause; see the log for the texts",
+            m.alerts.clone(),
+        );
+        registry.register(
+            "alerts_lost",
+            "Alerts that never reached the webhook, by the reason",
+            m.alerts_lost.clone(),
         );
         registry.register(
             "config_reloads",
@@ -309,6 +329,15 @@ impl Metrics {
 
     pub fn store_error(&self) {
         self.store_errors.inc();
+    }
+
+    pub fn alert(&self, cause: Cause) {
+        let cause = cause.name();
+        self.alerts.get_or_create(&Told { cause }).inc();
+    }
+
+    pub fn alert_lost(&self, reason: &'static str) {
+        self.alerts_lost.get_or_create(&Reason { reason }).inc();
     }
 
     pub fn reloaded(&self, adopted: bool) {

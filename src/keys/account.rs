@@ -84,7 +84,7 @@ pub struct SlotsSeen {
 
 const ELSEWHERE_FOR: Duration = Duration::from_secs(60);
 const COUNT_AGAIN: Duration = Duration::from_secs(300);
-const COUNT_CONTRADICTED: Duration = Duration::from_secs(10);
+const COUNT_CONTRADICTED: Duration = Duration::from_secs(5);
 /// Three refreshes missed: it says no more than that nobody knows.
 const BALANCE_STALE: Duration = Duration::from_secs(900);
 
@@ -229,6 +229,13 @@ impl Account {
             .count
             .asked
             .is_none_or(|asked| now.duration_since(asked) >= pause)
+    }
+
+    /// When a refusal that contradicts our own count may be asked about.
+    pub fn next_count(&self, now: Instant) -> Option<Instant> {
+        let count = &self.state().count;
+        let due = count.asked.filter(|_| count.contradicted)? + COUNT_CONTRADICTED;
+        (due > now).then_some(due)
     }
 
     /// One question at a time, whatever comes of it.
