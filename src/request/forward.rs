@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::admit::Admitted;
+use super::refuse::Refusal;
 use super::respond::{Outcome, Relay};
 use super::trace::Trace;
 use super::{Server, clock};
@@ -279,6 +280,10 @@ fn judge(
 impl Answered {
     /// The vendor's own bytes where they are in the client's format, else the same code rendered anew.
     pub(super) fn control(self, code: &str, hints: Hints) -> Outcome {
+        // Judged by its status alone: its body is a page, which no client understands.
+        if code.starts_with("HTTP ") {
+            return Outcome::Refused(Refusal::VendorTrouble);
+        }
         if self.is_json() == hints.json {
             Outcome::Relay(self.relay)
         } else {

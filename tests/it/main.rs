@@ -1,9 +1,11 @@
 //! The whole program, from outside: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "test support")]
 
+mod alerts;
 mod bad_keys;
 mod calls;
 mod check;
+mod codes;
 mod failover;
 mod faulty_vendor;
 mod hang_up;
@@ -14,3 +16,4 @@ mod reload_under_load;
 mod rotation;
 mod slots;
 mod support;
+mod threads;
