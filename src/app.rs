@@ -150,6 +150,7 @@ pub async fn start(
     background.spawn(Prober::run(Arc::clone(&server)));
     background.spawn(alerts::run(Arc::clone(&server)));
     background.spawn(alerts::delivery::run(Arc::clone(&server)));
+    background.spawn(request::refresher::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
     let data = |listener, tls| {

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use crate::keys::health::Health;
 use crate::keys::key::{Key, Standing};
+use crate::money::usd;
 use crate::request::Server;
 use crate::store::StoreError;
 
@@ -26,18 +27,24 @@ pub(super) fn keys(server: &Server) -> Value {
 fn describe(key: &Key, now: Instant) -> Value {
     let described = key.describe(now);
     let slots = key.account.slots(&key.limits, now);
+    let money = key.account.money(now);
     let seconds = |duration: std::time::Duration| (duration.as_secs_f64() * 10.0).round() / 10.0;
     json!({
         "name": &*key.name,
         "fingerprint": key.identity.fingerprint(),
         "state": state(key, now),
         "since_seconds": seconds(now.duration_since(described.since)),
-        // The end of cooling, or the next probe.
+        // The end of cooling, or the next probe or refresh.
         "until_seconds": described.until.map(|until| seconds(until.saturating_duration_since(now))),
         "why": described.why,
         "proven": key.look(Health::is_proven),
         // Of the name, whatever value stands under it. `max` is null where no limit is known.
         "slots": { "used": slots.used, "max": slots.max },
+        // Of the account, in dollars as the vendor said last; null while nobody knows.
+        "balance": money.map(|money| usd(money.micro_usd)),
+        "balance_age_seconds": money.map(|money| seconds(now.duration_since(money.at))),
+        "burn_per_hour": money.map(|money| usd(money.burn_micro_usd_per_hour)),
+        "hours_left": money.and_then(|money| money.hours_left),
         "weight": key.weight,
         "priority": key.priority,
     })

@@ -1,6 +1,7 @@
 //! Series that are read off the state when somebody asks, so that they cannot drift from it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::api;
 use crate::alerts::cause::Cause;
 use crate::keys::health::STATES;
+use crate::money::usd;
 use crate::request::Server;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -31,11 +33,17 @@ struct KeySlots {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KeyLabel {
+    key: Arc<str>,
+}
+
 pub(super) fn register(server: &Server, registry: &mut Registry) {
     let now = Instant::now();
     let snapshot = server.live.load();
     let key_state = Family::<KeyState, Gauge>::default();
     let key_slots = Family::<KeySlots, Gauge>::default();
+    let key_balance = Family::<KeyLabel, Gauge<f64, AtomicU64>>::default();
     for key in snapshot.keys.listed() {
         let slots = key.account.slots(&key.limits, now);
         let used = i64::try_from(slots.used).unwrap_or(i64::MAX);
@@ -44,6 +52,11 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
                 let key = Arc::clone(&key.name);
                 key_slots.get_or_create(&KeySlots { key, kind }).set(slots);
             }
+        }
+        if let Some(money) = key.account.money(now) {
+            let key = Arc::clone(&key.name);
+            let balance = key_balance.get_or_create(&KeyLabel { key });
+            balance.set(usd(money.micro_usd));
         }
         for state in STATES {
             let is = i64::from(state == api::state(key, now));
@@ -72,6 +85,11 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "alerts_active",
         "Keys or pools that an alert holds for, by cause",
         active,
+    );
+    registry.register(
+        "key_balance_usd",
+        "What the vendor said last that an account has; none while nobody knows",
+        key_balance,
     );
     gauge(
         registry,

@@ -53,16 +53,17 @@ fn key_view(snapshot: &Snapshot, key: &Key, now: Instant) -> KeyView {
         && why
             .as_ref()
             .is_some_and(|code| snapshot.settings.vendor.profile.is_no_slot(code));
-    let sells_threads = snapshot.settings.vendor.profile.billing == Billing::Threads;
+    let sells_threads = key.limits.billing == Billing::Threads;
     KeyView {
         name: key.name.clone(),
         condition,
         disabled,
         sells_threads,
+        // The vendor's own word, as for putting a key out of use: estimates come and go.
         micro_usd: key
             .account
-            .balance()
-            .map(|(micro_usd, _)| micro_usd)
+            .money(now)
+            .map(|money| money.micro_usd)
             .filter(|_| !sells_threads),
         // A vendor without a slot is busy, not gone, however long it is left alone.
         rests_long: !is_refused_a_slot && cools_until.is_some_and(|until| until > now + LONG_REST),

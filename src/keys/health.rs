@@ -77,13 +77,15 @@ pub enum Accepted {
 pub struct Described {
     pub state: &'static str,
     pub since: Instant,
-    /// The end of cooling, or the next probe. None when nothing has to happen.
+    /// The end of cooling, or the next probe or refresh. None when nothing has to happen.
     pub until: Option<Instant>,
     pub why: Option<String>,
 }
 
+pub const HEALTHY: &str = "healthy";
+pub const EMPTY: &str = "empty";
 pub const STATES: [&str; 7] = [
-    "healthy", "unproven", "cooling", "suspect", "empty", "revoked", "disabled",
+    HEALTHY, "unproven", "cooling", "suspect", EMPTY, "revoked", "disabled",
 ];
 
 impl Health {
@@ -266,10 +268,10 @@ impl Health {
         let state = match condition {
             _ if self.disabled => "disabled",
             Condition::Unproven => "unproven",
-            Condition::Healthy => "healthy",
+            Condition::Healthy => HEALTHY,
             Condition::Cooling => "cooling",
             Condition::Suspect => "suspect",
-            Condition::Empty => "empty",
+            Condition::Empty => EMPTY,
             Condition::Revoked => "revoked",
         };
         let settled = self.disabled || condition == Condition::Healthy;

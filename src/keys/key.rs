@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::account::{Account, Limits, Slot};
 use super::events::Events;
-use super::health::{Accepted, Described, Evidence, Health};
+use super::health::{Accepted, Described, EMPTY, Evidence, HEALTHY, Health};
 use super::secret::Identity;
+use crate::money::decimal;
 use crate::vendor::profile::CodeRule;
 
 pub struct Key {
@@ -46,6 +47,8 @@ pub(super) enum Availability {
     OnEvent,
     /// When one of its slots is freed.
     Full,
+    /// When its account has money again.
+    Short,
 }
 
 /// What belongs to a key's identity and outlives reloads.
@@ -83,7 +86,20 @@ impl Key {
     }
 
     pub fn describe(&self, now: Instant) -> Described {
-        self.health().describe(now)
+        let described = self.health().describe(now);
+        if described.state != HEALTHY {
+            return described;
+        }
+        let Some(shortage) = self.account.shortage(&self.limits, now) else {
+            return described;
+        };
+        let balance = decimal(shortage.micro_usd);
+        Described {
+            state: EMPTY,
+            since: shortage.since,
+            until: self.account.refresh_due(&self.limits),
+            why: Some(format!("balance {balance} is below balance.minimum")),
+        }
     }
 
     pub(super) fn availability(&self, now: Instant) -> Availability {

@@ -27,6 +27,7 @@ mod many;
 mod poll;
 pub mod prober;
 pub mod read;
+pub mod refresher;
 pub mod refuse;
 pub mod respond;
 mod submit;

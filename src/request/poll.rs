@@ -15,6 +15,7 @@ use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock, together, unknown};
 use crate::admin::metrics::PollFrom;
+use crate::keys::account::Bill;
 use crate::keys::health::Condition;
 use crate::keys::key::{Key, Standing};
 use crate::keys::set::KeySet;
@@ -22,6 +23,7 @@ use crate::live::Snapshot;
 use crate::store::TaskKey;
 use crate::tasks::course::{Action, Heard, News, View, Word};
 use crate::tasks::{Step, Task};
+use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::profile::Class;
 use crate::wire::Hints;
@@ -166,9 +168,16 @@ pub(super) fn hears(
     let record = &task.record;
     match &news {
         News::Final(code) => {
+            let bill = match (code, heard) {
+                (Some(_), _) => Bill::Nothing,
+                (None, Some((view, Heard::Relay(relay)))) if view.action == Action::Get2 => {
+                    account::price(&relay.body).map_or(Bill::AsExpected, Bill::Said)
+                }
+                (None, _) => Bill::AsExpected,
+            };
             snapshot
                 .keys
-                .task_ended(&record.owner_name, &record.key, code.is_none())
+                .task_ended(&record.owner_name, &record.key, bill);
         }
         News::NotReady => snapshot
             .keys

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep_until};
 
-use super::forward::{Route, Sending, forward};
+use super::forward::{NOTHING_LEFT, Route, Sending, ZERO_BALANCE, forward};
+use super::refresher::question;
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::keys::chance;
@@ -18,11 +19,11 @@ use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
 use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
-use crate::vendor::profile::{Class, CodeRule};
+use crate::vendor::profile::{Billing, Class};
 use crate::wire::Endpoint;
 
 /// Account calls are answered within tens of milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// A look at all keys now and then, should an event be missed.
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
@@ -65,10 +66,11 @@ impl Prober {
                     Next::Vendor(key) => probe_vendor(&server, &snapshot, &key).await,
                     Next::Count(key) => {
                         key.account.count_asked(Instant::now());
-                        let evidence = ask(&server, &snapshot, &key).await;
+                        let evidence = ask(&server, &snapshot, &key, Asked::Threads).await;
                         // Slots are learnt on the way. A key that is good or rests is judged only by what speaks against
                         // it: a plan that has expired, or an account that is closed.
-                        if speaks_against(&evidence) {
+                        let has_plan = key.limits.billing == Billing::Threads;
+                        if has_plan && speaks_against(&evidence) {
                             settle(&server, &key, evidence);
                         }
                     }
@@ -148,7 +150,7 @@ async fn probe(server: &Server, snapshot: &Snapshot, key: &Key) {
     if !key.begin_probe(Instant::now()) {
         return;
     }
-    let evidence = ask(server, snapshot, key).await;
+    let evidence = ask(server, snapshot, key, question(snapshot, key)).await;
     if evidence == Evidence::Nothing {
         server.outage.unreached(Instant::now(), chance());
     }
@@ -196,7 +198,7 @@ fn speaks_against(evidence: &Evidence) -> bool {
 }
 
 async fn probe_vendor(server: &Server, snapshot: &Snapshot, key: &Key) {
-    if ask(server, snapshot, key).await == Evidence::Nothing {
+    if ask(server, snapshot, key, question(snapshot, key)).await == Evidence::Nothing {
         server.outage.probe_failed(Instant::now(), chance());
     } else if server.outage.reached() {
         tracing::info!("the vendor answers again");
@@ -204,13 +206,7 @@ async fn probe_vendor(server: &Server, snapshot: &Snapshot, key: &Key) {
     }
 }
 
-async fn ask(server: &Server, snapshot: &Snapshot, key: &Key) -> Evidence {
-    let profile = &snapshot.settings.vendor.profile;
-    let asked = if profile.takes.threadsinfo {
-        Asked::Threads
-    } else {
-        Asked::Balance
-    };
+async fn ask(server: &Server, snapshot: &Snapshot, key: &Key, asked: Asked) -> Evidence {
     let deadline = Instant::now() + PATIENCE;
     let route = Route {
         endpoint: Endpoint::Result,
@@ -237,10 +233,12 @@ async fn ask(server: &Server, snapshot: &Snapshot, key: &Key) -> Evidence {
     };
     match answered.reading {
         // To a submit this may mean that no thread is free. An account call needs none.
-        Reading::Code { code, .. } if code == "ERROR_ZERO_BALANCE" => Evidence::Refused {
-            code,
-            rule: NOTHING_LEFT,
-        },
+        Reading::Code { code, rule } if code == ZERO_BALANCE && rule.class == Class::KeyBusy => {
+            Evidence::Refused {
+                code,
+                rule: NOTHING_LEFT,
+            }
+        }
         Reading::Code { code, rule } => match rule.class {
             Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => Evidence::Refused { code, rule },
             // It answers, and does not blame the key: a vendor that does not know this action.
@@ -256,7 +254,7 @@ async fn ask(server: &Server, snapshot: &Snapshot, key: &Key) -> Evidence {
 }
 
 /// A thread plan with no thread has expired; the key is good again once it is renewed.
-fn plan(body: &[u8]) -> Evidence {
+pub(super) fn plan(body: &[u8]) -> Evidence {
     match account::threads(body) {
         Some(threads) if threads.total == 0 => Evidence::Refused {
             code: "no threads: the plan has expired".to_owned(),
@@ -265,9 +263,3 @@ fn plan(body: &[u8]) -> Evidence {
         _ => Evidence::Passed,
     }
 }
-
-/// No plan or no money. "Set the timeout to 60 seconds".
-const NOTHING_LEFT: CodeRule = CodeRule {
-    class: Class::KeyEmpty,
-    cooldown: Duration::from_secs(60),
-};

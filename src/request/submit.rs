@@ -25,7 +25,7 @@ use crate::store::{self, Intent, IntentId, TaskKey, TaskRecord, TaskState, Writt
 use crate::tasks::kind;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::client::CallError;
-use crate::vendor::profile::Class;
+use crate::vendor::profile::{Billing, Class};
 use crate::wire::Endpoint;
 
 /// solve.php answers when the captcha is solved. The vendor's own limit is not documented; clients wait 600 s at most.
@@ -241,6 +241,8 @@ impl Submitting {
                 }
                 Reading::Final => {
                     self.server.store.forget(intent_id);
+                    let price = self.price(key, &intent.kind).unwrap_or_default();
+                    key.account.spend(price);
                     Tried::Done {
                         outcome: Outcome::Relay(answered.relay),
                         accepted: true,
@@ -293,6 +295,7 @@ impl Submitting {
 
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
     async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
+        let price = self.price(key, &intent.kind);
         let record = TaskRecord {
             key: TaskKey {
                 profile: intent.profile,
@@ -303,13 +306,17 @@ impl Submitting {
             owner_identity: intent.owner_identity,
             kind: intent.kind,
             project: intent.project,
-            price_micro_usd: None,
+            price_micro_usd: price,
             state: TaskState::Running,
             submitted_at_ms: intent.at_ms,
             used_at_ms: clock::now_ms(),
         };
-        let price = record.price_micro_usd.unwrap_or_default();
-        slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
+        slot.give_to(
+            record.key.clone(),
+            price.unwrap_or_default(),
+            &key.limits,
+            Instant::now(),
+        );
         let written = self.server.store.accept(intent_id, record.clone());
         self.server.tasks.remember(record, Instant::now());
         #[cfg(not(sidekey_relay_before_commit))]
@@ -317,6 +324,14 @@ impl Submitting {
         // The negative control of the crash test: the id goes out before its record is durable.
         #[cfg(sidekey_relay_before_commit)]
         drop(written);
+    }
+
+    /// None: a thread plan is paid for by its threads.
+    fn price(&self, key: &Key, kind: &str) -> Option<i64> {
+        match key.limits.billing {
+            Billing::Balance => Some(self.snapshot.settings.prices.price(kind)),
+            Billing::Threads => None,
+        }
     }
 
     async fn uncertain(

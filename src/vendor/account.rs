@@ -22,6 +22,18 @@ pub fn balance(body: &[u8]) -> Option<i64> {
     micro_usd(text.strip_prefix("OK|").unwrap_or(text).trim())
 }
 
+/// What a solve cost, in the answer to `get2`: `OK|ABCDE|0.00085` or `{"status":1,"request":"ABCDE","price":"0.00085"}`.
+pub fn price(body: &[u8]) -> Option<i64> {
+    let text = body.trim_ascii();
+    let price = if text.first() == Some(&b'{') {
+        micro_usd(scalar(fields(text)?.get("price")?).trim())
+    } else {
+        let answer = std::str::from_utf8(text).ok()?.strip_prefix("OK|")?;
+        micro_usd(answer.rsplit_once('|')?.1)
+    };
+    price.filter(|price| (0..=DEAREST).contains(price))
+}
+
 /// `{"threads":"5","working_threads":"0"}`, as strings or numbers. The text form is documented nowhere.
 pub fn threads(body: &[u8]) -> Option<Threads> {
     let fields = fields(body.trim_ascii())?;
@@ -32,9 +44,35 @@ pub fn threads(body: &[u8]) -> Option<Threads> {
     })
 }
 
+/// A hundred dollars a solve: what is more is no price.
+const DEAREST: i64 = 100_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prices_stand_behind_the_answer() {
+        for body in [
+            "OK|ABCDE|0.00085",
+            "OK|A|B|0.00085\n",
+            r#"{"status":1,"request":"ABCDE","price":"0.00085"}"#,
+            r#"{"status":1,"request":"ABCDE","price":0.00085}"#,
+        ] {
+            assert_eq!(price(body.as_bytes()), Some(850), "{body}");
+        }
+        for body in [
+            "OK|12345",
+            "OK|ABCDE|-0.1",
+            "OK|ABCDE|101",
+            "OK|ABCDE|",
+            "0.5|0.5",
+            r#"{"status":1,"request":"0.5"}"#,
+            "",
+        ] {
+            assert_eq!(price(body.as_bytes()), None, "{body}");
+        }
+    }
 
     #[test]
     fn balance_is_read_from_text_and_json() {

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod bad_keys;
+mod balances;
 mod calls;
 mod check;
 mod codes;

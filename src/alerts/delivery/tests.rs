@@ -50,7 +50,7 @@ async fn whatever_is_wrong_for_a_minute_every_alert_arrives_once_and_in_order() 
         Mood::Gone,
     ] {
         let mut world = World::start(mood).await;
-        ["a", "b", "c"].map(|text| world.push(text));
+        ["a", "b", "c"].iter().for_each(|text| world.push(text));
         sleep(Duration::from_secs(60)).await;
         assert!(world.taken().is_empty(), "{mood:?}");
         assert!(mood == Mood::Gone || world.tries().len() > 2, "{mood:?}");
@@ -121,7 +121,7 @@ async fn a_shutdown_tries_once_more_and_waits_for_no_hanging_receiver() {
     assert_eq!(world.taken(), ["a", "b"]);
 
     let world = World::start(Mood::Hangs).await;
-    ["a", "b", "c"].map(|text| world.push(text));
+    ["a", "b", "c"].iter().for_each(|text| world.push(text));
     sleep(Duration::from_millis(10)).await;
     let began = Instant::now();
     world.stops().await;
