@@ -78,6 +78,22 @@ async fn a_json_client_hears_the_profiles_word_also_when_the_vendor_refused_ever
     world.end().await;
 }
 
+#[tokio::test]
+async fn it_hears_that_word_too_when_no_more_keys_may_be_tried() {
+    let world = World::start(vendor(Dialect::Captchaai, 2), "submit.max_keys = 1").await;
+    let full = FaultRule::new(Fault::Code {
+        code: "ERROR_ZERO_BALANCE".into(),
+    });
+    world.sandbox.set_fault(full.endpoint("in.php")).unwrap();
+    let answer = world.get(&format!("{SUBMIT}&json=1")).await;
+    assert!(
+        answer.contains("\"request\":\"ERROR_ZERO_BALANCE\"") && answer.contains("sidekey: "),
+        "{answer}"
+    );
+    assert_eq!(world.sandbox.counts().endpoints["in.php"], 1);
+    world.end().await;
+}
+
 fn plan() -> SandboxConfig {
     let mut config = vendor(Dialect::Captchaai, 1);
     config.accounts[0].threads = Some(5);
