@@ -31,31 +31,54 @@ const SLOWEST_PACE: Duration = Duration::from_secs(1);
 pub async fn run(server: Arc<Server>) {
     let work = async {
         loop {
-            let looked = Instant::now();
             let snapshot = server.live.load();
-            let due = due(snapshot.keys.keys(), looked);
-            let pace = pace(
-                snapshot.settings.balance.refresh,
-                snapshot.keys.keys().len(),
-            );
-            let mut next = looked + LOOK_AGAIN;
-            for (at, key) in due {
-                if let Some(at) = at.filter(|at| *at > Instant::now()) {
-                    next = next.min(at);
-                    break;
+            let every = snapshot.settings.balance.refresh;
+            let ask = |key: Arc<Key>| {
+                let (server, snapshot) = (Arc::clone(&server), Arc::clone(&snapshot));
+                async move {
+                    let may = may_ask(&server, &key, Instant::now());
+                    if may {
+                        refresh(&server, &snapshot, &key).await;
+                    }
+                    may
                 }
-                if may_ask(&server, &key, Instant::now()) {
-                    refresh(&server, &snapshot, &key).await;
-                    sleep_until(Instant::now() + pace).await;
-                }
-            }
-            sleep_until(next.max(looked + BETWEEN_LOOKS)).await;
+            };
+            let next = round(snapshot.keys.keys(), every, ask).await;
+            sleep_until(next).await;
         }
     };
     tokio::select! {
         () = work => {}
         () = server.background.stopping() => {}
     }
+}
+
+/// Asks those whose turn has come, one after the other. `ask` says whether it did. Returns when to look again.
+async fn round<Asking: Future<Output = bool>>(
+    keys: &[Arc<Key>],
+    every: Duration,
+    mut ask: impl FnMut(Arc<Key>) -> Asking,
+) -> Instant {
+    let looked = Instant::now();
+    let due = due(keys, looked);
+    let pace = pace(every, keys.len());
+    // Of more than were planned, the next ones are due as well.
+    let mut next = if due.len() < PLANNED {
+        looked + LOOK_AGAIN
+    } else {
+        looked
+    };
+    for (at, key) in due {
+        let now = Instant::now();
+        if let Some(at) = at.filter(|at| *at > now) {
+            next = at.min(looked + LOOK_AGAIN);
+            break;
+        }
+        if ask(key).await {
+            sleep_until(now + pace).await;
+        }
+    }
+    next.max(looked + BETWEEN_LOOKS)
 }
 
 /// The accounts whose turn comes first, and when.
@@ -144,6 +167,8 @@ pub(super) fn question(snapshot: &Snapshot, key: &Key) -> Asked {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::config::settings::{Balance, KeyEntry, Strategy};
     use crate::keys::account::Account;
@@ -185,21 +210,22 @@ mod tests {
         KeySet::default().next(&entries, &remembered, &rules, Instant::now(), || 0.5)
     }
 
-    /// Seconds from the start at which each account is asked, over an hour.
-    async fn an_hour(keys: &KeySet) -> Vec<(f64, Arc<Account>)> {
+    /// Seconds from the start at which each account is asked, over so many of them.
+    async fn asked_within(seconds: u64, keys: &KeySet) -> Vec<(f64, Arc<Account>)> {
         let start = Instant::now();
-        let pace = pace(REFRESH, keys.keys().len());
         let mut asked = Vec::new();
-        while start.elapsed() < Duration::from_secs(3600) {
-            let looked = Instant::now();
-            for (at, key) in due(keys.keys(), looked) {
-                if at <= Some(Instant::now()) {
-                    key.account.refresh_asked(Instant::now());
-                    asked.push((start.elapsed().as_secs_f64(), Arc::clone(&key.account)));
-                    sleep_until(Instant::now() + pace).await;
+        while start.elapsed() < Duration::from_secs(seconds) {
+            let ask = |key: Arc<Key>| {
+                let answered = Instant::now() + Duration::from_millis(10);
+                key.account.refresh_asked(Instant::now());
+                asked.push((start.elapsed().as_secs_f64(), Arc::clone(&key.account)));
+                async move {
+                    sleep_until(answered).await;
+                    true
                 }
-            }
-            sleep_until(looked + BETWEEN_LOOKS).await;
+            };
+            let next = round(keys.keys(), REFRESH, ask).await;
+            sleep_until(next).await;
         }
         asked
     }
@@ -207,7 +233,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn questions_are_spread_over_the_time_and_every_account_has_its_turn() {
         let keys = accounts(600);
-        let asked = an_hour(&keys).await;
+        let asked = asked_within(3600, &keys).await;
         for account in keys.accounts() {
             let of = asked
                 .iter()
@@ -235,6 +261,14 @@ mod tests {
         }
         let most = seconds.iter().max();
         assert!(most <= Some(&5), "{most:?} in one second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thousands_of_accounts_are_all_asked_soon_as_well() {
+        let keys = accounts(5000);
+        let asked = asked_within(200, &keys).await;
+        let names: HashSet<_> = asked.iter().map(|(_, account)| &account.name).collect();
+        assert_eq!(names.len(), 5000);
     }
 
     #[tokio::test(start_paused = true)]
