@@ -20,5 +20,6 @@ pub mod tasks;
 pub mod vendor;
 
 pub mod admin;
+pub mod alerts;
 pub mod sandbox;
 pub mod store;

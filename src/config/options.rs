@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Occasion;
+use super::alert_options::alerts;
 use super::files::Files;
 use super::listen_options::{admin, listen};
 use super::money_options::{balance, prices};
@@ -42,6 +43,7 @@ pub(crate) fn read(
         submit: submit(root.section("submit")),
         poll: poll(root.section("poll")),
         balance: balance(root.section("balance")),
+        alerts: alerts(root.section("alerts")),
         pool: pool(root.section("pool")),
         prices: prices(root.section("prices")),
         clients: clients(root.section("clients")),
@@ -128,6 +130,8 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "refresh",
         "minimum",
         "low",
+        "alerts",
+        "webhook",
         "pool",
         "default",
         "strategy",

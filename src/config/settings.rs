@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::alerts::webhook::Webhook;
 use crate::keys::secret::Secret;
 use crate::tasks::kind;
 use crate::vendor::profile::{Billing, Profile};
@@ -17,6 +18,7 @@ pub struct Settings {
     pub submit: Submit,
     pub poll: Poll,
     pub balance: Balance,
+    pub alerts: Alerts,
     pub pool: Pool,
     pub prices: Prices,
     pub clients: Clients,
@@ -128,6 +130,12 @@ impl Prices {
         let price = self.0.get(kind).or_else(|| self.0.get(kind::OTHER));
         price.copied().unwrap_or_default()
     }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alerts {
+    /// None: alerts are told in the log and in metrics only.
+    pub webhook: Option<Webhook>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
