@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use crate::admin::{self, Admin, metrics::Metrics};
+use crate::alerts::{self, Alerts};
 use crate::background::Background;
 use crate::config::settings::{ListenAddress, Settings, State, StoreKind};
 use crate::config::{Attempt, Input};
@@ -122,6 +123,7 @@ pub async fn start(
         egress,
         outage: Outage::default(),
         prober: Prober::default(),
+        alerts: Alerts::default(),
         started: Instant::now(),
         rounds: Rounds::default(),
         metrics: Arc::clone(&metrics),
@@ -150,6 +152,8 @@ pub async fn start(
     background.spawn(reloader.run(background.clone()));
     background.spawn(request::abandoned::run(Arc::clone(&server)));
     background.spawn(Prober::run(Arc::clone(&server)));
+    background.spawn(alerts::run(Arc::clone(&server)));
+    background.spawn(alerts::delivery::run(Arc::clone(&server)));
     background.spawn(request::refresher::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));

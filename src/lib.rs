@@ -21,5 +21,6 @@ pub mod tenants;
 pub mod vendor;
 
 pub mod admin;
+pub mod alerts;
 pub mod sandbox;
 pub mod store;

@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tracing_appender::non_blocking::ErrorCounter;
 
+use crate::alerts::cause::Cause;
 use crate::store::Store;
 use crate::vendor::answer::Asked;
 use crate::vendor::profile::Class;
@@ -34,6 +35,8 @@ pub struct Metrics {
     solve_seconds: Family<Type, Histogram, fn() -> Histogram>,
     solves: Mutex<BTreeMap<&'static str, Solved>>,
     store_errors: Counter,
+    alerts: Family<Told, Counter>,
+    alerts_lost: Family<Reason, Counter>,
     reloads: Family<Reload, Counter>,
     last_reload_successful: Gauge,
     last_reload: Gauge,
@@ -95,6 +98,11 @@ pub struct Solved {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Told {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Reload {
     result: &'static str,
 }
@@ -120,6 +128,8 @@ impl Metrics {
             solve_seconds: Family::new_with_constructor(solve_seconds),
             solves: Mutex::default(),
             store_errors: Counter::default(),
+            alerts: Family::default(),
+            alerts_lost: Family::default(),
             reloads: Family::default(),
             last_reload_successful: Gauge::default(),
             last_reload: Gauge::default(),
@@ -197,6 +207,16 @@ impl Metrics {
             "store_write_seconds",
             "Time of a transaction of the store",
             store.write_seconds(),
+        );
+        registry.register(
+            "alerts",
+            "What somebody was told, by cause; see the log for the texts",
+            m.alerts.clone(),
+        );
+        registry.register(
+            "alerts_lost",
+            "Alerts that never reached the webhook, by the reason",
+            m.alerts_lost.clone(),
         );
         registry.register(
             "config_reloads",
@@ -350,6 +370,15 @@ impl Metrics {
 
     pub fn store_error(&self) {
         self.store_errors.inc();
+    }
+
+    pub fn alert(&self, cause: Cause) {
+        let cause = cause.name();
+        self.alerts.get_or_create(&Told { cause }).inc();
+    }
+
+    pub fn alert_lost(&self, reason: &'static str) {
+        self.alerts_lost.get_or_create(&Reason { reason }).inc();
     }
 
     pub fn reloaded(&self, adopted: bool) {

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::api;
+use crate::alerts::cause::Cause;
 use crate::keys::health::STATES;
 use crate::money::usd;
 use crate::request::Server;
@@ -19,6 +20,11 @@ use crate::request::Server;
 struct KeyState {
     key: Arc<str>,
     state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Told {
+    cause: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -104,6 +110,17 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "key_slots",
         "Slots of an account that are used, and how many there are where that is known",
         key_slots,
+    );
+    let active = Family::<Told, Gauge>::default();
+    for cause in Cause::ALL {
+        let subjects = i64::try_from(server.alerts.active(cause)).unwrap_or(i64::MAX);
+        let cause = cause.name();
+        active.get_or_create(&Told { cause }).set(subjects);
+    }
+    registry.register(
+        "alerts_active",
+        "Keys or pools that an alert holds for, by cause",
+        active,
     );
     registry.register(
         "key_failures",

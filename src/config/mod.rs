@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+mod alert_options;
 pub mod environment;
 pub mod files;
 mod key_checks;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Occasion;
+use super::alert_options::alerts;
 use super::files::Files;
 use super::key_checks::{Problem, check_name};
 use super::listen_options::{admin, listen};
@@ -53,6 +54,7 @@ pub(crate) fn read(
         poll: poll(root.section("poll")),
         pools: pools(root.section("pool")),
         balance: balance(root.section("balance")),
+        alerts: alerts(root.section("alerts")),
         prices: prices(root.section("prices")),
         clients: clients(root.section("clients")),
         state: state(root.section("state")),
@@ -164,6 +166,8 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "refresh",
         "minimum",
         "low",
+        "alerts",
+        "webhook",
         "pool",
         "default",
         "strategy",

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::alerts::webhook::Webhook;
 use crate::keys::secret::Secret;
 use crate::tasks::kind;
 use crate::tenants::TokenHash;
@@ -20,6 +21,7 @@ pub struct Settings {
     /// The default one first.
     pub pools: Vec<Pool>,
     pub balance: Balance,
+    pub alerts: Alerts,
     pub prices: Prices,
     pub clients: Clients,
     pub state: State,
@@ -131,6 +133,12 @@ impl Prices {
         let price = self.0.get(kind).or_else(|| self.0.get(kind::OTHER));
         price.copied().unwrap_or_default()
     }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alerts {
+    /// None: alerts are told in the log and in metrics only.
+    pub webhook: Option<Webhook>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

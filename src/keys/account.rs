@@ -99,7 +99,7 @@ pub struct SlotsSeen {
 
 const ELSEWHERE_FOR: Duration = Duration::from_secs(60);
 const COUNT_AGAIN: Duration = Duration::from_secs(300);
-const COUNT_CONTRADICTED: Duration = Duration::from_secs(10);
+const COUNT_CONTRADICTED: Duration = Duration::from_secs(5);
 /// What the vendor said of threads is repeated to clients for so many refreshes.
 const THREADS_KNOWN: u32 = 3;
 
@@ -284,6 +284,13 @@ impl Account {
             .count
             .asked
             .is_none_or(|asked| now.duration_since(asked) >= pause)
+    }
+
+    /// When a refusal that contradicts our own count may be asked about.
+    pub fn next_count(&self, now: Instant) -> Option<Instant> {
+        let count = &self.state().count;
+        let due = count.asked.filter(|_| count.contradicted)? + COUNT_CONTRADICTED;
+        (due > now).then_some(due)
     }
 
     /// One question at a time, whatever comes of it.

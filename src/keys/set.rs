@@ -160,8 +160,12 @@ impl KeySet {
 
     /// Whether no active key of any file is in this pool.
     pub fn has_none(&self, pool: &str) -> bool {
-        self.pool(pool)
-            .is_none_or(|pool| pool.keys().next().is_none())
+        self.in_pool(pool).next().is_none()
+    }
+
+    /// Its active keys.
+    pub fn in_pool(&self, pool: &str) -> impl Iterator<Item = &Arc<Key>> {
+        self.pool(pool).into_iter().flat_map(Pool::keys)
     }
 
     pub fn events(&self) -> &Events {

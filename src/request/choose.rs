@@ -10,6 +10,7 @@ use super::refuse::Refusal;
 use crate::config::settings::WhenBusy;
 use crate::keys::account::Slot;
 use crate::keys::egress::Egress;
+use crate::keys::health::Condition;
 use crate::keys::key::Key;
 use crate::keys::pool::NoKey;
 use crate::live::Snapshot;
@@ -70,13 +71,15 @@ pub(super) async fn choose(
             NoKey::Busy { until } if outage.is_some() => (until, Refusal::VendorUnreachable),
             NoKey::Busy { until } => (until, Refusal::AllBusy),
             NoKey::Full { until: Some(until) } => (until.min(wait_until), Refusal::AllBusy),
-            NoKey::Full { until: None } => {
-                let code = snapshot.settings.vendor.profile.no_slot_json.as_str();
-                (wait_until, Refusal::NoSlot(code.into()))
-            }
+            NoKey::Full { until: None } => (wait_until, no_slot(snapshot)),
         };
         if !waits || gave_up || until > wait_until || Instant::now() >= wait_until {
-            return Err(refusal);
+            return Err(match refusal {
+                Refusal::AllBusy if server.egress.banned_until(Instant::now()).is_none() => {
+                    why_resting(snapshot, tenant)
+                }
+                refusal => refusal,
+            });
         }
         if front.is_some() {
             // At that time, or when something brings a key back earlier.
@@ -112,4 +115,28 @@ fn pick(
             (own, _) => own,
         },
     }
+}
+
+/// Keys that all rest because the vendor had no slot for them are as full as those whose slots we count ourselves.
+fn why_resting(snapshot: &Snapshot, tenant: &Tenant) -> Refusal {
+    let (now, profile) = (Instant::now(), &snapshot.settings.vendor.profile);
+    let mut resting = snapshot.keys.in_pool(tenant.first_pool()).filter_map(|key| {
+        key.look(|health| {
+            let cools = health.condition(now) == Condition::Cooling && !health.is_disabled();
+            cools.then(|| health.describe(now).why.unwrap_or_default())
+        })
+    });
+    match resting.next() {
+        Some(first)
+            if profile.is_no_slot(&first) && resting.all(|code| profile.is_no_slot(&code)) =>
+        {
+            no_slot(snapshot)
+        }
+        _ => Refusal::AllBusy,
+    }
+}
+
+fn no_slot(snapshot: &Snapshot) -> Refusal {
+    let code = snapshot.settings.vendor.profile.no_slot_json.as_str();
+    Refusal::NoSlot(code.into())
 }

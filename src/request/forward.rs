@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::admit::Admitted;
+use super::refuse::Refusal;
 use super::respond::{Outcome, Relay};
 use super::trace::Trace;
 use super::{Server, clock};
@@ -20,7 +21,7 @@ use crate::tasks::course::{Heard, Word};
 use crate::vendor::account;
 use crate::vendor::answer::{self, Asked, Reading};
 use crate::vendor::client::{CallError, Kind, Outgoing};
-use crate::vendor::profile::Class;
+use crate::vendor::profile::{Billing, Class, CodeRule};
 use crate::vendor::scrub;
 use crate::wire::{Endpoint, Hints, Rewritten, own_query};
 
@@ -153,7 +154,14 @@ pub(super) async fn forward(
             return Err(error);
         }
     };
-    let reading = answer::read(profile, route.asked, answer.status, &answer.body);
+    let mut reading = answer::read(profile, route.asked, answer.status, &answer.body);
+    if let Reading::Code { code, rule } = &mut reading
+        && code == ZERO_BALANCE
+        && rule.class == Class::KeyBusy
+        && key.is_some_and(|key| key.limits.billing == Billing::Balance)
+    {
+        *rule = NOTHING_LEFT;
+    }
     server
         .metrics
         .vendor_call(route.asked, class_label(&reading), now - began);
@@ -166,8 +174,9 @@ pub(super) async fn forward(
     if let Some(key) = key {
         learn(key, route.asked, &reading, &answer.body, now);
         judge(server, key, route, &reading, answer.retry_after, began, now);
-        if let Reading::Code { code, .. } = &reading
+        if let Reading::Code { code, rule } = &reading
             && is_submit
+            && rule.class == Class::KeyBusy
             && profile.is_no_slot(code)
         {
             key.account.refused_for_slots();
@@ -285,6 +294,10 @@ fn judge(
 impl Answered {
     /// The vendor's own bytes where they are in the client's format, else the same code rendered anew.
     pub(super) fn control(self, code: &str, hints: Hints) -> Outcome {
+        // Judged by its status alone: its body is a page, which no client understands.
+        if code.starts_with("HTTP ") {
+            return Outcome::Refused(Refusal::VendorTrouble);
+        }
         if self.is_json() == hints.json {
             Outcome::Relay(self.relay)
         } else {
@@ -333,3 +346,11 @@ fn class_label(reading: &Reading) -> &'static str {
         },
     }
 }
+
+/// The one word that means two things: no money, or at a vendor of thread plans no free thread.
+pub(super) const ZERO_BALANCE: &str = "ERROR_ZERO_BALANCE";
+/// No plan or no money. "Set the timeout to 60 seconds".
+pub(super) const NOTHING_LEFT: CodeRule = CodeRule {
+    class: Class::KeyEmpty,
+    cooldown: Duration::from_secs(60),
+};

@@ -46,6 +46,7 @@ use hyper::{Request, Response};
 use tokio::time::Instant;
 
 use crate::admin::metrics::Metrics;
+use crate::alerts::Alerts;
 use crate::background::Background;
 use crate::keys::egress::Egress;
 use crate::listen::body::BodyBudget;
@@ -91,6 +92,7 @@ pub struct Server {
     pub egress: Egress,
     pub outage: Outage,
     pub prober: Prober,
+    pub alerts: Alerts,
     pub started: Instant,
     pub rounds: Rounds,
     pub metrics: Arc<Metrics>,

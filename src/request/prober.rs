@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep_until};
 
-use super::forward::{Route, Sending, forward};
+use super::forward::{NOTHING_LEFT, Route, Sending, ZERO_BALANCE, forward};
 use super::refresher::question;
 use super::trace::Trace;
 use super::{Server, clock};
@@ -19,7 +19,7 @@ use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
 use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
-use crate::vendor::profile::{Class, CodeRule};
+use crate::vendor::profile::{Billing, Class};
 use crate::wire::Endpoint;
 
 /// Account calls are answered within tens of milliseconds.
@@ -66,8 +66,13 @@ impl Prober {
                     Next::Vendor(key) => probe_vendor(&server, &snapshot, &key).await,
                     Next::Count(key) => {
                         key.account.count_asked(Instant::now());
-                        // What is learnt is learnt on the way; the health of a good key is not asked about.
-                        ask(&server, &snapshot, &key, Asked::Threads).await;
+                        let evidence = ask(&server, &snapshot, &key, Asked::Threads).await;
+                        // Slots are learnt on the way. A key that is good or rests is judged only by what speaks against
+                        // it: a plan that has expired, or an account that is closed.
+                        let has_plan = key.limits.billing == Billing::Threads;
+                        if has_plan && speaks_against(&evidence) {
+                            settle(&server, &key, evidence);
+                        }
                     }
                     Next::At(time) => {
                         tokio::select! {
@@ -138,7 +143,8 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
         }
     }
     let changes = keys().filter_map(|key| key.look(|health| health.next_change(now)));
-    let soonest = changes.chain(exhausted_until).min();
+    let counts = keys().filter_map(|key| key.account.next_count(now));
+    let soonest = changes.chain(counts).chain(exhausted_until).min();
     Next::At(soonest.unwrap_or(now + LOOK_ANYWAY).min(now + LOOK_ANYWAY))
 }
 
@@ -146,20 +152,22 @@ async fn probe(server: &Server, snapshot: &Snapshot, key: &Key) {
     if !key.begin_probe(Instant::now()) {
         return;
     }
-    let before = key.describe(Instant::now()).state;
     let evidence = ask(server, snapshot, key, question(snapshot, key)).await;
-    let now = Instant::now();
-    match &evidence {
-        Evidence::Nothing => server.outage.unreached(now, chance()),
-        Evidence::Passed => {}
-        Evidence::Refused { rule, .. } => {
-            if rule.class == Class::KeyBad {
-                server.store.note_no_good_key(key.identity);
-            }
-        }
+    if evidence == Evidence::Nothing {
+        server.outage.unreached(Instant::now(), chance());
     }
+    settle(server, key, evidence);
+}
+
+/// What a probe brought, for the key, the address and the store.
+fn settle(server: &Server, key: &Key, evidence: Evidence) {
+    let now = Instant::now();
+    let before = key.describe(now).state;
     let passed = evidence == Evidence::Passed;
     let is_bad = matches!(&evidence, Evidence::Refused { rule, .. } if rule.class == Class::KeyBad);
+    if is_bad {
+        server.store.note_no_good_key(key.identity);
+    }
     if passed || is_bad {
         for _ in 0..server.egress.decided(key.identity, is_bad) {
             server.store.note_bad_key_answer(clock::now_ms());
@@ -173,6 +181,21 @@ async fn probe(server: &Server, snapshot: &Snapshot, key: &Key) {
     if after.state != before {
         let why = after.why.as_deref().unwrap_or_default();
         tracing::info!(key = %key.name, before, after = after.state, why, "a probe changed the state of a key");
+    }
+}
+
+fn speaks_against(evidence: &Evidence) -> bool {
+    match evidence {
+        Evidence::Passed | Evidence::Nothing => false,
+        Evidence::Refused { rule, .. } => match rule.class {
+            Class::KeyBad | Class::KeyEmpty => true,
+            Class::KeyBusy
+            | Class::EgressIp
+            | Class::Request
+            | Class::NoTask
+            | Class::Task
+            | Class::Server => false,
+        },
     }
 }
 
@@ -211,6 +234,13 @@ async fn ask(server: &Server, snapshot: &Snapshot, key: &Key, asked: Asked) -> E
         return Evidence::Nothing;
     };
     match answered.reading {
+        // To a submit this may mean that no thread is free. An account call needs none.
+        Reading::Code { code, rule } if code == ZERO_BALANCE && rule.class == Class::KeyBusy => {
+            Evidence::Refused {
+                code,
+                rule: NOTHING_LEFT,
+            }
+        }
         Reading::Code { code, rule } => match rule.class {
             Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => Evidence::Refused { code, rule },
             // It answers, and does not blame the key: a vendor that does not know this action.
@@ -230,10 +260,7 @@ pub(super) fn plan(body: &[u8]) -> Evidence {
     match account::threads(body) {
         Some(threads) if threads.total == 0 => Evidence::Refused {
             code: "no threads: the plan has expired".to_owned(),
-            rule: CodeRule {
-                class: Class::KeyEmpty,
-                cooldown: Duration::from_secs(60),
-            },
+            rule: NOTHING_LEFT,
         },
         _ => Evidence::Passed,
     }

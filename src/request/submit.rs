@@ -133,6 +133,7 @@ enum Tried<'a> {
     /// The vendor blames the key; `words` are what it said to the submit itself.
     Refused {
         class: Class,
+        no_slot: bool,
         words: Option<Outcome>,
     },
     NotSent,
@@ -165,7 +166,9 @@ impl Submitting {
                 began + rules.wait.min(rules.deadline),
             ),
         };
-        let mut refused: Vec<(Identity, Class)> = Vec::new();
+        let mut refused: Vec<Refused> = Vec::new();
+        let no_slot = &self.snapshot.settings.vendor.profile.no_slot_json;
+        let all_refused = |refused: &[Refused]| refuse(after(refused, no_slot));
         let mut blamed_though_proven = 0;
         // A key that was refused at its trial was not tried for this submit: a file with dead keys must not fail clients.
         let mut sent_with = 0;
@@ -188,9 +191,9 @@ impl Submitting {
             };
             let known = refused
                 .iter()
-                .any(|(identity, _)| *identity == key.identity);
+                .any(|refused| refused.identity == key.identity);
             if !known && sent_with >= rules.max_keys {
-                return refuse(after(&refused));
+                return all_refused(&refused);
             }
             match self.once(&key, slot, deadline, trace).await {
                 Tried::Done(ended) => return Some(ended),
@@ -202,7 +205,11 @@ impl Submitting {
                     sleep(pause).await;
                     pause *= 2;
                 }
-                Tried::Refused { class, words } => {
+                Tried::Refused {
+                    class,
+                    no_slot,
+                    words,
+                } => {
                     self.server.metrics.failover(class);
                     sent_with += usize::from(!known && words.is_some());
                     if let Some(words) = words.filter(|_| class == Class::KeyBad) {
@@ -212,10 +219,14 @@ impl Submitting {
                         }
                     }
                     if !known {
-                        refused.push((key.identity, class));
+                        refused.push(Refused {
+                            identity: key.identity,
+                            class,
+                            no_slot,
+                        });
                     }
                     if Instant::now() >= deadline {
-                        return refuse(after(&refused));
+                        return all_refused(&refused);
                     }
                 }
             }
@@ -303,8 +314,14 @@ impl Submitting {
                     Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
                         self.server.store.forget(intent_id);
                         let (class, code) = (rule.class, code.clone());
+                        let profile = &self.snapshot.settings.vendor.profile;
+                        let no_slot = class == Class::KeyBusy && profile.is_no_slot(&code);
                         let words = Some(answered.control(&code, self.admitted.hints));
-                        Tried::Refused { class, words }
+                        Tried::Refused {
+                            class,
+                            no_slot,
+                            words,
+                        }
                     }
                     Class::EgressIp => {
                         self.server.store.forget(intent_id);
@@ -477,10 +494,19 @@ fn give(slot: Slot, record: &TaskRecord, key: &Key) {
     slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
 }
 
+/// A key that the vendor refused this submit with.
+struct Refused {
+    identity: Identity,
+    class: Class,
+    no_slot: bool,
+}
+
 /// What all the refused keys come to.
-fn after(refused: &[(Identity, Class)]) -> Refusal {
-    let any = |class| refused.iter().any(|(_, refused)| *refused == class);
-    if any(Class::KeyBusy) {
+fn after(refused: &[Refused], no_slot_json: &str) -> Refusal {
+    let any = |class| refused.iter().any(|refused| refused.class == class);
+    if refused.iter().all(|refused| refused.no_slot) {
+        Refusal::NoSlot(no_slot_json.into())
+    } else if any(Class::KeyBusy) {
         Refusal::AllBusy
     } else if any(Class::KeyEmpty) {
         Refusal::AllEmpty

@@ -203,7 +203,7 @@ mod tests {
     fn zero_balance_means_busy_at_captchaai_and_empty_elsewhere() {
         assert_eq!(
             builtin("captchaai").codes["ERROR_ZERO_BALANCE"],
-            rule(Class::KeyBusy, 8)
+            rule(Class::KeyBusy, 1)
         );
         for name in [
             "2captcha",

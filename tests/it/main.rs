@@ -1,11 +1,13 @@
 //! The whole program, from outside: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "test support")]
 
+mod alerts;
 mod bad_keys;
 mod balances;
 mod by_hand;
 mod calls;
 mod check;
+mod codes;
 mod failover;
 mod faulty_vendor;
 mod hang_up;
@@ -18,3 +20,4 @@ mod rotation;
 mod slots;
 mod status;
 mod support;
+mod threads;

@@ -78,6 +78,10 @@ fn a_secret_is_never_shown_wherever_it_stands() {
         "CANARY\n",
         "CANARY = 1\n",
         "[vendor.codes]\nCANARY = 1\n",
+        "[alerts]\nwebhook = \"http://hooks.example.com/CANARY\"\n",
+        "[alerts]\nwebhook = \"https://user:CANARY@hooks.example.com/\"\n",
+        "[alerts]\nwebhook = \"https://hooks.example.com/CANARY\"\nwebhook = 1\n",
+        "[alerts]\nwebhook = [\"CANARY\"]\n",
     ];
     for config in in_config {
         let directory = directory(&[("sidekey.toml", &config.replace("CANARY", CANARY))]);
@@ -89,6 +93,13 @@ fn a_secret_is_never_shown_wherever_it_stands() {
         let shown = everything_shown(&attempt);
         assert!(!shown.contains(CANARY), "{config}\n{shown}");
     }
+    let good = format!("[alerts]\nwebhook = \"https://hooks.example.com/{CANARY}?sig={CANARY}\"\n");
+    let read = attempt(&directory(&[("sidekey.toml", &good)]), &[]);
+    let shown = everything_shown(&read);
+    assert!(
+        shown.contains("https://hooks.example.com") && !shown.contains(CANARY),
+        "{shown}"
+    );
     let variables = [(
         "CAPTCHAAI_KEYS",
         format!("{CANARY} x,,{CANARY}, <no value>"),

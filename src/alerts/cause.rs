@@ -1,0 +1,82 @@
+//! What is told, how long it must hold before, and when it may be told again. A new cause does not compile until all of
+//! this is decided.
+
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    BalanceLow,
+    /// Nothing left: no money, or no plan.
+    BalanceCritical,
+    KeyRevoked,
+    NoUsableKey,
+    SlotsFull,
+}
+
+impl Cause {
+    pub const ALL: [Self; 5] = [
+        Self::BalanceLow,
+        Self::BalanceCritical,
+        Self::KeyRevoked,
+        Self::NoUsableKey,
+        Self::SlotsFull,
+    ];
+
+    /// In log, metric and webhook.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BalanceLow => "balance_low",
+            Self::BalanceCritical => "balance_critical",
+            Self::KeyRevoked => "key_revoked",
+            Self::NoUsableKey => "no_usable_key",
+            Self::SlotsFull => "slots_full",
+        }
+    }
+
+    /// What its subject is the name of.
+    pub fn subject(self) -> &'static str {
+        match self {
+            Self::BalanceLow | Self::BalanceCritical | Self::KeyRevoked => "key",
+            Self::NoUsableKey | Self::SlotsFull => "pool",
+        }
+    }
+
+    /// So long without a gap before it is told.
+    pub fn told_after(self) -> Duration {
+        match self {
+            Self::BalanceLow | Self::BalanceCritical | Self::KeyRevoked => Duration::ZERO,
+            // Longer than a short outage, and than the probes of a file of new keys.
+            Self::NoUsableKey => Duration::from_secs(30),
+            Self::SlotsFull => Duration::from_secs(60),
+        }
+    }
+
+    /// So long gone before it is told again: what comes and goes is one trouble, not many.
+    pub fn armed_after(self) -> Duration {
+        match self {
+            // Its way back is measured in money instead: see `findings`.
+            Self::BalanceLow => Duration::ZERO,
+            // An empty key's probe may pass and its next submit be refused, a minute later.
+            Self::BalanceCritical => Duration::from_secs(300),
+            Self::KeyRevoked | Self::NoUsableKey => Duration::from_secs(60),
+            // A busy pool is full now and then all day.
+            Self::SlotsFull => Duration::from_secs(600),
+        }
+    }
+
+    /// While it lasts.
+    pub fn told_every(self) -> Option<Duration> {
+        match self {
+            Self::BalanceCritical => Some(Duration::from_secs(3600)),
+            Self::BalanceLow | Self::KeyRevoked | Self::NoUsableKey | Self::SlotsFull => None,
+        }
+    }
+
+    /// The worse cause that says all that this one would say of the same subject.
+    pub fn said_by(self) -> Option<Self> {
+        match self {
+            Self::BalanceLow => Some(Self::BalanceCritical),
+            Self::BalanceCritical | Self::KeyRevoked | Self::NoUsableKey | Self::SlotsFull => None,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What holds now, found in a view of the state. Pure.
+//!
+//! The texts are for whoever is woken by them: they say what to do.
+
+use std::sync::Arc;
+
+use super::cause::Cause;
+use crate::config::settings::Balance;
+use crate::keys::health::Condition;
+use crate::money::decimal;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub cause: Cause,
+    /// The name of a key or a pool: the same trouble of the same subject is told once.
+    pub subject: Arc<str>,
+    pub text: String,
+}
+
+/// All that alerts are about, as plain values.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub pool: Arc<str>,
+    /// Those that stand in a file and are not disabled there.
+    pub keys: Vec<KeyView>,
+    pub balance: Balance,
+    pub vendor: Reach,
+}
+
+#[derive(Clone, Debug)]
+pub struct KeyView {
+    pub name: Arc<str>,
+    pub condition: Condition,
+    pub disabled: bool,
+    /// The vendor's word for the condition.
+    pub why: Option<String>,
+    pub sells_threads: bool,
+    /// Never of a thread plan, which no balance judges. None: nobody knows yet.
+    pub micro_usd: Option<i64>,
+    /// It rests, and for longer than a client waits.
+    pub rests_long: bool,
+    /// Every slot is taken, by our count or by the vendor's word.
+    pub is_full: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    Reached,
+    OutOfReach,
+    /// It refuses all calls from our address.
+    Banned,
+}
+
+/// `is_active` says what was told already: what is over is over by some distance, not by a hair.
+pub fn find(view: &View, is_active: impl Fn(Cause, &str) -> bool) -> Vec<Finding> {
+    let keys = || view.keys.iter().filter(|key| !key.disabled);
+    let mut found = Vec::new();
+    let mut add = |cause, subject: &Arc<str>, text| {
+        found.push(Finding {
+            cause,
+            subject: Arc::clone(subject),
+            text,
+        });
+    };
+    for key in keys() {
+        let name = &key.name;
+        if let Some(text) = nothing_left(key, &view.balance) {
+            add(Cause::BalanceCritical, name, text);
+        }
+        let low = view.balance.low_micro_usd;
+        let enough = match is_active(Cause::BalanceLow, name) {
+            // A tenth more: tasks that fail give their price back, which is no refill.
+            true => low.saturating_add(low / 10),
+            false => low,
+        };
+        if let Some(money) = key.micro_usd.filter(|money| *money < enough) {
+            let text = format!(
+                "{name} has ${} left, below balance.low (${}): refill it or add a key",
+                dollars(money),
+                dollars(low)
+            );
+            add(Cause::BalanceLow, name, text);
+        }
+        if key.condition == Condition::Revoked {
+            let text = format!(
+                "{name} is refused by the vendor ({}) and no longer used: replace its value in the keys file, or renew the account",
+                why(key)
+            );
+            add(Cause::KeyRevoked, name, text);
+        }
+    }
+    let is_usable = |key: &&KeyView| is_usable(key, &view.balance);
+    if let Some(text) = no_usable_key(view, keys().any(|key| is_usable(&key))) {
+        add(Cause::NoUsableKey, &view.pool, text);
+    }
+    let mut usable = keys().filter(is_usable).peekable();
+    if usable.peek().is_some() && usable.all(|key| key.is_full) {
+        let text = format!(
+            "every slot of every usable key in pool {} has been taken for {} seconds: add a key or a larger plan, or submit less",
+            view.pool,
+            Cause::SlotsFull.told_after().as_secs()
+        );
+        add(Cause::SlotsFull, &view.pool, text);
+    }
+    found
+}
+
+fn nothing_left(key: &KeyView, limits: &Balance) -> Option<String> {
+    let name = &key.name;
+    if key.condition == Condition::Empty && key.sells_threads {
+        let why = why(key);
+        return Some(format!(
+            "{name} takes no more tasks ({why}): renew its plan or add a key"
+        ));
+    }
+    if is_spent(key, limits) {
+        let left = dollars(key.micro_usd.unwrap_or_default());
+        return Some(format!(
+            "{name} has ${left} left and takes no more tasks: refill it or add a key"
+        ));
+    }
+    (key.condition == Condition::Empty).then(|| {
+        let why = why(key);
+        format!("{name} is empty, the vendor says ({why}): refill it or add a key")
+    })
+}
+
+/// By the balance alone, whatever the vendor said.
+fn is_spent(key: &KeyView, limits: &Balance) -> bool {
+    key.micro_usd
+        .is_some_and(|money| money <= 0 || money < limits.minimum_micro_usd)
+}
+
+fn is_usable(key: &KeyView, limits: &Balance) -> bool {
+    let serves = match key.condition {
+        Condition::Healthy => true,
+        Condition::Cooling => !key.rests_long,
+        Condition::Unproven | Condition::Suspect | Condition::Empty | Condition::Revoked => false,
+    };
+    serves && !is_spent(key, limits)
+}
+
+fn no_usable_key(view: &View, any: bool) -> Option<String> {
+    let refused = "submits are refused until then";
+    match view.vendor {
+        Reach::Banned => {
+            return Some(format!(
+                "the vendor refuses every call from this address for a while, mostly after calls with bad keys: take those out of the keys file; {refused}"
+            ));
+        }
+        Reach::OutOfReach => {
+            return Some(format!(
+                "the vendor cannot be reached: see whether it is down, or the network; {refused}"
+            ));
+        }
+        Reach::Reached if any => return None,
+        Reach::Reached => {}
+    }
+    if view.keys.is_empty() {
+        return Some(
+            "there is no key: add one to the keys file; submits are refused until then".to_owned(),
+        );
+    }
+    let count = |condition| {
+        let of = |key: &&KeyView| !key.disabled && key.condition == condition;
+        view.keys.iter().filter(of).count()
+    };
+    let disabled = view.keys.iter().filter(|key| key.disabled).count();
+    let spent = |key: &&KeyView| {
+        !key.disabled && key.condition == Condition::Healthy && is_spent(key, &view.balance)
+    };
+    let spent = view.keys.iter().filter(spent).count();
+    let counts = [
+        (count(Condition::Revoked), "refused by the vendor"),
+        (count(Condition::Empty) + spent, "empty"),
+        (count(Condition::Cooling), "resting"),
+        (count(Condition::Suspect), "suspect"),
+        (count(Condition::Unproven), "not proven yet"),
+        (disabled, "disabled"),
+    ];
+    let counts: Vec<_> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    Some(format!(
+        "no key in pool {} can be used ({}): add a key or refill an account; {refused}",
+        view.pool,
+        counts.join(", ")
+    ))
+}
+
+fn why(key: &KeyView) -> &str {
+    key.why.as_deref().unwrap_or("no reason given")
+}
+
+/// To the cent, downwards: $0.999 is not yet a dollar.
+fn dollars(micro_usd: i64) -> String {
+    const CENT: i64 = 10_000;
+    decimal(micro_usd.div_euclid(CENT) * CENT)
+}
+
+#[cfg(test)]
+mod tests;

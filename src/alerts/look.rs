@@ -1,0 +1,73 @@
+//! The state of the moment, as the plain values that `findings` judges.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::findings::{KeyView, Reach, View};
+use crate::keys::health::Condition;
+use crate::keys::key::{Key, Standing};
+use crate::live::Snapshot;
+use crate::request::Server;
+use crate::vendor::profile::Billing;
+
+/// No client waits that long for a submit.
+const LONG_REST: Duration = Duration::from_secs(60);
+/// There is one pool.
+const POOL: &str = "default";
+
+pub(super) fn look(server: &Server, now: Instant) -> View {
+    let snapshot = server.live.load();
+    let active = |key: &&std::sync::Arc<Key>| key.standing == Standing::Active;
+    let vendor = if server.egress.banned_until(now).is_some() {
+        Reach::Banned
+    } else if server.outage.open_until().is_some() {
+        Reach::OutOfReach
+    } else {
+        Reach::Reached
+    };
+    View {
+        pool: POOL.into(),
+        keys: snapshot
+            .keys
+            .listed()
+            .filter(active)
+            .map(|key| key_view(&snapshot, key, now))
+            .collect(),
+        balance: snapshot.settings.balance,
+        vendor,
+    }
+}
+
+fn key_view(snapshot: &Snapshot, key: &Key, now: Instant) -> KeyView {
+    let (condition, disabled, cools_until) = key.look(|health| {
+        let cools_until = health.cools_until(now);
+        (health.condition(now), health.is_disabled(), cools_until)
+    });
+    let why = match condition {
+        Condition::Healthy | Condition::Unproven => None,
+        _ => key.describe(now).why,
+    };
+    let slots = key.account.slots(&key.limits, now);
+    let is_refused_a_slot = condition == Condition::Cooling
+        && why
+            .as_ref()
+            .is_some_and(|code| snapshot.settings.vendor.profile.is_no_slot(code));
+    let sells_threads = key.limits.billing == Billing::Threads;
+    KeyView {
+        name: key.name.clone(),
+        condition,
+        disabled,
+        sells_threads,
+        // The vendor's own word, as for putting a key out of use: estimates come and go.
+        micro_usd: key
+            .account
+            .money(now)
+            .map(|money| money.micro_usd)
+            .filter(|_| !sells_threads),
+        // A vendor without a slot is busy, not gone, however long it is left alone.
+        rests_long: !is_refused_a_slot && cools_until.is_some_and(|until| until > now + LONG_REST),
+        is_full: is_refused_a_slot || slots.max.is_some_and(|max| slots.used >= max as usize),
+        why,
+    }
+}
