@@ -147,7 +147,9 @@ async fn probe(server: &Server, snapshot: &Snapshot, key: &Key) {
     let evidence = ask(server, snapshot, key).await;
     let now = Instant::now();
     match &evidence {
-        Evidence::Nothing => server.outage.unreached(now, chance()),
+        Evidence::Nothing => {
+            server.outage.unreached(now, chance());
+        }
         Evidence::Passed => {}
         Evidence::Refused { rule, .. } => {
             if rule.class == Class::KeyBad {
