@@ -8,6 +8,7 @@ mod failover;
 mod faulty_vendor;
 mod hang_up;
 mod hot_reload;
+mod limits;
 mod outage;
 mod polls;
 mod process;
