@@ -6,5 +6,6 @@ mod crash;
 mod demo;
 mod leaks;
 mod signals;
+mod spread;
 mod store_trouble;
 mod support;
