@@ -22,7 +22,7 @@ use crate::vendor::answer::{self, Asked, Reading};
 /// How long a poll that is due waits for others.
 const GATHER: Duration = Duration::from_millis(30);
 /// How long first polls wait for others, as a part of the pace: what a task may be heard late by, it may be in parts.
-const GATHER_FIRST: u32 = 3;
+const GATHER_FIRST: u32 = 4;
 
 /// Waits for a call for many that includes this task. `None`: it must be asked for by itself.
 pub(super) async fn ask(
