@@ -203,7 +203,7 @@ fn codes(section: &mut Section<'_, '_>, codes: &mut BTreeMap<String, CodeRule>) 
             || code.len() > 64
             || !code
                 .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+                .all(|b| b.is_ascii_alphanumeric() || b"_-: ".contains(&b))
         {
             section.reader.error(
                 &at,

@@ -266,7 +266,7 @@ impl Health {
         now: Instant,
         chance: f64,
     ) {
-        let rest = rule.cooldown.max(retry_after.unwrap_or_default());
+        let rest = retry_after.unwrap_or(rule.cooldown);
         match rule.class {
             Class::KeyBad if self.is_called_bad(now) => {}
             Class::KeyBad if self.doubted => {

@@ -145,8 +145,15 @@ pub(super) async fn forward(
             let left = route
                 .client_left
                 .is_some_and(CancellationToken::is_cancelled);
-            if matches!(error, CallError::NotSent { .. }) && !left {
-                server.outage.unreached(now, chance());
+            if matches!(error, CallError::NotSent { .. })
+                && !left
+                && server.outage.unreached(now, chance())
+            {
+                tracing::warn!(
+                    "the vendor is out of reach: nothing but a probe is sent until it answers"
+                );
+                // The prober, which sleeps while all keys are well.
+                snapshot.keys.events().happened();
             }
             server
                 .metrics

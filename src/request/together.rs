@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Server;
 use super::admit::Caller;
@@ -24,6 +24,8 @@ use crate::wire::Hints;
 
 /// How long a poll that is due waits for others.
 const GATHER: Duration = Duration::from_millis(30);
+/// How long first polls wait for others, as a part of the pace: what a task may be heard late by, it may be in parts.
+const GATHER_FIRST: u32 = 4;
 
 /// Waits for a call for many that includes this task. `None`: it must be asked for by itself.
 pub(super) async fn ask(
@@ -55,8 +57,10 @@ pub(super) async fn ask(
 }
 
 async fn travel(server: Arc<Server>, snapshot: Arc<Snapshot>, boarding: Arc<Boarding>) {
-    sleep(GATHER).await;
     let rules = &snapshot.settings.poll;
+    // Over when somebody hurries.
+    let _ = timeout(rules.pace / GATHER_FIRST, boarding.hurries()).await;
+    sleep(GATHER).await;
     let passengers = server.companies.depart(&boarding, rules, Instant::now());
     let tasks = &passengers.tasks;
     let came_to = match tasks.len() {

@@ -1,6 +1,7 @@
 //! Polls that travel together: where the vendor takes `ids=`, one call asks for many tasks of one account.
 //!
-//! A poll that is due waits a moment for others. Tasks that will be due soon ride along, the longest unasked first, so
+//! A poll that is due waits a moment for others. The first poll of a task waits longer, for a part of the pace, unless one
+//! that is due boards meanwhile: many clients begin within a second, and few of their first polls would meet. Tasks that will be due soon ride along, the longest unasked first, so
 //! that the tasks of an account come to be asked at the same time and their calls are full.
 
 use std::collections::{HashMap, VecDeque};
@@ -49,6 +50,8 @@ struct Company {
 pub struct Boarding {
     account: Account,
     due: Mutex<Load>,
+    /// Somebody boarded who must not wait long, or it is full.
+    hurry: CancellationToken,
     landed: CancellationToken,
 }
 
@@ -101,10 +104,14 @@ impl Companies {
         }
         let (boarding, is_new) = match &company.boarding {
             Some(boarding) if boarding.load().has_room_for(task) => (Arc::clone(boarding), false),
-            _ => {
+            full => {
+                if let Some(boarding) = full {
+                    boarding.hurry.cancel();
+                }
                 let boarding = Arc::new(Boarding {
                     account,
                     due: Mutex::default(),
+                    hurry: CancellationToken::new(),
                     landed: CancellationToken::new(),
                 });
                 company.boarding = Some(Arc::clone(&boarding));
@@ -113,6 +120,9 @@ impl Companies {
         };
         let landed = boarding.landed.clone();
         boarding.load().add(Arc::clone(task));
+        if !course.is_fresh() {
+            boarding.hurry.cancel();
+        }
         course.set_travel(Some(landed.clone()));
         Boarded::Aboard(landed, is_new.then_some(boarding))
     }
@@ -202,6 +212,11 @@ fn id_bytes(task: &Task) -> usize {
 }
 
 impl Boarding {
+    /// Returns when it should not wait for first polls any longer.
+    pub async fn hurries(&self) {
+        self.hurry.cancelled().await;
+    }
+
     fn load(&self) -> MutexGuard<'_, Load> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -270,6 +270,11 @@ impl Course {
         self.ask_alone || self.finished
     }
 
+    /// The vendor has never been asked.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.asked.is_none()
+    }
+
     pub(super) fn travel(&self) -> Option<CancellationToken> {
         self.travel.clone()
     }

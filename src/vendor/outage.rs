@@ -39,13 +39,16 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(15);
 
 impl Outage {
-    pub fn unreached(&self, now: Instant, chance: f64) {
+    /// True when this opens it: somebody has to probe now.
+    pub fn unreached(&self, now: Instant, chance: f64) -> bool {
         let mut breaker = self.breaker();
         breaker.failures = breaker.failures.saturating_add(1);
         // While open only the probe is heard.
-        if breaker.open.is_none() && breaker.failures >= FAILURES {
+        let opens = breaker.open.is_none() && breaker.failures >= FAILURES;
+        if opens {
             breaker.open(now, chance);
         }
+        opens
     }
 
     /// The vendor gave a usable answer to anything.
@@ -109,7 +112,9 @@ mod tests {
 
     fn opened(now: Instant) -> Outage {
         let outage = Outage::default();
-        (0..FAILURES).for_each(|_| outage.unreached(now, 0.0));
+        (0..FAILURES).for_each(|_| {
+            outage.unreached(now, 0.0);
+        });
         outage
     }
 
@@ -150,7 +155,9 @@ mod tests {
     async fn failures_while_open_do_not_lengthen_it() {
         let now = Instant::now();
         let outage = opened(now);
-        (0..100).for_each(|_| outage.unreached(now, 0.0));
+        (0..100).for_each(|_| {
+            outage.unreached(now, 0.0);
+        });
         assert_eq!(outage.open_until(), Some(now + FIRST));
     }
 }

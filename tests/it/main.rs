@@ -13,6 +13,8 @@ mod faulty_vendor;
 mod hang_up;
 mod hot_reload;
 mod idempotency;
+mod limits;
+mod outage;
 mod polls;
 mod process;
 mod reload_under_load;

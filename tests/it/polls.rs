@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use sidekey::sandbox::{Dialect, Fault, FaultRule, RecordedCall};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, pause, resume, sleep, sleep_until};
@@ -47,11 +48,13 @@ async fn a_crowd_costs_the_vendor_few_calls() {
 
 /// As the promise is written: 500 tasks of 20 s, polled every second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes two minutes"]
+#[ignore = "takes three minutes"]
 #[expect(clippy::print_stderr, reason = "a measurement")]
 async fn a_crowd_of_five_hundred_costs_few_calls_and_hears_in_time() {
+    let mut missed = Vec::new();
     for (dialect, most) in [(Dialect::Twocaptcha, 2.5), (Dialect::Captchaai, 12.0)] {
-        for accounts in [1, 5] {
+        // One call a key and pace is the least: with so many keys for so few tasks that alone comes near the limit.
+        for (accounts, most) in [(1, most), (5, most), (10, most), (20, most + 0.1)] {
             let crowd = Crowd {
                 dialect,
                 accounts,
@@ -69,10 +72,12 @@ async fn a_crowd_of_five_hundred_costs_few_calls_and_hears_in_time() {
                 late(99),
                 late(100)
             );
-            assert!(solved.calls_each <= most);
-            assert!(late(99) <= Duration::from_millis(2100));
+            if solved.calls_each > most || late(99) > Duration::from_millis(2100) {
+                missed.push((dialect, accounts));
+            }
         }
     }
+    assert!(missed.is_empty(), "{missed:?}");
 }
 
 impl Crowd {
@@ -104,7 +109,8 @@ async fn solve(crowd: Crowd) -> Solved {
         // So that proving a key is not counted among the polls.
         world.submit().await;
     }
-    let before = world.sandbox.counts().calls;
+    // Those above.
+    let before = crowd.accounts;
     let mut clients = JoinSet::new();
     let start = Instant::now();
     for n in 0..crowd.tasks {
@@ -138,7 +144,10 @@ async fn solve(crowd: Crowd) -> Solved {
     }
     let mut late = clients.join_all().await;
     late.sort();
-    let calls = world.sandbox.counts().calls - before;
+    // What a solve costs: the accounts' own business, such as their balances, is asked for whether anybody solves or not.
+    let calls = world.sandbox.record().calls.into_iter();
+    let calls = calls.filter(|call| call.endpoint == "in.php" || call.action == "get");
+    let calls = calls.count() - before;
     assert_eq!(world.sandbox.counts().foreign, 0);
     world.end().await;
     Solved {
@@ -230,6 +239,23 @@ async fn every_shape_survives_and_is_repeated_without_a_call() {
         );
         world.end().await;
     }
+}
+
+#[tokio::test]
+async fn first_polls_wait_for_each_other() {
+    let world = World::start(vendor(Dialect::Twocaptcha, 1), "").await;
+    world.sandbox.set_solve_time(&name(1), 60_000).unwrap();
+    let ids = join_all((0..10).map(|_| world.submit())).await;
+    // Longer apart than polls that are due wait.
+    let polls = (0..).zip(&ids).map(async |(n, id)| {
+        sleep(Duration::from_millis(40) * n).await;
+        world.poll(id).await
+    });
+    let answers = join_all(polls).await;
+    assert!(answers.iter().all(|answer| answer == NOT_READY));
+    // The first one was alone when it came.
+    assert_eq!(asked(&world).len(), 2, "{:?}", asked(&world));
+    world.end().await;
 }
 
 #[tokio::test]

@@ -8,5 +8,6 @@ mod demo;
 mod leaks;
 mod repeats;
 mod signals;
+mod spread;
 mod store_trouble;
 mod support;

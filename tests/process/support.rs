@@ -22,12 +22,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A sandbox with three accounts, solved at once.
 pub(crate) async fn vendor(background: &Background) -> Sandbox {
+    vendor_of(3, background).await
+}
+
+pub(crate) async fn vendor_of(accounts: usize, background: &Background) -> Sandbox {
     let account = |n| AccountConfig {
         solve_ms: 0,
         ..AccountConfig::new(format!("account-{n}"), format!("{n:032x}"))
     };
     let config = SandboxConfig {
-        accounts: (1..=3).map(account).collect(),
+        accounts: (1..=accounts).map(account).collect(),
         record_limit: 10_000_000,
         task_limit: 10_000_000,
         ..SandboxConfig::default()

@@ -185,6 +185,7 @@ enum Step {
     Final(usize),
     Wait(u64),
     Reload(u32),
+    Restart,
 }
 
 fn step() -> impl proptest::strategy::Strategy<Value = Step> {
@@ -196,6 +197,7 @@ fn step() -> impl proptest::strategy::Strategy<Value = Step> {
         3 => (0_usize..40).prop_map(Step::Final),
         2 => (0_u64..200).prop_map(Step::Wait),
         1 => (1_u32..4).prop_map(Step::Reload),
+        1 => Just(Step::Restart),
     ]
 }
 
@@ -277,6 +279,24 @@ proptest! {
                     Step::Reload(slots) => {
                         max = slots;
                         set = reload(&set, max);
+                    }
+                    // What the store says is what the model knows.
+                    Step::Restart => {
+                        let held: Vec<_> = alive
+                            .iter()
+                            .map(|(id, (owner, until))| {
+                                let account = set.accounts().find(|a| *a.name == **owner).unwrap();
+                                let task = account.holds(&task(*id)).then(|| (task(*id), 0));
+                                (owner.clone(), task, *until)
+                            })
+                            .collect();
+                        set = reload(&KeySet::default(), max);
+                        for key in set.keys() {
+                            key.accepted(Accepted::Submit, now, now);
+                        }
+                        for (owner, task, until) in held {
+                            set.account(&owner).unwrap().restore(task, until);
+                        }
                     }
                 }
                 let now = Instant::now();

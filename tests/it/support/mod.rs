@@ -104,10 +104,13 @@ impl World {
         };
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let sandbox = sandbox::start(vendor, any_port, &background).await.unwrap();
-        // The sandbox counts no rates, and tests are faster than vendors allow.
+        // Few tests are about the vendor's rates, and all are faster than vendors allow.
+        let unlimited = match config.contains("vendor.limits") {
+            true => "",
+            false => "vendor.limits.submits = 0\nvendor.limits.polls = 0\n",
+        };
         let lines = format!(
-            "vendor.limits.submits = 0\nvendor.limits.polls = 0\n\
-             listen.http = [\"127.0.0.1:0\"]\nadmin.listen = [\"127.0.0.1:0\"]\n\
+            "{unlimited}listen.http = [\"127.0.0.1:0\"]\nadmin.listen = [\"127.0.0.1:0\"]\n\
              vendor.profile = {profile:?}\nvendor.url = {:?}\nvendor.allow_plaintext = true\n\
              state.sync = \"process\"\nstate.path = {:?}\n{config}\n",
             sandbox.url(),

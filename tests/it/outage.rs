@@ -1,0 +1,80 @@
+//! A vendor that nobody can reach: that is no key's fault, and its end is noticed.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sidekey::sandbox::{self, Dialect, Fault, FaultRule};
+use tokio::time::sleep;
+
+use crate::support::{TASK, World, name, until, vendor};
+
+const ACCOUNTS: usize = 5;
+const CLIENTS: usize = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_network_errors_opens_the_breaker_and_moves_no_key() {
+    let config = "submit.wait = \"100ms\"\npoll.pace = \"0s\"\npoll.unknown_task = \"refuse\"";
+    let config_of_vendor = vendor(Dialect::Captchaai, ACCOUNTS);
+    let mut world = World::start(config_of_vendor.clone(), config).await;
+    for n in 1..=ACCOUNTS {
+        world.sandbox.set_solve_time(&name(n), 600_000).unwrap();
+    }
+    let ids = join_all((0..CLIENTS).map(|_| world.submit())).await;
+    assert_eq!(healthy(&world).await, ACCOUNTS);
+
+    // Read and then reset, which a client could have caused: no breaker opens by that alone.
+    world
+        .sandbox
+        .set_fault(FaultRule::new(Fault::Reset))
+        .unwrap();
+    tokio::select! {
+        () = load(&world, &ids) => {}
+        () = sleep(Duration::from_secs(2)) => {}
+    }
+    assert_eq!(healthy(&world).await, ACCOUNTS);
+
+    let address = world.sandbox.address();
+    world.sandbox.stop().await;
+    let opens = async {
+        until("the breaker opens", async || is_open(&world)).await;
+        // And stays so over some of its own probes.
+        sleep(Duration::from_secs(2)).await;
+    };
+    tokio::select! {
+        () = load(&world, &ids) => {}
+        () = opens => {}
+    }
+    assert!(is_open(&world));
+    assert_eq!(healthy(&world).await, ACCOUNTS);
+
+    let again = sandbox::start(config_of_vendor, address, world.background()).await;
+    world.sandbox = again.unwrap();
+    until("the breaker closes", async || !is_open(&world)).await;
+    for _ in 0..ACCOUNTS {
+        world.submit().await;
+    }
+    assert_eq!(healthy(&world).await, ACCOUNTS);
+    assert_eq!(world.metric("sidekey_key_failures_total").await, 0.0);
+    world.end().await;
+}
+
+/// Submits and polls without an end. No poll gives a running task up.
+async fn load(world: &World, ids: &[String]) {
+    join_all(ids.iter().map(|id| async move {
+        loop {
+            world.get(&format!("/in.php?key={{}}&{TASK}")).await;
+            assert_eq!(world.poll(id).await, "CAPCHA_NOT_READY");
+        }
+    }))
+    .await;
+}
+
+async fn healthy(world: &World) -> usize {
+    let all = world.api("/api/keys").await;
+    let all = all["keys"].as_array().unwrap().iter();
+    all.filter(|key| key["state"] == "healthy").count()
+}
+
+fn is_open(world: &World) -> bool {
+    world.running().server.outage.open_until().is_some()
+}
