@@ -224,8 +224,11 @@ fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
 
 /// Also, how many submits the last run was in the middle of.
 fn open(state: &State) -> Result<(Store, u64), StartError> {
-    if state.store == StoreKind::Memory {
-        return Ok((Store::memory(), 0));
+    match state.store {
+        StoreKind::Memory => return Ok((Store::memory(), 0)),
+        // What a run before this left open is taken over by whichever replica leads.
+        StoreKind::Redis => return Ok((Store::connect(&state.url)?, 0)),
+        StoreKind::Sqlite => {}
     }
     match Store::open(&state.path, state.sync) {
         Ok((store, recovered)) => {

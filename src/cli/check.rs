@@ -111,6 +111,7 @@ fn summary(
     match settings.state.store {
         StoreKind::Memory => text.push_str(", state in memory"),
         StoreKind::Sqlite => _ = write!(text, ", state in {}", settings.state.path.display()),
+        StoreKind::Redis => _ = write!(text, ", state shared in {}", settings.state.url),
     }
     let files: Vec<String> = seen
         .files_read()

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::alerts::webhook::Webhook;
 use crate::keys::secret::Secret;
+use crate::store::Address;
 use crate::tasks::kind;
 use crate::tenants::TokenHash;
 use crate::vendor::profile::{Billing, Profile};
@@ -165,12 +166,16 @@ pub struct State {
     /// Somebody asked for this path: it must work, or the start fails.
     pub path_written: bool,
     pub sync: Sync,
+    /// Of the Redis server.
+    pub url: Address,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     Memory,
     Sqlite,
+    /// Shared by replicas.
+    Redis,
 }
 
 /// What a commit survives.

@@ -1,4 +1,4 @@
-//! The store that ends with the process.
+//! The store that ends with the process. Also what a replica remembers of its own changes to the shared store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +10,12 @@ use super::rows::{
 use super::usage::{Ended, Settled, UsageRow};
 
 /// A std mutex: every section is short and none awaits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tables(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    most_tasks: usize,
     tasks: HashMap<TaskKey, TaskRecord>,
     /// Exactly the keys of `tasks`, least recently used first.
     by_use: BTreeSet<(i64, TaskKey)>,
@@ -35,12 +36,37 @@ struct ClaimRow {
     at_ms: i64,
 }
 
+/// A copy of all that could be lost with a shared store.
+pub(super) struct Remembered {
+    pub(super) tasks: Vec<TaskRecord>,
+    pub(super) intents: Vec<(IntentId, Intent)>,
+    pub(super) uncertain: Vec<UncertainRow>,
+    pub(super) claims: Vec<RememberedClaim>,
+    pub(super) bad_key_answers: Vec<(i64, i64)>,
+    pub(super) usage: Vec<UsageRow>,
+}
+
+pub(super) struct RememberedClaim {
+    pub(super) scope: [u8; 32],
+    pub(super) intent: IntentId,
+    pub(super) claimed: Claimed,
+    pub(super) at_ms: i64,
+}
+
 impl Tables {
+    pub(super) fn new(most_tasks: usize) -> Self {
+        Self(Mutex::new(Inner {
+            most_tasks,
+            ..Inner::default()
+        }))
+    }
+
     /// Returns how many rows it replaced or forgot.
     pub(super) fn apply(&self, change: Change) -> u64 {
         let mut tables = self.lock();
         match change {
-            Change::Intend(id, intent, claim) => {
+            // Its limit is kept by the account itself: nobody else uses this store.
+            Change::Intend(id, intent, claim, _) => {
                 if let Some(claim) = claim {
                     tables.claim(id, claim, intent.at_ms);
                 }
@@ -184,6 +210,29 @@ impl Tables {
         settled
     }
 
+    pub(super) fn remembered(&self) -> Remembered {
+        let tables = self.lock();
+        let claim = |(scope, row): (&[u8; 32], &ClaimRow)| RememberedClaim {
+            scope: *scope,
+            intent: row.intent,
+            claimed: row.claimed.clone(),
+            at_ms: row.at_ms,
+        };
+        let intents = tables.intents.iter();
+        Remembered {
+            tasks: tables.tasks.values().cloned().collect(),
+            intents: intents.map(|(id, intent)| (*id, intent.clone())).collect(),
+            uncertain: tables.uncertain.values().cloned().collect(),
+            claims: tables.claims.iter().map(claim).collect(),
+            bad_key_answers: tables
+                .bad_key_answers
+                .iter()
+                .map(|(id, at)| (*id, *at))
+                .collect(),
+            usage: tables.usage.values().cloned().collect(),
+        }
+    }
+
     pub(super) fn replaced(&self) -> u64 {
         self.lock().replaced
     }
@@ -205,7 +254,7 @@ impl Inner {
         self.by_use.insert((used_at_ms, key.clone()));
         self.tasks.insert(key, task);
         self.replaced += u64::from(replaced);
-        if self.tasks.len() > MAX_TASKS
+        if self.tasks.len() > self.most_tasks
             && let Some((_, key)) = self.by_use.pop_first()
         {
             self.tasks.remove(&key);
@@ -219,7 +268,7 @@ impl Inner {
         if settled.is_none_or(|old| old.ended == Ended::Expired) {
             self.usage.insert(place, row);
         }
-        if self.usage.len() > MAX_TASKS {
+        if self.usage.len() > self.most_tasks {
             self.usage.pop_first();
         }
     }
@@ -296,7 +345,7 @@ impl Inner {
 }
 
 /// SECURITY: clients decide how many tasks there are. About 500 bytes each; then the least recently used one goes.
-const MAX_TASKS: usize = 200_000;
+pub(super) const MAX_TASKS: usize = 200_000;
 
 /// The oldest goes. Each of these was an alarm; nobody reads the ten-thousandth.
 const MAX_UNCERTAIN: usize = 10_000;

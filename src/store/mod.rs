@@ -2,11 +2,15 @@
 //! can know. Values of keys are stored nowhere.
 //!
 //! `rows` says what is kept, `statements` says it in SQL, `memory` does the same without a file.
-//! `queue` and `writer` are the way to the disk, `reader` the way back, `sqlite` opens the file.
+//! `queue` and `writer` are the way to the disk, `commit` its last step, `reader` the way back, `sqlite` opens the file.
+//! `redis` is the store that replicas share: the same queue and the same writer, another last step.
 
+mod address;
+mod commit;
 mod memory;
 mod queue;
 mod reader;
+mod redis;
 mod rows;
 mod schema;
 mod sqlite;
@@ -26,9 +30,10 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub use address::{Address, AddressError};
+pub use redis::Redis;
 pub use rows::{
     CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
     UncertainRow,
@@ -39,7 +44,6 @@ pub use written::Written;
 
 use crate::config::settings::Sync;
 use crate::keys::secret::{Identity, Salt};
-use queue::Operation;
 use rows::Change;
 use written::State;
 
@@ -48,6 +52,7 @@ use written::State;
 pub enum Store {
     Memory(Arc<Memory>),
     Sqlite(Arc<Sqlite>),
+    Redis(Arc<Redis>),
 }
 
 pub struct Memory {
@@ -87,6 +92,10 @@ pub enum StoreError {
     Refused(String),
     #[error("the store cannot be read: {0}")]
     Unreadable(String),
+    #[error("the replicas together use all {used} slots of the account")]
+    Full { used: u32 },
+    #[error("another replica has a submit with this idempotency key")]
+    Claimed,
 }
 
 /// How the store is.
@@ -113,7 +122,7 @@ impl Store {
         getrandom::fill(&mut salt)
             .unwrap_or_else(|error| panic!("the system gives no random bytes: {error}"));
         Self::Memory(Arc::new(Memory {
-            tables: memory::Tables::default(),
+            tables: memory::Tables::new(memory::MAX_TASKS),
             numbers: Numbers {
                 salt: Salt(salt),
                 last_intent: AtomicI64::new(0),
@@ -126,8 +135,10 @@ impl Store {
     /// Blocks for as long as the disk takes. The directory must exist.
     pub fn open(path: &Path, sync: Sync) -> Result<(Self, Recovered), OpenError> {
         let opened = sqlite::open(path, sync)?;
-        let shared = Arc::new(writer::Shared::new(path, sync, write_seconds()));
-        let writer = writer::Writer::new(Arc::clone(&shared), opened.connection, opened.lock);
+        let name = path.display().to_string();
+        let shared = Arc::new(writer::Shared::new(name, write_seconds()));
+        let file = commit::File::new(path, sync, opened.connection, opened.lock);
+        let writer = writer::Writer::new(Arc::clone(&shared), file);
         let (questions, reader) = reader::reader(path);
         let no_thread = |source| OpenError::Io {
             path: path.to_owned(),
@@ -150,6 +161,19 @@ impl Store {
         Ok((store, opened.recovered))
     }
 
+    /// Blocks until the server answers, or for some seconds.
+    pub fn connect(address: &Address) -> Result<Self, OpenError> {
+        Redis::open(address).map(|redis| Self::Redis(Arc::new(redis)))
+    }
+
+    /// None: no other process uses this store.
+    pub fn replicas(&self) -> Option<&Redis> {
+        match self {
+            Self::Redis(redis) => Some(redis),
+            Self::Memory(_) | Self::Sqlite(_) => None,
+        }
+    }
+
     /// Made once for each store, so that identities are the same after a restart.
     pub fn salt(&self) -> Salt {
         self.numbers().salt.clone()
@@ -157,8 +181,18 @@ impl Store {
 
     /// To be waited for before the first byte goes out. The id is good whatever the store does.
     pub fn intend(&self, intent: Intent, claim: Option<Claim>) -> (IntentId, Written) {
+        self.intend_within(intent, claim, None)
+    }
+
+    /// The same where the account has so many slots: the shared store takes one with the intent, or says `Full`.
+    pub fn intend_within(
+        &self,
+        intent: Intent,
+        claim: Option<Claim>,
+        slots: Option<u32>,
+    ) -> (IntentId, Written) {
         let id = IntentId(self.numbers().last_intent.fetch_add(1, Ordering::Relaxed) + 1);
-        (id, self.change(Change::Intend(id, intent, claim)))
+        (id, self.change(Change::Intend(id, intent, claim, slots)))
     }
 
     /// The vendor accepted. To be waited for before the client gets the id.
@@ -208,6 +242,7 @@ impl Store {
     pub async fn uncertain_list(&self, limit: usize) -> Result<Vec<UncertainRow>, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.tables.uncertain(limit)),
+            Self::Redis(redis) => redis.uncertain(limit).await,
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
                     statements::uncertain(connection, limit)
@@ -221,6 +256,7 @@ impl Store {
     pub async fn find_claim(&self, scope: &[u8; 32]) -> Result<Option<Claimed>, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.tables.claim(scope)),
+            Self::Redis(redis) => redis.claim(scope).await,
             Self::Sqlite(sqlite) => {
                 let scope = *scope;
                 reader::ask(&sqlite.questions, move |connection| {
@@ -234,6 +270,7 @@ impl Store {
     pub async fn find_task(&self, key: &TaskKey) -> Result<Option<TaskRecord>, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.tables.task(key)),
+            Self::Redis(redis) => redis.task(key).await,
             Self::Sqlite(sqlite) => {
                 let key = key.clone();
                 reader::ask(&sqlite.questions, move |connection| {
@@ -263,6 +300,7 @@ impl Store {
     pub async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
         match self {
             Self::Memory(_) => Ok(Vec::new()),
+            Self::Redis(redis) => redis.refusals(day).await,
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
                     usage::refusals(connection, day)
@@ -280,6 +318,7 @@ impl Store {
     ) -> Result<HashMap<Arc<str>, Settled>, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.tables.settled(day_began_ms, month_began_ms)),
+            Self::Redis(redis) => redis.settled(day_began_ms, month_began_ms).await,
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
                     usage::settled(connection, day_began_ms, month_began_ms)
@@ -348,6 +387,7 @@ impl Store {
     pub async fn good_keys(&self) -> Result<HashSet<Identity>, StoreError> {
         match self {
             Self::Memory(_) => Ok(HashSet::new()),
+            Self::Redis(redis) => redis.good_keys().await,
             Self::Sqlite(sqlite) => reader::ask(&sqlite.questions, statements::good_keys).await,
         }
     }
@@ -356,6 +396,7 @@ impl Store {
     pub async fn bad_key_answers_since(&self, since_ms: i64) -> Result<Vec<i64>, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.tables.bad_key_answers(since_ms)),
+            Self::Redis(redis) => redis.bad_key_answers(since_ms).await,
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
                     statements::bad_key_answers(connection, since_ms)
@@ -373,6 +414,7 @@ impl Store {
     ) -> Result<Vec<TaskRecord>, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.tables.running_tasks(used_since_ms, limit)),
+            Self::Redis(redis) => redis.running_tasks(used_since_ms, limit).await,
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
                     statements::running_tasks(connection, used_since_ms, limit)
@@ -398,6 +440,7 @@ impl Store {
                 commits: 0,
                 written: 0,
             },
+            Self::Redis(redis) => redis.shared.health(),
             Self::Sqlite(sqlite) => sqlite.shared.health(),
         }
     }
@@ -406,20 +449,30 @@ impl Store {
     pub fn write_seconds(&self) -> Histogram {
         match self {
             Self::Memory(memory) => memory.write_seconds.clone(),
+            Self::Redis(redis) => redis.shared.write_seconds.clone(),
             Self::Sqlite(sqlite) => sqlite.shared.write_seconds.clone(),
         }
     }
 
     /// Writes what waits, leaves one file, and ends the threads. Later changes are refused.
     pub async fn close(self) -> Result<(), StoreError> {
-        let Self::Sqlite(sqlite) = self else {
-            return Ok(());
+        let (shared, threads) = match &self {
+            Self::Memory(_) => return Ok(()),
+            Self::Sqlite(sqlite) => {
+                let _ = sqlite.questions.send(None).await;
+                (&sqlite.shared, &sqlite.threads)
+            }
+            Self::Redis(redis) => {
+                redis.stop_asking().await;
+                (&redis.shared, &redis.threads)
+            }
         };
-        let lost_before = sqlite.shared.lost.load(Ordering::Relaxed);
-        let threads = sqlite.threads.lock();
-        let threads = threads.unwrap_or_else(PoisonError::into_inner).take();
-        let _ = sqlite.questions.send(None).await;
-        let writer = Arc::clone(&sqlite.shared);
+        let lost_before = shared.lost.load(Ordering::Relaxed);
+        let threads = threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let writer = Arc::clone(shared);
         let end = move || {
             let Some(threads) = threads else { return true };
             // The reader first: only a writer that closes last can remove the log.
@@ -428,7 +481,7 @@ impl Store {
             threads.writer.join().is_ok() && reader.is_ok()
         };
         let ended = tokio::task::spawn_blocking(end).await;
-        match sqlite.shared.lost.load(Ordering::Relaxed) - lost_before {
+        match shared.lost.load(Ordering::Relaxed) - lost_before {
             0 if ended.unwrap_or(false) => Ok(()),
             lost => Err(StoreError::Lost(lost)),
         }
@@ -437,6 +490,7 @@ impl Store {
     fn numbers(&self) -> &Numbers {
         match self {
             Self::Memory(memory) => &memory.numbers,
+            Self::Redis(redis) => &redis.numbers,
             Self::Sqlite(sqlite) => &sqlite.numbers,
         }
     }
@@ -444,10 +498,10 @@ impl Store {
     fn change(&self, change: Change) -> Written {
         Written(match self {
             Self::Memory(memory) => State::Known(Ok(memory.tables.apply(change))),
-            Self::Sqlite(sqlite) => {
-                let (tell, answer) = oneshot::channel();
-                sqlite.queue(change, Some(tell));
-                State::Waiting(answer)
+            Self::Sqlite(sqlite) => sqlite.shared.change(change),
+            Self::Redis(redis) => {
+                redis.remember(&change);
+                redis.shared.change(change)
             }
         })
     }
@@ -458,15 +512,11 @@ impl Store {
             Self::Memory(memory) => {
                 memory.tables.apply(change);
             }
-            Self::Sqlite(sqlite) => sqlite.queue(change, None),
-        }
-    }
-}
-
-impl Sqlite {
-    fn queue(&self, change: Change, waiter: Option<oneshot::Sender<Result<u64, StoreError>>>) {
-        if !self.shared.queue.push(Operation { change, waiter }) {
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            Self::Sqlite(sqlite) => sqlite.shared.note(change),
+            Self::Redis(redis) => {
+                redis.remember(&change);
+                redis.shared.note(change);
+            }
         }
     }
 }

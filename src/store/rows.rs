@@ -1,4 +1,4 @@
-//! What is kept, and the changes that can be made to it. Both stores carry out the same changes.
+//! What is kept, and the changes that can be made to it. All stores carry out the same changes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -135,7 +135,8 @@ pub(super) const GOOD_KEYS_KEPT: i64 = 50_000;
 /// nobody knows whether it was carried out once.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    Intend(IntentId, Intent, Option<Claim>),
+    /// With the account's slots, where several processes take them.
+    Intend(IntentId, Intent, Option<Claim>, Option<u32>),
     Accept(Option<IntentId>, TaskRecord),
     Answered(IntentId, Option<Bytes>),
     ForgetIntent(IntentId),

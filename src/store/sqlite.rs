@@ -45,6 +45,14 @@ pub enum OpenError {
         "{0} cannot be written: check its owner, its mode, and that the volume is not read-only"
     )]
     ReadOnly(PathBuf),
+    #[error(
+        "the Redis server at {address} cannot be used ({problem}): start it, or correct state.url"
+    )]
+    Redis { address: String, problem: String },
+    #[error(
+        "the Redis server at {address} was written by a newer sidekey (its version is {version}): run that one, or set state.url to another database"
+    )]
+    RedisTooNew { address: String, version: i64 },
     #[error("cannot open {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
     #[error("cannot open {path}: {source}")]

@@ -17,7 +17,7 @@ use crate::keys::secret::Identity;
 /// Returns how many rows it replaced or forgot.
 pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
     match change {
-        Change::Intend(id, intent, claim) => {
+        Change::Intend(id, intent, claim, _) => {
             connection.prepare_cached(INTEND)?.execute(params![
                 id.0,
                 &*intent.profile,

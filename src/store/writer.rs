@@ -2,26 +2,42 @@
 //! In trouble it keeps what it took and tries again: a change that was queued is never dropped, except
 //! when the process ends.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
-use rusqlite::{Connection, ErrorCode};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::queue::{Operation, Queue};
+use super::rows::Change;
 #[cfg(test)]
 use super::tests;
-use super::{Health, StoreError, sqlite, statements};
-use crate::config::settings::Sync;
+use super::written::State;
+use super::{Health, StoreError};
+
+/// Where batches go.
+pub(super) trait Target {
+    type Error: Display;
+
+    /// All of it or nothing. After an error the same batch comes again.
+    fn write(&mut self, batch: &[Operation], shared: &Shared) -> Result<Results, Self::Error>;
+
+    fn failed(&mut self, _error: &Self::Error) {}
+
+    /// Everything was written, or given up.
+    fn end(&mut self);
+}
+
+/// For each operation of a batch. An error is a refusal of that change alone.
+pub(super) type Results = Vec<Result<u64, StoreError>>;
 
 /// What the writer and those who ask about it share.
 pub(super) struct Shared {
-    pub(super) path: PathBuf,
-    pub(super) sync: Sync,
+    /// For the log.
+    name: String,
     pub(super) queue: Queue,
     progress: Mutex<Progress>,
     pub(super) commits: AtomicU64,
@@ -43,26 +59,21 @@ struct Progress {
     trouble_since: Option<Instant>,
 }
 
-pub(super) struct Writer {
+pub(super) struct Writer<T> {
     shared: Arc<Shared>,
-    /// None after trouble: a connection whose write failed is not trusted again.
-    connection: Option<Connection>,
-    /// The system failed to write or sync, so what it says is in the log may not be on the disk.
-    distrust_log: bool,
+    target: T,
+    in_trouble: bool,
     /// Since when closing waits for the end of trouble.
     closing_since: Option<Instant>,
-    /// Unlocks when dropped, so it is dropped last.
-    _lock: File,
 }
 
-impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, connection: Connection, lock: File) -> Self {
+impl<T: Target> Writer<T> {
+    pub(super) fn new(shared: Arc<Shared>, target: T) -> Self {
         Self {
             shared,
-            connection: Some(connection),
-            distrust_log: false,
+            target,
+            in_trouble: false,
             closing_since: None,
-            _lock: lock,
         }
     }
 
@@ -73,24 +84,25 @@ impl Writer {
             self.write_until_done(&mut batch);
             self.shared.takes(0);
         }
-        if let Some(connection) = &self.connection {
-            // Leaves one file. If it fails, the log stays and the next start reads it.
-            let _ = sqlite::empty_log(connection);
-        }
+        self.target.end();
     }
 
     fn write_until_done(&mut self, batch: &mut Vec<Operation>) {
         let mut pause = FIRST_PAUSE;
         while !self.gives_up() {
-            match self.write(batch) {
+            match self.target.write(batch, &self.shared) {
                 Ok(results) => {
                     self.end_of_trouble();
+                    self.shared.count(batch, &results);
                     for (operation, result) in batch.drain(..).zip(results) {
-                        operation.answer(Ok(result));
+                        operation.answer(result);
                     }
                     return;
                 }
-                Err(error) => self.trouble(&error),
+                Err(error) => {
+                    self.target.failed(&error);
+                    self.trouble(&error);
+                }
             }
             self.shared.queue.pause(pause);
             pause = (pause * 2).min(LAST_PAUSE);
@@ -104,7 +116,7 @@ impl Writer {
 
     /// Only ever in trouble, and only when the process is about to end.
     fn gives_up(&mut self) -> bool {
-        if self.connection.is_some() || !self.shared.queue.is_closing() {
+        if !self.in_trouble || !self.shared.queue.is_closing() {
             return false;
         }
         self.closing_since
@@ -113,68 +125,8 @@ impl Writer {
             > CLOSE_PATIENCE
     }
 
-    /// One transaction. After an error nothing of it counts, and the whole batch is to be written again.
-    fn write(&mut self, batch: &mut Vec<Operation>) -> rusqlite::Result<Vec<u64>> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let connection = sqlite::connect(&self.shared.path, self.shared.sync)?;
-                if self.distrust_log {
-                    // Writes everything anew into the main file and syncs that.
-                    sqlite::empty_log(&connection)?;
-                    self.distrust_log = false;
-                }
-                connection
-            }
-        };
-        #[cfg(test)]
-        self.shared.limit_pages(&connection)?;
-        let started = Instant::now();
-        let mut results = Vec::with_capacity(batch.len());
-        'again: loop {
-            results.clear();
-            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-            for at in 0..batch.len() {
-                match statements::apply(&connection, &batch[at].change) {
-                    Ok(result) => results.push(result),
-                    Err(error) if blames_the_change(&error) => {
-                        connection.execute_batch("ROLLBACK")?;
-                        let refused = batch.remove(at);
-                        self.shared.lost.fetch_add(1, Ordering::Relaxed);
-                        tracing::error!(store = %self.shared.path.display(), %error, "the store refused a change");
-                        refused.answer(Err(StoreError::Refused(error.to_string())));
-                        continue 'again;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            connection.prepare_cached("COMMIT")?.execute([])?;
-            break;
-        }
-        self.connection = Some(connection);
-        let shared = &self.shared;
-        shared
-            .write_seconds
-            .observe(started.elapsed().as_secs_f64());
-        shared.commits.fetch_add(1, Ordering::Relaxed);
-        shared
-            .written
-            .fetch_add(batch.len() as u64, Ordering::Relaxed);
-        let replaced = batch
-            .iter()
-            .zip(&results)
-            .filter(|(operation, _)| operation.change.inserts_a_task())
-            .map(|(_, replaced)| replaced)
-            .sum();
-        shared.replaced.fetch_add(replaced, Ordering::Relaxed);
-        Ok(results)
-    }
-
-    fn trouble(&mut self, error: &rusqlite::Error) {
-        self.distrust_log |= matches!(
-            error.sqlite_error_code(),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt)
-        );
+    fn trouble(&mut self, error: &T::Error) {
+        self.in_trouble = true;
         let first = self.shared.progress(|progress| {
             let first = progress.trouble_since.is_none();
             progress.trouble_since.get_or_insert_with(Instant::now);
@@ -182,19 +134,20 @@ impl Writer {
         });
         if first {
             tracing::error!(
-                store = %self.shared.path.display(), %error,
-                "the store cannot be written; changes wait in memory and would be lost with the process: check disk space and the disk"
+                store = self.shared.name, %error,
+                "the store cannot be written; changes wait in memory and would be lost with the process: check the disk, or the Redis server"
             );
         }
     }
 
-    fn end_of_trouble(&self) {
+    fn end_of_trouble(&mut self) {
+        self.in_trouble = false;
         if let Some(since) = self
             .shared
             .progress(|progress| progress.trouble_since.take())
         {
             tracing::warn!(
-                store = %self.shared.path.display(),
+                store = self.shared.name,
                 seconds = since.elapsed().as_secs(),
                 lost = self.shared.lost.load(Ordering::Relaxed),
                 "the store is written again"
@@ -204,10 +157,9 @@ impl Writer {
 }
 
 impl Shared {
-    pub(super) fn new(path: &Path, sync: Sync, write_seconds: Histogram) -> Self {
+    pub(super) fn new(name: String, write_seconds: Histogram) -> Self {
         Self {
-            path: path.to_owned(),
-            sync,
+            name,
             queue: Queue::default(),
             progress: Mutex::default(),
             commits: AtomicU64::new(0),
@@ -217,6 +169,42 @@ impl Shared {
             write_seconds,
             #[cfg(test)]
             max_pages: std::sync::atomic::AtomicI64::new(tests::NO_LIMIT),
+        }
+    }
+
+    pub(super) fn change(&self, change: Change) -> State {
+        let (tell, answer) = oneshot::channel();
+        self.queue(change, Some(tell));
+        State::Waiting(answer)
+    }
+
+    /// A change that nobody waits for.
+    pub(super) fn note(&self, change: Change) {
+        self.queue(change, None);
+    }
+
+    fn queue(&self, change: Change, waiter: Option<oneshot::Sender<Result<u64, StoreError>>>) {
+        if !self.queue.push(Operation { change, waiter }) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn count(&self, batch: &[Operation], results: &Results) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        for (operation, result) in batch.iter().zip(results) {
+            match result {
+                Err(StoreError::Refused(error)) => {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(store = self.name, error, "the store refused a change");
+                }
+                Ok(replaced) if operation.change.inserts_a_task() => {
+                    self.written.fetch_add(1, Ordering::Relaxed);
+                    self.replaced.fetch_add(*replaced, Ordering::Relaxed);
+                }
+                _ => {
+                    self.written.fetch_add(1, Ordering::Relaxed);
+                }
+            }
         }
     }
 
@@ -252,20 +240,9 @@ impl Shared {
 
     /// Stands for a disk that is full.
     #[cfg(test)]
-    fn limit_pages(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn limit_pages(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
         let pages = self.max_pages.load(Ordering::Relaxed);
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
-    }
-}
-
-/// Trying again would fail again. All other errors are the disk's, and pass.
-fn blames_the_change(error: &rusqlite::Error) -> bool {
-    match error.sqlite_error_code() {
-        Some(code) => matches!(
-            code,
-            ErrorCode::TooBig | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch
-        ),
-        None => true,
     }
 }
 

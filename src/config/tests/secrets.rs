@@ -82,6 +82,10 @@ fn a_secret_is_never_shown_wherever_it_stands() {
         "[alerts]\nwebhook = \"https://user:CANARY@hooks.example.com/\"\n",
         "[alerts]\nwebhook = \"https://hooks.example.com/CANARY\"\nwebhook = 1\n",
         "[alerts]\nwebhook = [\"CANARY\"]\n",
+        "[state]\nstore = \"redis\"\nurl = \"rediss://u:CANARY@host\"\n",
+        "[state]\nstore = \"redis\"\nurl = \"redis://u:CANARY@host/CANARY\"\n",
+        "[state]\nstore = \"redis\"\nurl = \"host CANARY\"\n",
+        "[state]\nurl = \"redis://u:CANARY@host\nstore = 1\"\n",
     ];
     for config in in_config {
         let directory = directory(&[("sidekey.toml", &config.replace("CANARY", CANARY))]);
@@ -98,6 +102,12 @@ fn a_secret_is_never_shown_wherever_it_stands() {
     let shown = everything_shown(&read);
     assert!(
         shown.contains("https://hooks.example.com") && !shown.contains(CANARY),
+        "{shown}"
+    );
+    let good = format!("[state]\nstore = \"redis\"\nurl = \"redis://u:{CANARY}@host/2\"\n");
+    let shown = everything_shown(&attempt(&directory(&[("sidekey.toml", &good)]), &[]));
+    assert!(
+        shown.contains("redis://host:6379/2") && !shown.contains(CANARY),
         "{shown}"
     );
     let variables = [(

@@ -1,8 +1,13 @@
-//! What every store does, shown for each of them. The submodules are about the file.
+//! What every store does, shown for each of them. `file` and `trouble` are about the file, `shared` about Redis.
 
 mod file;
+#[path = "../../../tests/support/redis_server.rs"]
+mod redis_server;
 mod same;
+mod shared;
 mod trouble;
+
+use redis_server::RedisServer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,14 +18,20 @@ use crate::keys::secret::Identity;
 /// Pages of a disk that is not full: the most that SQLite allows.
 pub(super) const NO_LIMIT: i64 = 4_294_967_294;
 
-/// Every kind of store, with the directory that must outlive it.
-fn stores() -> Vec<(Store, tempfile::TempDir)> {
+/// Every kind of store, with what must outlive it.
+fn stores() -> Vec<(Store, Box<dyn std::any::Any>)> {
     let (full, process) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = RedisServer::start();
     vec![
-        (Store::memory(), tempfile::tempdir().unwrap()),
-        (open(&full, Sync::Full), full),
-        (open(&process, Sync::Process), process),
+        (Store::memory(), Box::new(())),
+        (open(&full, Sync::Full), Box::new(full)),
+        (open(&process, Sync::Process), Box::new(process)),
+        (connect(&server), Box::new(server)),
     ]
+}
+
+fn connect(server: &RedisServer) -> Store {
+    Store::connect(&Address::parse(&server.url()).unwrap()).unwrap()
 }
 
 fn open(directory: &tempfile::TempDir, sync: Sync) -> Store {

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
@@ -132,7 +133,7 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
         told,
         found,
         claims,
-        store.uncertain_list(100).await.unwrap(),
+        by_number(store.uncertain_list(100).await.unwrap()),
         store.bad_key_answers_since(20).await.unwrap(),
         sorted(store.running_tasks(10, 1_000).await.unwrap()),
         store.health().replaced,
@@ -147,26 +148,45 @@ fn told_of(claimed: &Claimed) -> String {
     }
 }
 
+/// Where replicas write, the newest is the one with the latest time, not with the highest number.
+fn by_number(mut rows: Vec<UncertainRow>) -> Vec<UncertainRow> {
+    rows.sort_by_key(|row| row.id);
+    rows
+}
+
 /// Tasks used at the same time have no order.
 fn sorted(mut tasks: Vec<TaskRecord>) -> Vec<TaskRecord> {
     tasks.sort_by(|a, b| a.key.cmp(&b.key));
     tasks
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn memory_and_file_tell_the_same(steps in prop::collection::vec(any_step(), 1..40)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+#[test]
+fn memory_file_and_server_tell_the_same() {
+    let server = RedisServer::start();
+    let config = ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let steps = prop::collection::vec(any_step(), 1..40);
+    let told = TestRunner::new(config).run(&steps, |steps| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let memory = carry_out(&Store::memory(), &steps).await;
             let directory = tempfile::tempdir().unwrap();
             let store = open(&directory, Sync::Process);
             let file = carry_out(&store, &steps).await;
             store.close().await.unwrap();
-            prop_assert_eq!(memory, file);
+            prop_assert_eq!(&memory, &file);
+            server.flush_all();
+            let store = connect(&server);
+            let shared = carry_out(&store, &steps).await;
+            store.close().await.unwrap();
+            prop_assert_eq!(&memory, &shared);
             Ok(())
-        })?;
-    }
+        })
+    });
+    told.unwrap_or_else(|failure| panic!("{failure}"));
 }

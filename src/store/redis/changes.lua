@@ -1,0 +1,273 @@
+-- One batch of changes, carried out whole or not at all: Redis runs nothing between the lines of a script.
+--
+-- ARGV: how, run, number, the number before, lease in ms, then for each change its name, how many arguments, the arguments.
+-- how is "next" for a batch that follows the one before, "restore" for what a replica writes back.
+local how, run, number, before = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local lease = tonumber(ARGV[5])
+local call = redis.call
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local APPLIED = 'sidekey:applied:' .. run
+local TASKS, RUNNING = 'sidekey:tasks_by_use', 'sidekey:running'
+local UNCERTAIN, UNCERTAIN_TIMES, RESOLVED = 'sidekey:uncertain', 'sidekey:uncertain_by_time', 'sidekey:resolved'
+local CLAIM_OF, CLAIM_TIMES = 'sidekey:claim_of', 'sidekey:claims_by_time'
+local CLAIMED, FULL = -1, -2
+
+if how == 'next' then
+  local applied = call('GET', APPLIED)
+  -- The answer to it was lost on the way.
+  if applied == number then return { 'again' } end
+  -- Redis was emptied, or came back without its last second.
+  if before ~= '0' and applied ~= before then return { 'lost' } end
+end
+
+local function task_of(key) return 'sidekey:task:' .. key end
+local function slots_of(owner) return 'sidekey:slots:' .. owner end
+local function claim_of(scope) return 'sidekey:claim:' .. scope end
+local function intents_of(number) return 'sidekey:intents:' .. number end
+local function run_of(id) return string.format('%d', math.floor(tonumber(id) / 4294967296)) end
+
+-- By whichever replica's submit it was.
+local function end_intent(id)
+  local intents = intents_of(run_of(id))
+  local intent = call('HGET', intents, id)
+  if intent then
+    call('HDEL', intents, id)
+    call('ZREM', slots_of(cjson.decode(intent).owner_name), 'i' .. id)
+  end
+end
+
+local function claim_came_to(id, field, value)
+  local scope = call('HGET', CLAIM_OF, id)
+  if not scope then return end
+  call('HDEL', claim_of(scope), 'task', 'answer')
+  if field then call('HSET', claim_of(scope), field, value) end
+end
+
+local function drop_claim(scope)
+  local id = call('HGET', claim_of(scope), 'intent')
+  if id then call('HDEL', CLAIM_OF, id) end
+  call('DEL', claim_of(scope))
+  call('ZREM', CLAIM_TIMES, scope)
+end
+
+local function end_slot(key)
+  local task = call('GET', task_of(key))
+  if task then call('ZREM', slots_of(cjson.decode(task).owner_name), 't' .. key) end
+end
+
+local function put_task(key, owner, json, used, running)
+  local old = call('GET', task_of(key))
+  local runs = call('ZSCORE', RUNNING, key) and '1' or ''
+  if old == json and runs == running and tonumber(call('ZSCORE', TASKS, key)) == tonumber(used) then return 0 end
+  if old then end_slot(key) end
+  call('SET', task_of(key), json)
+  call('ZADD', TASKS, used, key)
+  if running == '1' then
+    call('ZADD', RUNNING, used, key)
+    call('ZADD', slots_of(owner), now + lease, 't' .. key)
+  else
+    call('ZREM', RUNNING, key)
+  end
+  return old and 1 or 0
+end
+
+local function touch(key, used, final)
+  if not call('ZSCORE', TASKS, key) then return 0 end
+  call('ZADD', TASKS, 'XX', 'GT', used, key)
+  if final == '1' then
+    call('ZREM', RUNNING, key)
+    end_slot(key)
+  elseif call('ZSCORE', RUNNING, key) then
+    call('ZADD', RUNNING, 'XX', 'GT', used, key)
+    local owner = cjson.decode(call('GET', task_of(key))).owner_name
+    call('ZADD', slots_of(owner), 'XX', 'GT', now + lease, 't' .. key)
+  end
+  return 0
+end
+
+local function resolve(id, task_id, at)
+  if call('HEXISTS', UNCERTAIN, id) == 1 then call('HSET', RESOLVED, id, at .. ' ' .. task_id) end
+end
+
+local change = {}
+
+-- The slot is taken with it, so that no number of replicas overshoots.
+function change.intend(id, owner, json, leased, most, scope, parameters, at)
+  if scope ~= '' then
+    local other = call('HGET', claim_of(scope), 'intent')
+    if other and run_of(other) ~= run then return CLAIMED end
+  end
+  local slots = slots_of(owner)
+  call('ZREMRANGEBYSCORE', slots, '-inf', now)
+  if most ~= '' and not call('ZSCORE', slots, 'i' .. id) then
+    local used = call('ZCARD', slots)
+    if used >= tonumber(most) then return FULL - used end
+  end
+  call('ZADD', slots, now + leased, 'i' .. id)
+  call('HSET', intents_of(run), id, json)
+  if scope ~= '' then
+    drop_claim(scope)
+    call('HSET', claim_of(scope), 'parameters', parameters, 'intent', id)
+    call('HSET', CLAIM_OF, id, scope)
+    call('ZADD', CLAIM_TIMES, at, scope)
+  end
+  return 0
+end
+
+function change.accept(id, task_id, key, owner, json, used, running)
+  if id ~= '' then
+    end_intent(id)
+    claim_came_to(id, 'task', task_id)
+    -- Another replica took this one for dead.
+    resolve(id, task_id, used)
+  end
+  return put_task(key, owner, json, used, running)
+end
+
+function change.answered(id, answer)
+  end_intent(id)
+  claim_came_to(id, answer and 'answer', answer)
+  return 0
+end
+
+function change.forget_intent(id)
+  end_intent(id)
+  local taken_over = call('HGET', UNCERTAIN, id)
+  if taken_over and cjson.decode(taken_over).why == cjson.null then
+    call('HDEL', UNCERTAIN, id)
+    call('ZREM', UNCERTAIN_TIMES, id)
+  end
+  local scope = call('HGET', CLAIM_OF, id)
+  if scope then drop_claim(scope) end
+  return 0
+end
+
+-- Its slot is held on until the lease ends.
+function change.uncertain(id, json, at)
+  call('HDEL', intents_of(run_of(id)), id)
+  call('HSET', UNCERTAIN, id, json)
+  call('ZADD', UNCERTAIN_TIMES, at, id)
+  call('HDEL', RESOLVED, id)
+  return 0
+end
+
+function change.resolve(id, task_id, key, owner, json, used, running)
+  resolve(id, task_id, used)
+  claim_came_to(id, 'task', task_id)
+  call('ZREM', slots_of(owner), 'i' .. id)
+  return put_task(key, owner, json, used, running)
+end
+
+change.touch = touch
+
+-- The same row again changes nothing; an expired task that was solved after all is solved.
+function change.settle(key, ended_at, field, row)
+  touch(key, ended_at, '1')
+  local old = call('HGET', 'sidekey:usage', field)
+  if not old or (string.sub(old, 1, 1) == 'e' and string.sub(row, 1, 1) ~= 'e') then
+    call('HSET', 'sidekey:usage', field, row)
+    call('ZADD', 'sidekey:usage_by_end', ended_at, field)
+  end
+  return 0
+end
+
+-- Each replica counts its own; whoever reads adds them up.
+function change.refused(day, field, count)
+  call('HSET', 'sidekey:refusals:' .. day, field .. '\0' .. run, count)
+  return 0
+end
+
+function change.bad_key_answer(id, at, kept)
+  call('ZADD', 'sidekey:bad_key_answers', at, id)
+  call('ZREMRANGEBYRANK', 'sidekey:bad_key_answers', 0, -1 - kept)
+  return 0
+end
+
+function change.good_key(identity, at, kept)
+  call('ZADD', 'sidekey:good_keys', at, identity)
+  call('ZREMRANGEBYRANK', 'sidekey:good_keys', 0, -1 - kept)
+  return 0
+end
+
+function change.no_good_key(identity)
+  call('ZREM', 'sidekey:good_keys', identity)
+  return 0
+end
+
+function change.forget_tasks(unused_since, limit)
+  local keys = call('ZRANGEBYSCORE', TASKS, '-inf', '(' .. unused_since, 'LIMIT', 0, limit)
+  for _, key in ipairs(keys) do
+    end_slot(key)
+    call('DEL', task_of(key))
+    call('ZREM', TASKS, key)
+    call('ZREM', RUNNING, key)
+  end
+  return #keys
+end
+
+function change.forget_uncertain(before_ms, limit)
+  local ids = call('ZRANGEBYSCORE', UNCERTAIN_TIMES, '-inf', '(' .. before_ms, 'LIMIT', 0, limit)
+  for _, id in ipairs(ids) do
+    call('ZREM', UNCERTAIN_TIMES, id)
+    call('HDEL', UNCERTAIN, id)
+    call('HDEL', RESOLVED, id)
+  end
+  return #ids
+end
+
+-- The old ones, and those behind the newest `most`.
+function change.forget_claims(before_ms, most, limit)
+  local oldest_kept = call('ZREVRANGE', CLAIM_TIMES, most - 1, most - 1, 'WITHSCORES')[2]
+  if oldest_kept and tonumber(oldest_kept) > tonumber(before_ms) then before_ms = oldest_kept end
+  local scopes = call('ZRANGEBYSCORE', CLAIM_TIMES, '-inf', '(' .. before_ms, 'LIMIT', 0, limit)
+  for _, scope in ipairs(scopes) do drop_claim(scope) end
+  return #scopes
+end
+
+-- What follows is written back by a replica that remembers it. What is there already is newer.
+
+function change.salt(salt, run_after)
+  call('SET', 'sidekey:salt', salt, 'NX')
+  if tonumber(call('GET', 'sidekey:last_run') or 0) < tonumber(run_after) then
+    call('SET', 'sidekey:last_run', run_after)
+  end
+  -- Others remember more: until they have written it, nothing that is missing is missing for good.
+  call('SET', 'sidekey:restoring', run, 'PX', 10000)
+  return 0
+end
+
+function change.put_back_task(field, task_id, key, owner, json, used, running)
+  if call('EXISTS', task_of(key)) == 1 then return 0 end
+  local row = call('HGET', 'sidekey:usage', field)
+  if row and string.sub(row, 1, 1) ~= 'e' then running = '' end
+  return put_task(key, owner, json, used, running)
+end
+
+function change.put_back_uncertain(id, json, at, resolved)
+  if call('HEXISTS', UNCERTAIN, id) == 0 then change.uncertain(id, json, at) end
+  if resolved ~= '' then call('HSET', RESOLVED, id, resolved) end
+  return 0
+end
+
+function change.put_back_claim(scope, parameters, id, at, field, value)
+  local other = call('HGET', claim_of(scope), 'intent')
+  if other and other ~= id then return 0 end
+  call('HSET', claim_of(scope), 'parameters', parameters, 'intent', id)
+  if field ~= '' then call('HSET', claim_of(scope), field, value) end
+  call('HSET', CLAIM_OF, id, scope)
+  call('ZADD', CLAIM_TIMES, at, scope)
+  return 0
+end
+
+call('ZADD', 'sidekey:runs', now, run)
+local results, at = { 'done' }, 6
+while ARGV[at] do
+  local count = tonumber(ARGV[at + 1])
+  results[#results + 1] = change[ARGV[at]](unpack(ARGV, at + 2, at + 1 + count))
+  at = at + 2 + count
+end
+-- Lives as long as anybody could ask whether it was carried out.
+if number ~= '' then call('SET', APPLIED, number, 'EX', 86400) end
+return results

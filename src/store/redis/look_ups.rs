@@ -1,0 +1,336 @@
+//! What can be asked, by a thread with a conversation of its own: look-ups do not wait behind changes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use redis::{Connection, RedisResult};
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::rows::{CameTo, Claimed, ENDED_IN_MID_SUBMIT, TaskKey, TaskRecord, UncertainRow};
+use super::super::usage::{Ended, Refused, Settled, UsageRow};
+use super::connection::Conversation;
+use super::{Redis, StoreError, rows};
+use crate::keys::secret::Identity;
+
+type Question = Box<dyn FnOnce(&mut Conversation) + Send>;
+
+/// Asks the thread. `None` ends it.
+pub(super) type Questions = mpsc::Sender<Option<Question>>;
+
+pub(super) fn asker(mut conversation: Conversation) -> (Questions, impl FnOnce() + Send + 'static) {
+    let (questions, mut asked) = mpsc::channel::<Option<Question>>(MAX_WAITING);
+    let run = move || {
+        while let Some(Some(question)) = asked.blocking_recv() {
+            question(&mut conversation);
+        }
+    };
+    (questions, run)
+}
+
+impl Redis {
+    /// Waits for a place in the queue, which is bounded, and for the answer.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        mut look_up: impl FnMut(&mut Connection) -> RedisResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (tell, answer) = oneshot::channel();
+        let question: Question = Box::new(move |conversation| {
+            // Whoever asked may be gone.
+            let _ = tell.send(conversation.ask(&mut look_up));
+        });
+        let sent = self.questions.send(Some(question)).await;
+        sent.map_err(|_| StoreError::Closed)?;
+        let answer = answer.await.map_err(|_| StoreError::Closed)?;
+        answer.map_err(|error| StoreError::Unreadable(error.to_string()))
+    }
+
+    /// What this process changed it knows also when the server does not, or does not answer.
+    pub(in super::super) async fn task(
+        &self,
+        key: &TaskKey,
+    ) -> Result<Option<TaskRecord>, StoreError> {
+        let asked = key.clone();
+        let place = rows::place(key);
+        let found = self
+            .ask(move |connection| task(connection, &asked, &place))
+            .await;
+        match found {
+            Ok(Some(Some(task))) => Ok(Some(task)),
+            Ok(Some(None)) => Ok(self.mirror.task(key)),
+            // Whoever remembers it may not have written it back yet.
+            Ok(None) => match self.mirror.task(key) {
+                Some(task) => Ok(Some(task)),
+                None => Err(StoreError::Unreadable(EMPTIED.to_owned())),
+            },
+            Err(error) => self.mirror.task(key).map(Some).ok_or(error),
+        }
+    }
+
+    pub(in super::super) async fn claim(
+        &self,
+        scope: &[u8; 32],
+    ) -> Result<Option<Claimed>, StoreError> {
+        let asked = *scope;
+        let found = self.ask(move |connection| claim(connection, &asked)).await;
+        match found {
+            Ok(Some(Some(claimed))) => Ok(Some(claimed)),
+            Ok(Some(None)) => Ok(self.mirror.claim(scope)),
+            Ok(None) => match self.mirror.claim(scope) {
+                Some(claimed) => Ok(Some(claimed)),
+                None => Err(StoreError::Unreadable(EMPTIED.to_owned())),
+            },
+            Err(error) => self.mirror.claim(scope).map(Some).ok_or(error),
+        }
+    }
+
+    /// The newest first.
+    pub(in super::super) async fn uncertain(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<UncertainRow>, StoreError> {
+        self.ask(move |connection| uncertain(connection, limit))
+            .await
+    }
+
+    /// The latest first.
+    pub(in super::super) async fn running_tasks(
+        &self,
+        used_since_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<TaskRecord>, StoreError> {
+        let at_ms = format!("{used_since_ms}");
+        self.ask(move |connection| running(connection, "+inf", &at_ms, limit))
+            .await
+    }
+
+    pub(in super::super) async fn good_keys(&self) -> Result<HashSet<Identity>, StoreError> {
+        self.ask(|connection| {
+            let keys: Vec<Vec<u8>> = redis::cmd("ZRANGE")
+                .arg(("sidekey:good_keys", 0, -1))
+                .query(connection)?;
+            let identity = |key: Vec<u8>| key.try_into().ok().map(Identity);
+            Ok(keys.into_iter().filter_map(identity).collect())
+        })
+        .await
+    }
+
+    pub(in super::super) async fn bad_key_answers(
+        &self,
+        since_ms: i64,
+    ) -> Result<Vec<i64>, StoreError> {
+        self.ask(move |connection| {
+            let rows: Vec<(String, f64)> = redis::cmd("ZRANGEBYSCORE")
+                .arg(("sidekey:bad_key_answers", since_ms, "+inf", "WITHSCORES"))
+                .query(connection)?;
+            Ok(rows.into_iter().map(|(_, at_ms)| at_ms as i64).collect())
+        })
+        .await
+    }
+
+    /// Of all replicas together.
+    pub(in super::super) async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
+        let counts = self
+            .ask(move |connection| {
+                redis::cmd("HGETALL")
+                    .arg(format!("sidekey:refusals:{day}"))
+                    .query::<Vec<(String, i64)>>(connection)
+            })
+            .await?;
+        let mut sums: HashMap<(Arc<str>, Arc<str>), i64> = HashMap::new();
+        for (field, count) in counts {
+            let mut parts = field.split('\0').map(Arc::from);
+            if let (Some(tenant), Some(reason)) = (parts.next(), parts.next()) {
+                *sums.entry((tenant, reason)).or_default() += count;
+            }
+        }
+        let refused = |((tenant, reason), count)| Refused {
+            tenant,
+            day,
+            reason,
+            count,
+        };
+        Ok(sums.into_iter().map(refused).collect())
+    }
+
+    pub(in super::super) async fn settled(
+        &self,
+        day_began_ms: i64,
+        month_began_ms: i64,
+    ) -> Result<HashMap<Arc<str>, Settled>, StoreError> {
+        let mut settled: HashMap<Arc<str>, Settled> = HashMap::new();
+        for row in self.usage_since(month_began_ms).await? {
+            if row.ended == Ended::Solved {
+                let tenant = settled.entry(Arc::clone(&row.task.tenant)).or_default();
+                tenant.solves_today += u32::from(row.ended_at_ms >= day_began_ms);
+                tenant.charged_this_month_micro_usd += row.charge_micro_usd;
+            }
+        }
+        Ok(settled)
+    }
+
+    /// The rows of the bills, the oldest first.
+    pub(in super::super) async fn usage_since(
+        &self,
+        since_ms: i64,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let mut rows = Vec::new();
+        loop {
+            let from = rows.len();
+            let page = self
+                .ask(move |connection| usage_page(connection, since_ms, from))
+                .await?;
+            let is_last = page.len() < PAGE;
+            rows.extend(page);
+            if is_last {
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+/// None: the server was emptied a moment ago, so that it knows nothing of this task says nothing.
+fn task(
+    connection: &mut Connection,
+    key: &TaskKey,
+    place: &str,
+) -> RedisResult<Option<Option<TaskRecord>>> {
+    let (found, used_at_ms, runs): (Found, Option<f64>, Option<f64>) = redis::pipe()
+        .cmd("MGET")
+        .arg((format!("sidekey:task:{place}"), SALT, RESTORING))
+        .cmd("ZSCORE")
+        .arg(("sidekey:tasks_by_use", place))
+        .cmd("ZSCORE")
+        .arg(("sidekey:running", place))
+        .query(connection)?;
+    let (text, salt, restoring) = found;
+    Ok(match text {
+        Some(text) => {
+            let used_at_ms = used_at_ms.unwrap_or_default() as i64;
+            Some(rows::read_task(
+                key.clone(),
+                &text,
+                used_at_ms,
+                runs.is_some(),
+            ))
+        }
+        None if salt.is_none() || restoring.is_some() => None,
+        None => Some(None),
+    })
+}
+
+type Found = (Option<Vec<u8>>, Option<Vec<u8>>, Option<String>);
+
+fn claim(connection: &mut Connection, scope: &[u8; 32]) -> RedisResult<Option<Option<Claimed>>> {
+    let place = [b"sidekey:claim:", &scope[..]].concat();
+    type Row = (Option<Vec<u8>>, Option<String>, Option<Vec<u8>>);
+    let (row, (salt, restoring)): (Row, (Option<Vec<u8>>, Option<String>)) = redis::pipe()
+        .cmd("HMGET")
+        .arg((place, "parameters", "task", "answer"))
+        .cmd("MGET")
+        .arg((SALT, RESTORING))
+        .query(connection)?;
+    let parameters = row.0.and_then(|bytes| bytes.try_into().ok());
+    Ok(match parameters {
+        Some(parameters) => Some(Some(Claimed {
+            parameters,
+            came_to: match (row.1, row.2) {
+                (Some(id), _) => CameTo::Task(id.into()),
+                (None, Some(answer)) => CameTo::Answer(answer.into()),
+                (None, None) => CameTo::Unknown,
+            },
+        })),
+        None if salt.is_none() || restoring.is_some() => None,
+        None => Some(None),
+    })
+}
+
+fn uncertain(connection: &mut Connection, limit: usize) -> RedisResult<Vec<UncertainRow>> {
+    let last = limit as i64 - 1;
+    let ids: Vec<i64> = redis::cmd("ZREVRANGE")
+        .arg(("sidekey:uncertain_by_time", 0, last))
+        .query(connection)?;
+    let mut rows = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(PAGE) {
+        let (texts, resolved): (Vec<Option<Vec<u8>>>, Vec<Option<String>>) = redis::pipe()
+            .cmd("HMGET")
+            .arg("sidekey:uncertain")
+            .arg(ids)
+            .cmd("HMGET")
+            .arg("sidekey:resolved")
+            .arg(ids)
+            .query(connection)?;
+        for ((id, text), resolved) in ids.iter().zip(texts).zip(resolved) {
+            rows.extend(text.and_then(|text| {
+                rows::read_uncertain(*id, &text, resolved.as_deref(), ENDED_IN_MID_SUBMIT)
+            }));
+        }
+    }
+    Ok(rows)
+}
+
+/// Those used between the two times, the latest first.
+fn running(
+    connection: &mut Connection,
+    until: &str,
+    since: &str,
+    limit: usize,
+) -> RedisResult<Vec<TaskRecord>> {
+    let places: Vec<(String, f64)> = redis::cmd("ZREVRANGEBYSCORE")
+        .arg(("sidekey:running", until, since, "WITHSCORES"))
+        .arg(("LIMIT", 0, limit))
+        .query(connection)?;
+    let mut tasks = Vec::with_capacity(places.len());
+    for places in places.chunks(PAGE) {
+        let mut texts = redis::cmd("MGET");
+        for (place, _) in places {
+            texts.arg(format!("sidekey:task:{place}"));
+        }
+        let texts: Vec<Option<Vec<u8>>> = texts.query(connection)?;
+        for ((place, used_at_ms), text) in places.iter().zip(texts) {
+            tasks.extend(
+                rows::key(place)
+                    .zip(text)
+                    .and_then(|(key, text)| rows::read_task(key, &text, *used_at_ms as i64, true)),
+            );
+        }
+    }
+    Ok(tasks)
+}
+
+fn usage_page(
+    connection: &mut Connection,
+    since_ms: i64,
+    from: usize,
+) -> RedisResult<Vec<UsageRow>> {
+    let places: Vec<String> = redis::cmd("ZRANGEBYSCORE")
+        .arg(("sidekey:usage_by_end", since_ms, "+inf"))
+        .arg(("LIMIT", from, PAGE))
+        .query(connection)?;
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let texts: Vec<Option<String>> = redis::cmd("HMGET")
+        .arg("sidekey:usage")
+        .arg(&places)
+        .query(connection)?;
+    let row = |(place, text): (&String, Option<String>)| rows::read_usage(place, &text?);
+    Ok(places.iter().zip(texts).filter_map(row).collect())
+}
+
+/// The submits of a run that ended are uncertain from now on. Returns how many there were.
+pub(super) fn take_over(connection: &mut Connection, run: i64, silent_ms: i64) -> RedisResult<u64> {
+    redis::cmd("EVAL")
+        .arg(include_str!("take_over.lua"))
+        .arg((0, run, silent_ms))
+        .query(connection)
+}
+
+const EMPTIED: &str = "the Redis server was emptied, and not all replicas have written back yet";
+const SALT: &str = "sidekey:salt";
+const RESTORING: &str = "sidekey:restoring";
+
+/// Further look-ups wait for a place; their callers have deadlines.
+const MAX_WAITING: usize = 64;
+
+/// Rows in one command: the server has one thread, and others wait for it.
+const PAGE: usize = 1000;

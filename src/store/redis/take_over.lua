@@ -1,0 +1,21 @@
+-- The submits that a run was in the middle of when it ended: nobody can know how they ended.
+-- ARGV: the run, and for how many ms it must have been silent; -1 as the run means all runs.
+local call = redis.call
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local runs = { ARGV[1] }
+if ARGV[1] == '-1' then runs = call('ZRANGEBYSCORE', 'sidekey:runs', '-inf', '(' .. now - ARGV[2]) end
+local count = 0
+for _, run in ipairs(runs) do
+  local intents = call('HGETALL', 'sidekey:intents:' .. run)
+  for at = 1, #intents, 2 do
+    local id, intent = intents[at], intents[at + 1]
+    call('HSET', 'sidekey:uncertain', id, intent)
+    call('ZADD', 'sidekey:uncertain_by_time', string.format('%d', cjson.decode(intent).at_ms), id)
+    call('HDEL', 'sidekey:resolved', id)
+    count = count + 1
+  end
+  call('DEL', 'sidekey:intents:' .. run)
+  call('ZREM', 'sidekey:runs', run)
+end
+return count

@@ -1,0 +1,237 @@
+//! The store that replicas share: what one writes the others find, and what happens when the server is slow, gone or empty.
+
+use std::time::Duration;
+
+use super::*;
+
+async fn until<T: Future<Output = bool>>(mut what: impl FnMut() -> T) {
+    let done = async {
+        while !what().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), done)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_one_replica_writes_the_others_find() {
+    let server = RedisServer::start();
+    let (one, other) = (connect(&server), connect(&server));
+    assert!(one.salt() == other.salt());
+    submit(&one, task("7", "main")).await;
+    assert!(other.find_task(&key("", "7")).await.unwrap().is_some());
+    assert!(other.find_task(&key("acme", "7")).await.unwrap().is_none());
+    other.touch(&key("", "7"), 9_000, TaskState::Final);
+    other.flush().await.unwrap();
+    let found = one.find_task(&key("", "7")).await.unwrap().unwrap();
+    assert_eq!((found.state, found.used_at_ms), (TaskState::Final, 9_000));
+}
+
+#[tokio::test]
+async fn replicas_together_take_no_more_slots_than_an_account_has() {
+    let server = RedisServer::start();
+    let replicas = [connect(&server), connect(&server), connect(&server)];
+    let mut taken = Vec::new();
+    let mut full = 0;
+    for round in 0..10 {
+        for store in &replicas {
+            let (id, written) = store.intend_within(intent("main"), None, Some(5));
+            match written.await {
+                Ok(_) => taken.push((store, id)),
+                Err(StoreError::Full { used }) => {
+                    assert_eq!(used, 5);
+                    store.forget(id);
+                    full += 1;
+                }
+                Err(error) => panic!("{round}: {error}"),
+            }
+        }
+    }
+    assert_eq!((taken.len(), full), (5, 25));
+    // A task holds the slot of its submit; whoever hears its end gives it back.
+    let (store, id) = taken[0];
+    store.accept(id, task("7", "main")).await.unwrap();
+    let try_again = async || {
+        let (id, written) = replicas[2].intend_within(intent("main"), None, Some(5));
+        let taken = written.await.is_ok();
+        replicas[2].forget(id);
+        replicas[2].flush().await.unwrap();
+        taken
+    };
+    assert!(!try_again().await);
+    replicas[1].touch(&key("", "7"), 2_000, TaskState::Final);
+    replicas[1].flush().await.unwrap();
+    assert!(try_again().await && try_again().await);
+    // Another account has its own.
+    let (_, written) = replicas[0].intend_within(intent("other"), None, Some(1));
+    written.await.unwrap();
+}
+
+#[tokio::test]
+async fn of_two_replicas_one_has_an_idempotency_key() {
+    let server = RedisServer::start();
+    let (one, other) = (connect(&server), connect(&server));
+    let (first, written) = one.intend(intent("main"), Some(claim(1, 9)));
+    written.await.unwrap();
+    let (second, written) = other.intend(intent("main"), Some(claim(1, 9)));
+    assert_eq!(written.await, Err(StoreError::Claimed));
+    other.forget(second);
+    other.flush().await.unwrap();
+    one.accept(first, task("7", "main")).await.unwrap();
+    assert!(came_to(&other, 1).await == Some(CameTo::Task("7".into())));
+}
+
+#[tokio::test]
+async fn a_replica_that_ends_in_mid_submit_leaves_an_uncertain_one() {
+    let server = RedisServer::start();
+    let (one, other) = (connect(&server), connect(&server));
+    one.intend(intent("main"), None).1.await.unwrap();
+    other.intend(intent("other"), None).1.await.unwrap();
+    one.close().await.unwrap();
+    let rows = other.uncertain_list(10).await.unwrap();
+    assert_eq!(rows.len(), 1, "only its own");
+    assert_eq!(&*rows[0].intent.owner_name, "main");
+    assert_eq!(&*rows[0].why, "the process ended in mid-submit");
+}
+
+#[tokio::test]
+async fn an_emptied_server_is_given_back_all_that_the_replicas_remember() {
+    let server = RedisServer::start();
+    let (one, other) = (connect(&server), connect(&server));
+    for number in 0..3_000 {
+        drop(one.learn(task(&number.to_string(), "main")));
+    }
+    submit(&other, task("theirs", "main")).await;
+    let (open, written) = other.intend(intent("open"), Some(claim(1, 9)));
+    written.await.unwrap();
+    let (id, _) = one.intend(intent("main"), None);
+    let uncertain = one.uncertain(id, intent("main"), "reset", None);
+    uncertain.await.unwrap();
+    one.note_bad_key_answer(5);
+    one.flush().await.unwrap();
+
+    server.flush_all();
+    // It was the other's task, and the other has not looked yet: nobody may call it unknown.
+    let found = one.find_task(&key("", "theirs")).await;
+    assert!(matches!(found, Err(StoreError::Unreadable(_))), "{found:?}");
+    one.flush().await.unwrap();
+    let found = one.find_task(&key("", "theirs")).await;
+    assert!(matches!(found, Err(StoreError::Unreadable(_))), "{found:?}");
+    other.flush().await.unwrap();
+
+    let third = connect(&server);
+    assert!(third.salt() == one.salt());
+    for id in ["0", "2999", "theirs"] {
+        let found = third.find_task(&key("", id)).await.unwrap();
+        assert!(found.is_some(), "{id}");
+    }
+    assert_eq!(third.running_tasks(0, 9_999).await.unwrap().len(), 3_001);
+    assert_eq!(third.uncertain_list(9).await.unwrap().len(), 1);
+    assert_eq!(third.bad_key_answers_since(0).await.unwrap(), [5]);
+    assert!(came_to(&third, 1).await == Some(CameTo::Unknown));
+    // Numbers are not given twice.
+    let (id, _) = third.intend(intent("main"), None);
+    assert!(id.0 >> 32 > open.0 >> 32);
+    other.accept(open, task("8", "open")).await.unwrap();
+    assert!(came_to(&third, 1).await == Some(CameTo::Task("8".into())));
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_delays_changes_and_loses_none() {
+    let mut server = RedisServer::start();
+    let (one, other) = (connect(&server), connect(&server));
+    submit(&one, task("1", "main")).await;
+    server.kill();
+    let waiting = one.learn(task("2", "main"));
+    until(async || !one.health().writing).await;
+    // Known where it was submitted; elsewhere nobody says that there is no such task.
+    for id in ["1", "2"] {
+        assert!(one.find_task(&key("", id)).await.unwrap().is_some());
+        let found = other.find_task(&key("", id)).await;
+        assert!(matches!(found, Err(StoreError::Unreadable(_))), "{found:?}");
+    }
+    server.start_again();
+    waiting.await.unwrap();
+    assert!(one.health().writing);
+    // The first may have been in the second that was lost. It is back.
+    until(async || {
+        let one = other.find_task(&key("", "1")).await;
+        let two = other.find_task(&key("", "2")).await;
+        matches!((one, two), (Ok(Some(_)), Ok(Some(_))))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_does_not_mix_up_answers() {
+    let server = RedisServer::start();
+    let store = connect(&server);
+    for number in 0..20 {
+        let mut task = task(&number.to_string(), &format!("owner-{number}"));
+        task.key.tenant = Arc::from(format!("tenant-{number}"));
+        store.learn(task).await.unwrap();
+    }
+    let reader = connect(&server);
+    let look = async |number: usize| {
+        let place = key(&format!("tenant-{number}"), &number.to_string());
+        (number, reader.find_task(&place).await)
+    };
+    server.pause();
+    // Its callers give up; the replies come later, when nobody waits for them.
+    let given_up: Vec<_> = (0..10).map(look).collect();
+    let given_up = futures_util::future::join_all(given_up);
+    let patience = Duration::from_millis(300);
+    assert!(tokio::time::timeout(patience, given_up).await.is_err());
+    let touched = store.learn(task("new", "main"));
+    until(async || !store.health().writing).await;
+    server.go_on();
+    touched.await.unwrap();
+    for round in 0..5 {
+        for (number, found) in futures_util::future::join_all((0..20).map(look)).await {
+            let owner = match found {
+                Ok(found) => found.unwrap().owner_name,
+                // The server was just back, or not yet.
+                Err(_) if round < 4 => continue,
+                Err(error) => panic!("{error}"),
+            };
+            assert_eq!(&*owner, format!("owner-{number}"));
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(store.health().replaced, 0, "carried out once");
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_forgot_are_sent_again() {
+    let server = RedisServer::start();
+    let store = connect(&server);
+    submit(&store, task("1", "main")).await;
+    assert_eq!(server.say("SCRIPT FLUSH"), "+OK");
+    submit(&store, task("2", "main")).await;
+    assert!(store.find_task(&key("", "2")).await.unwrap().is_some());
+    assert_eq!(store.health().lost, 0);
+}
+
+#[tokio::test]
+async fn a_server_without_memory_refuses_changes_until_it_has_some() {
+    let server = RedisServer::start();
+    let store = connect(&server);
+    server.say("CONFIG SET maxmemory 1mb");
+    let waiting = store.learn(task("1", "main"));
+    until(async || !store.health().writing).await;
+    server.say("CONFIG SET maxmemory 0");
+    waiting.await.unwrap();
+    assert_eq!(store.health().lost, 0);
+}
+
+#[test]
+fn an_address_without_a_server_is_an_error_that_says_what_to_do() {
+    let mut server = RedisServer::start();
+    server.kill();
+    let address = Address::parse(&format!("redis://:CANARY@127.0.0.1:{}", server.port)).unwrap();
+    let error = Store::connect(&address).err().unwrap().to_string();
+    assert!(error.contains("start it, or correct state.url"), "{error}");
+    assert!(!error.contains("CANARY"), "{error}");
+}
