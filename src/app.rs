@@ -21,6 +21,7 @@ use crate::listen::body::BodyBudget;
 use crate::listen::{self, CertError, Certificates, Drain, Limits};
 use crate::live::Live;
 use crate::live::reload::Reloader;
+use crate::replicas::{self, Replicas};
 use crate::request::account::Rounds;
 use crate::request::prober::Prober;
 use crate::request::{self, Server, clock};
@@ -105,13 +106,16 @@ pub async fn start(
         good_keys: store.good_keys().await?,
     };
     let live = Arc::new(Live::new(loaded, remembered, background)?);
-    hold_slots(&store, &live).await?;
+    if store.replicas().is_none() {
+        hold_slots(&store, &live).await?;
+    }
     let metrics = Arc::new(Metrics::new(&store));
     metrics.uncertain_submits(cut_off);
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
     let server = Arc::new(Server {
         live: Arc::clone(&live),
         tasks: Tasks::new(store.clone()),
+        replicas: Replicas::new(&store),
         store,
         tenants: Default::default(),
         asking: Asking::default(),
@@ -131,6 +135,7 @@ pub async fn start(
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
     });
+    replicas::begin(&server).await;
     let reloader = Reloader::new(live, input, seen, certificates.clone(), metrics);
     let state = Arc::new(Admin {
         server: Arc::clone(&server),
@@ -151,6 +156,7 @@ pub async fn start(
     };
     background.spawn(reloader.run(background.clone()));
     background.spawn(request::abandoned::run(Arc::clone(&server)));
+    background.spawn(replicas::run(Arc::clone(&server)));
     background.spawn(Prober::run(Arc::clone(&server)));
     background.spawn(alerts::run(Arc::clone(&server)));
     background.spawn(alerts::delivery::run(Arc::clone(&server)));

@@ -9,6 +9,7 @@ pub mod config;
 pub mod live;
 pub mod log;
 pub mod money;
+pub mod replicas;
 mod upkeep;
 
 pub mod listen;

@@ -41,6 +41,8 @@ pub struct Limits {
     pub minimum_micro_usd: i64,
     /// How often its money or its threads are asked for.
     pub refresh: Duration,
+    /// Replicas take its slots, too: the store counts tasks, and only submits on their way are counted here.
+    pub shared: bool,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +54,8 @@ struct State {
     /// Slots that somebody else uses, by the vendor's own count, believed for a while. Somebody else's tasks end unseen, so
     /// this sends work elsewhere but never closes the key: the vendor's refusals do that, for as long as they say.
     elsewhere: Option<(u32, Instant)>,
+    /// What all replicas together use, by the store's count, and when it said so.
+    together: Option<(u32, Instant)>,
     submits: Window,
     requests: Window,
     polls: Allowance,
@@ -98,6 +102,10 @@ pub struct SlotsSeen {
 }
 
 const ELSEWHERE_FOR: Duration = Duration::from_secs(60);
+/// The store's own count is news every quarter of a second.
+const TOGETHER_FOR: Duration = Duration::from_secs(2);
+/// Before the store is asked again for a slot of an account that was full.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 const COUNT_AGAIN: Duration = Duration::from_secs(300);
 const COUNT_CONTRADICTED: Duration = Duration::from_secs(5);
 /// What the vendor said of threads is repeated to clients for so many refreshes.
@@ -165,6 +173,16 @@ impl Account {
         }
     }
 
+    /// All replicas together use so many of its slots.
+    pub fn used_together(&self, used: u32, now: Instant) {
+        let mut state = self.state();
+        let before = state.together.replace((used, now));
+        drop(state);
+        if before.is_some_and(|(before, _)| used < before) {
+            self.events.freed(&self.name);
+        }
+    }
+
     /// The vendor says that the task still runs.
     pub fn task_runs(&self, task: &TaskKey, now: Instant) {
         self.state().slots.renew(task, now + LEASE);
@@ -200,7 +218,8 @@ impl Account {
         state.threads = Some(threads.total).filter(|total| *total > 0);
         state.threads_at = Some(now);
         state.funds.heard(super::chance(), now);
-        let ours = u32::try_from(state.slots.used()).unwrap_or(u32::MAX);
+        let own = u32::try_from(state.slots.used()).unwrap_or(u32::MAX);
+        let ours = state.together.map_or(own, |(used, _)| used.max(own));
         let elsewhere = threads.working.saturating_sub(ours);
         state.elsewhere = (elsewhere > 0).then_some((elsewhere, now + ELSEWHERE_FOR));
         state.count = Count {
@@ -322,15 +341,20 @@ impl Account {
         let mut state = self.state();
         state.slots.expire(now);
         SlotsSeen {
-            used: state.slots.used(),
+            used: state.used(limits, now),
             max: state.max(limits),
         }
+    }
+
+    /// Its slots, where somebody says how many there are.
+    pub fn most_tasks(&self, limits: &Limits) -> Option<u32> {
+        self.state().max(limits)
     }
 
     /// The share of its slots that is taken; without a limit, how many.
     pub(super) fn load(&self, limits: &Limits, now: Instant) -> f64 {
         let state = self.state();
-        let used = state.slots.used() as f64 + f64::from(state.elsewhere(now));
+        let used = state.used(limits, now) as f64 + f64::from(state.elsewhere(now));
         used / state.max(limits).map_or(1.0, f64::from).max(1.0)
     }
 
@@ -355,15 +379,34 @@ impl State {
         }
         self.slots.expire(now);
         let max = self.max(limits);
-        if max.is_some_and(|max| self.slots.used() >= max as usize) {
+        let ours = match limits.shared {
+            true => self.slots.on_their_way(),
+            false => self.slots.used(),
+        };
+        if max.is_some_and(|max| ours >= max as usize) {
             self.count.was_full = true;
             return Availability::Full;
+        }
+        if let (Some(max), Some((used, at))) = (max, self.together)
+            && used >= max
+            && now < at + ASK_AGAIN
+        {
+            self.count.was_full = true;
+            return Availability::At(at + ASK_AGAIN);
         }
         let submits = self.submits.next_at(limits.submits, now);
         let requests = self.requests.next_at(limits.requests, now);
         match submits.max(requests) {
             Some(until) => Availability::At(until),
             None => Availability::Now,
+        }
+    }
+
+    fn used(&self, limits: &Limits, now: Instant) -> usize {
+        let together = self.together.filter(|_| limits.shared);
+        match together.filter(|(_, at)| now < *at + TOGETHER_FOR) {
+            Some((used, _)) => used as usize,
+            None => self.slots.used(),
         }
     }
 
@@ -386,6 +429,11 @@ impl Slot {
         state.polls.earn(limits.polls);
         state.slots.lease(self.number, now + LEASE);
         state.slots.give_to(self.number, task, price_micro_usd);
+        drop(state);
+        if limits.shared {
+            // From now on the store counts it; one submit less is on its way.
+            self.account.events.freed(&self.account.name);
+        }
     }
 
     /// Nobody knows whether there is a task: held until the lease ends.

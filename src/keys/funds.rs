@@ -178,6 +178,7 @@ mod tests {
         billing: Billing::Balance,
         minimum_micro_usd: 10_000,
         refresh: REFRESH,
+        shared: false,
     };
     const THREADS: Limits = Limits {
         billing: Billing::Threads,

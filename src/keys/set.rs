@@ -51,6 +51,8 @@ pub struct Rules {
     pub balance: Balance,
     /// A key that left is let go when nobody used it for this long.
     pub keep: Duration,
+    /// Replicas use the same accounts.
+    pub shared: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -303,5 +305,6 @@ fn limits(entry: &KeyEntry, rules: &Rules) -> Limits {
         billing: entry.billing.unwrap_or(rules.billing),
         minimum_micro_usd: rules.balance.minimum_micro_usd,
         refresh: rules.balance.refresh,
+        shared: rules.shared,
     }
 }

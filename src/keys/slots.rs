@@ -41,6 +41,11 @@ impl Slots {
         self.held.len()
     }
 
+    /// Held by submits that have not become tasks.
+    pub(super) fn on_their_way(&self) -> usize {
+        self.held.len() - self.tasks.len()
+    }
+
     #[cfg(test)]
     pub(super) fn holds(&self, task: &TaskKey) -> bool {
         self.tasks.contains_key(task)

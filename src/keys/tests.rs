@@ -79,6 +79,7 @@ fn rules(strategy: Strategy) -> Rules {
             low_micro_usd: 1_000_000,
         },
         keep: KEEP,
+        shared: false,
     }
 }
 

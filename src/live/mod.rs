@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::background::Background;
 use crate::config::Loaded;
-use crate::config::settings::{KeyEntry, Settings, Strategy, TenantEntry};
+use crate::config::settings::{KeyEntry, Settings, StoreKind, Strategy, TenantEntry};
 use crate::keys::chance;
 use crate::keys::set::{DEFAULT_POOL, KeySet, Members, PoolRule, Remembered, Rules};
 use crate::tenants::{Tenants, own_pool};
@@ -120,6 +120,7 @@ fn snapshot(
         billing: settings.vendor.profile.billing,
         balance: settings.balance,
         keep: settings.poll.keep,
+        shared: settings.state.store == StoreKind::Redis,
     };
     let keys = old.next(&entries, remembered, &rules, Instant::now(), chance);
     let profile_name = settings.vendor.profile.name.as_str().into();

@@ -21,6 +21,8 @@ use crate::tasks::company::{self, Account};
 use crate::tasks::course::{Action, News, View};
 
 const ROUND: Duration = Duration::from_secs(1);
+/// What the store says of all that run, against what is known here. Less than a task waits before it is followed.
+const COMPARE: Duration = Duration::from_secs(5);
 /// Between two askings for one task.
 const BETWEEN: Duration = Duration::from_secs(10);
 /// Of one account in one round: clients come first within what vendors allow a key.
@@ -35,7 +37,8 @@ const OWN_VIEW: View = View {
 };
 
 pub async fn run(server: Arc<Server>) {
-    match server.tasks.resume(Instant::now(), clock::now_ms()).await {
+    let mut compared = Instant::now();
+    match server.tasks.resume(compared, clock::now_ms()).await {
         Ok(0) => {}
         Ok(tasks) => tracing::info!(tasks, "tasks of the last run are followed to their end"),
         Err(error) => tracing::warn!(%error, "tasks of the last run are not followed"),
@@ -44,6 +47,18 @@ pub async fn run(server: Arc<Server>) {
         tokio::select! {
             () = sleep(ROUND) => {}
             () = server.background.stopping() => return,
+        }
+        // One replica follows the tasks of all.
+        if !server.replicas.leads() {
+            continue;
+        }
+        let now = Instant::now();
+        if server.replicas.are_there() && now >= compared + COMPARE {
+            compared = now;
+            if let Err(error) = server.tasks.compare(now, clock::now_ms()).await {
+                tracing::debug!(%error, "what other replicas did is not known");
+                continue;
+            }
         }
         tokio::select! {
             () = round(&server) => {}

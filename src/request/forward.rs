@@ -17,6 +17,7 @@ use crate::keys::chance;
 use crate::keys::health::{Accepted, Health};
 use crate::keys::key::Key;
 use crate::live::Snapshot;
+use crate::replicas::News;
 use crate::tasks::course::{Heard, Word};
 use crate::vendor::account;
 use crate::vendor::answer::{self, Asked, Reading};
@@ -179,7 +180,7 @@ pub(super) async fn forward(
         snapshot.keys.events().happened();
     }
     if let Some(key) = key {
-        learn(key, route.asked, &reading, &answer.body, now);
+        learn(server, key, route.asked, &reading, &answer.body, now);
         judge(server, key, route, &reading, answer.retry_after, began, now);
         if let Reading::Code { code, rule } = &reading
             && is_submit
@@ -225,16 +226,26 @@ fn target(path: &str, query: &[u8]) -> Bytes {
 }
 
 /// What an account call says about the account.
-fn learn(key: &Key, asked: Asked, reading: &Reading, body: &[u8], now: Instant) {
+fn learn(server: &Server, key: &Key, asked: Asked, reading: &Reading, body: &[u8], now: Instant) {
+    let account = || (&*key.name).into();
     match (asked, reading) {
         (Asked::Threads, Reading::Said) => {
             if let Some(threads) = account::threads(body) {
                 key.account.learn_threads(threads, now);
+                server.replicas.tell(News::Threads {
+                    account: account(),
+                    total: threads.total,
+                    working: threads.working,
+                });
             }
         }
         (Asked::Balance, Reading::Said) => {
             if let Some(micro_usd) = account::balance(body) {
                 key.account.learn_balance(micro_usd, now);
+                server.replicas.tell(News::Balance {
+                    account: account(),
+                    micro_usd,
+                });
             }
         }
         _ => {}

@@ -53,6 +53,7 @@ use crate::listen::body::BodyBudget;
 use crate::listen::gate::{self, gate};
 use crate::listen::{Limits, Receipt, Reply};
 use crate::live::{Live, Snapshot};
+use crate::replicas::Replicas;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
@@ -92,6 +93,7 @@ pub struct Server {
     pub egress: Egress,
     pub outage: Outage,
     pub prober: Prober,
+    pub replicas: Replicas,
     pub alerts: Alerts,
     pub started: Instant,
     pub rounds: Rounds,

@@ -17,6 +17,7 @@ use crate::keys::chance;
 use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
+use crate::replicas::{News, Verdict};
 use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::profile::{Billing, Class};
@@ -129,10 +130,11 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
     let wants = |key: &&Arc<Key>| allowed(key) && key.look(|health| health.wants_probe(now));
     // Whoever asked for one by hand waits for it.
     let asked = keys().find(|key| wants(key) && key.look(Health::is_asked));
-    if let Some(key) = asked.or_else(|| keys().find(wants)) {
+    let leads = server.replicas.leads();
+    if let Some(key) = asked.or_else(|| keys().find(|key| leads && wants(key))) {
         return Next::Key(Arc::clone(key));
     }
-    if snapshot.settings.vendor.profile.takes.threadsinfo {
+    if leads && snapshot.settings.vendor.profile.takes.threadsinfo {
         let counts = |key: &&Arc<Key>| {
             key.standing == Standing::Active
                 && key.look(|health| health.is_proven() && !health.is_called_bad(now))
@@ -173,6 +175,10 @@ fn settle(server: &Server, key: &Key, evidence: Evidence) {
             server.store.note_bad_key_answer(clock::now_ms());
         }
     }
+    if let Some(verdict) = Verdict::of(&evidence) {
+        let key = key.identity.0;
+        server.replicas.tell(News::Probed { key, verdict });
+    }
     key.end_probe(evidence, now);
     if passed {
         server.store.note_good_key(key.identity, clock::now_ms());
@@ -181,6 +187,23 @@ fn settle(server: &Server, key: &Key, evidence: Evidence) {
     if after.state != before {
         let why = after.why.as_deref().unwrap_or_default();
         tracing::info!(key = %key.name, before, after = after.state, why, "a probe changed the state of a key");
+    }
+}
+
+/// What another replica's probe brought. It has told the store.
+pub(crate) fn settle_as_told(server: &Server, key: &Key, evidence: Evidence) {
+    let now = Instant::now();
+    let before = key.describe(now).state;
+    let is_bad = matches!(&evidence, Evidence::Refused { rule, .. } if rule.class == Class::KeyBad);
+    // Those that came here are known here only.
+    for _ in 0..server.egress.decided(key.identity, is_bad) {
+        server.store.note_bad_key_answer(clock::now_ms());
+    }
+    key.end_probe(evidence, now);
+    let after = key.describe(now);
+    if after.state != before {
+        let why = after.why.as_deref().unwrap_or_default();
+        tracing::info!(key = %key.name, before, after = after.state, why, "a probe of another replica changed the state of a key");
     }
 }
 

@@ -103,7 +103,8 @@ fn pace(refresh: Duration, keys: usize) -> Duration {
 }
 
 fn may_ask(server: &Server, key: &Key, now: Instant) -> bool {
-    server.outage.open_until().is_none()
+    server.replicas.leads()
+        && server.outage.open_until().is_none()
         && server.egress.banned_until(now).is_none()
         && server.egress.exhausted_until(now).is_none()
         && is_well(key, now)
@@ -207,6 +208,7 @@ mod tests {
                 low_micro_usd: 1_000_000,
             },
             keep: REFRESH,
+            shared: false,
         };
         KeySet::default().next(&entries, &remembered, &rules, Instant::now(), || 0.5)
     }

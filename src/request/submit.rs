@@ -27,7 +27,9 @@ use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::listen::Receipt;
 use crate::live::Snapshot;
-use crate::store::{self, Claim, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
+use crate::store::{
+    self, Claim, Intent, IntentId, StoreError, TaskKey, TaskRecord, TaskState, Written,
+};
 use crate::tasks::kind;
 use crate::vendor::answer::Reading;
 use crate::vendor::client::CallError;
@@ -137,6 +139,17 @@ enum Tried<'a> {
         words: Option<Outcome>,
     },
     NotSent,
+    /// Other replicas have the account's last slots.
+    Full,
+}
+
+/// Why a change is not durable.
+#[derive(Debug, thiserror::Error)]
+enum Unwritten {
+    #[error("it takes longer than a second")]
+    Late,
+    #[error(transparent)]
+    Refused(StoreError),
 }
 
 impl Submitting {
@@ -205,6 +218,8 @@ impl Submitting {
                     sleep(pause).await;
                     pause *= 2;
                 }
+                // The next choice knows.
+                Tried::Full => {}
                 Tried::Refused {
                     class,
                     no_slot,
@@ -242,11 +257,29 @@ impl Submitting {
         trace: &mut Trace,
     ) -> Tried<'_> {
         let intent = self.intent(key);
-        let (intent_id, written) = self.server.store.intend(intent.clone(), self.claim);
-        if !self.stored(written, "intent").await && self.claim.is_some() {
-            // What is not on the disk is not known to a repeat after a crash, and to prevent that is what the key is for.
-            self.server.store.forget(intent_id);
-            return Tried::refused(Refusal::NotKept);
+        let slots = key.account.most_tasks(&key.limits);
+        let store = &self.server.store;
+        let (intent_id, written) = store.intend_within(intent.clone(), self.claim, slots);
+        match self.written(written).await {
+            Ok(()) => {}
+            Err(Unwritten::Refused(StoreError::Full { used })) => {
+                store.forget(intent_id);
+                key.account.used_together(used, Instant::now());
+                return Tried::Full;
+            }
+            // Another replica has it: a repeat finds what that comes to.
+            Err(Unwritten::Refused(StoreError::Claimed)) => {
+                store.forget(intent_id);
+                return Tried::refused(Refusal::NotKept);
+            }
+            Err(trouble) => {
+                self.say(&trouble, "intent");
+                // What is not on the disk is not known to a repeat after a crash, and to prevent that is what the key is for.
+                if self.claim.is_some() {
+                    store.forget(intent_id);
+                    return Tried::refused(Refusal::NotKept);
+                }
+            }
         }
         trace.uses(key);
         let began = Instant::now();
@@ -423,24 +456,32 @@ impl Submitting {
         .await;
     }
 
-    /// Whether it is durable.
-    async fn stored(&self, written: Written, what: &'static str) -> bool {
+    async fn stored(&self, written: Written, what: &'static str) {
+        if let Err(trouble) = self.written(written).await {
+            self.say(&trouble, what);
+        }
+    }
+
+    /// Waits until it is durable.
+    async fn written(&self, written: Written) -> Result<(), Unwritten> {
         // A second of trouble in all, not a second for every change: clients give up after five.
         let trouble = self.server.store.health().since;
         let patience =
             STORE_PATIENCE.saturating_sub(trouble.map_or(Duration::ZERO, |since| since.elapsed()));
-        let why = match timeout(patience, written).await {
-            Ok(Ok(_)) => return true,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it takes longer than a second".to_owned(),
-        };
+        match timeout(patience, written).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Unwritten::Refused(error)),
+            Err(_) => Err(Unwritten::Late),
+        }
+    }
+
+    fn say(&self, why: &Unwritten, what: &'static str) {
         self.server.metrics.store_error();
         tracing::error!(
             what,
-            why,
+            %why,
             "the store is in trouble, this is kept in memory only for now"
         );
-        false
     }
 
     fn intent(&self, key: &Key) -> Intent {

@@ -33,7 +33,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
 pub use address::{Address, AddressError};
-pub use redis::Redis;
+pub use redis::{Brought, Met, Redis};
 pub use rows::{
     CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
     UncertainRow,
@@ -164,6 +164,11 @@ impl Store {
     /// Blocks until the server answers, or for some seconds.
     pub fn connect(address: &Address) -> Result<Self, OpenError> {
         Redis::open(address).map(|redis| Self::Redis(Arc::new(redis)))
+    }
+
+    /// A sign of life, and the occasion to notice that the server forgot something. Not waited for.
+    pub fn beat(&self) {
+        self.note(Change::Nothing);
     }
 
     /// None: no other process uses this store.

@@ -149,7 +149,7 @@ impl Queue {
 pub(super) const MAX_QUEUED: usize = 100_000;
 
 /// Operations in one transaction. More would only let the first of them wait longer.
-const MAX_BATCH: usize = 1024;
+pub(super) const MAX_BATCH: usize = 1024;
 
 /// How long a change that nobody waits for waits for others.
 const COMPANY: Duration = Duration::from_millis(200);

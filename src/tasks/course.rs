@@ -331,12 +331,25 @@ impl Course {
     }
 
     /// Seldom: the store's time only has to be right within a part of `keep`.
-    pub(super) fn is_to_be_noted(&mut self, keep: Duration, now: Instant) -> bool {
-        let due = now.duration_since(self.noted) >= keep / 8;
+    pub(super) fn is_to_be_noted(&mut self, every: Duration, now: Instant) -> bool {
+        let due = now.duration_since(self.noted) >= every;
         if due {
             self.noted = now;
         }
         due
+    }
+
+    /// A client polls it at another replica, which hears what the vendor says.
+    pub(super) fn used_elsewhere(&mut self, used: Instant) {
+        self.used = self.used.max(used);
+        self.leased = self.leased.max(used);
+    }
+
+    /// Another replica has settled it, or the store has not heard of it yet: an answer that comes here is settled all the
+    /// same, which changes nothing where it was.
+    pub(super) fn ended_elsewhere(&mut self) {
+        self.finished = true;
+        self.expired = true;
     }
 
     pub(super) fn is_finished(&self) -> bool {

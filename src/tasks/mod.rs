@@ -8,8 +8,8 @@ mod kept;
 pub mod kind;
 pub mod unknown;
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,8 @@ type Shard = Mutex<HashMap<TaskKey, Arc<Task>>>;
 const LOOK_UP: Duration = Duration::from_secs(3);
 const TOO_LONG: &str = "it takes longer than 3 s";
 const SHARDS: usize = 16;
+/// A third of the time after which a task counts as abandoned: other replicas must not take it for that.
+const NOTED_FOR_OTHERS: Duration = Duration::from_secs(10);
 /// A task in memory that was not polled for this long is looked up in the store again when it is.
 const REMEMBER: Duration = Duration::from_secs(600);
 /// SECURITY: bounds the memory of clients that submit and never come back, about 400 bytes a task.
@@ -97,6 +99,38 @@ impl Tasks {
             self.insert_found(record, used, now, now_ms);
         }
         Ok(resumed)
+    }
+
+    /// What the other replicas did: tasks that they follow no more, those that clients poll there, those that ended there.
+    pub async fn compare(&self, now: Instant, now_ms: i64) -> Result<(), StoreError> {
+        let since = now_ms - millis(course::LONGEST_FOLLOWED);
+        let known = self.running();
+        let running = self.store.running_tasks(since, MOST_RESUMED).await?;
+        let is_all = running.len() < MOST_RESUMED;
+        let mut run: HashSet<TaskKey> = HashSet::with_capacity(running.len());
+        for record in running {
+            let used = before(now, now_ms - record.used_at_ms);
+            run.insert(record.key.clone());
+            let task = self.insert_found(record, used, now, now_ms);
+            task.course().used_elsewhere(used);
+        }
+        if is_all {
+            let ended = |task: &&Arc<Task>| !run.contains(&task.record.key);
+            known.iter().filter(ended).for_each(|task| {
+                task.course().ended_elsewhere();
+            });
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> Vec<Arc<Task>> {
+        let mut running = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let runs = |task: &&Arc<Task>| !task.course().is_finished();
+            running.extend(shard.values().filter(runs).cloned());
+        }
+        running
     }
 
     /// From the store. Whatever came into memory while it was read is newer.
@@ -201,7 +235,11 @@ impl Tasks {
         now: Instant,
         now_ms: i64,
     ) {
-        if !course.is_to_be_noted(keep, now) {
+        let every = match self.store.replicas() {
+            Some(_) => NOTED_FOR_OTHERS.min(keep / 8),
+            None => keep / 8,
+        };
+        if !course.is_to_be_noted(every, now) {
             return;
         }
         let state = if course.is_finished() {

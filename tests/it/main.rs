@@ -17,7 +17,10 @@ mod limits;
 mod outage;
 mod polls;
 mod process;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
 mod reload_under_load;
+mod replicas;
 mod rotation;
 mod slots;
 mod status;

@@ -1,7 +1,7 @@
 -- One batch of changes, carried out whole or not at all: Redis runs nothing between the lines of a script.
 --
--- ARGV: how, run, number, the number before, lease in ms, then for each change its name, how many arguments, the arguments.
--- how is "next" for a batch that follows the one before, "restore" for what a replica writes back.
+-- ARGV: how, run, number, the number before, lease in ms, whether nothing else waits, then for each change its name, how many
+-- arguments, the arguments. how is "next" for a batch that follows the one before, "restore" for what is written back.
 local how, run, number, before = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease = tonumber(ARGV[5])
 local call = redis.call
@@ -261,8 +261,9 @@ function change.put_back_claim(scope, parameters, id, at, field, value)
   return 0
 end
 
-call('ZADD', 'sidekey:runs', now, run)
-local results, at = { 'done' }, 6
+-- Since when this replica may have changes that are not here. It relays none of them within a second.
+if ARGV[6] == '1' then call('ZADD', 'sidekey:runs', now, run) end
+local results, at = { 'done' }, 7
 while ARGV[at] do
   local count = tonumber(ARGV[at + 1])
   results[#results + 1] = change[ARGV[at]](unpack(ARGV, at + 2, at + 1 + count))

@@ -50,17 +50,17 @@ impl Redis {
         key: &TaskKey,
     ) -> Result<Option<TaskRecord>, StoreError> {
         let asked = key.clone();
-        let place = rows::place(key);
+        let (place, run) = (rows::place(key), self.run);
         let found = self
-            .ask(move |connection| task(connection, &asked, &place))
+            .ask(move |connection| task(connection, &asked, &place, run))
             .await;
         match found {
             Ok(Some(Some(task))) => Ok(Some(task)),
             Ok(Some(None)) => Ok(self.mirror.task(key)),
-            // Whoever remembers it may not have written it back yet.
+            // Whoever knows it may not have written it yet.
             Ok(None) => match self.mirror.task(key) {
                 Some(task) => Ok(Some(task)),
-                None => Err(StoreError::Unreadable(EMPTIED.to_owned())),
+                None => Err(StoreError::Unreadable(INCOMPLETE.to_owned())),
             },
             Err(error) => self.mirror.task(key).map(Some).ok_or(error),
         }
@@ -70,14 +70,16 @@ impl Redis {
         &self,
         scope: &[u8; 32],
     ) -> Result<Option<Claimed>, StoreError> {
-        let asked = *scope;
-        let found = self.ask(move |connection| claim(connection, &asked)).await;
+        let (asked, run) = (*scope, self.run);
+        let found = self
+            .ask(move |connection| claim(connection, &asked, run))
+            .await;
         match found {
             Ok(Some(Some(claimed))) => Ok(Some(claimed)),
             Ok(Some(None)) => Ok(self.mirror.claim(scope)),
             Ok(None) => match self.mirror.claim(scope) {
                 Some(claimed) => Ok(Some(claimed)),
-                None => Err(StoreError::Unreadable(EMPTIED.to_owned())),
+                None => Err(StoreError::Unreadable(INCOMPLETE.to_owned())),
             },
             Err(error) => self.mirror.claim(scope).map(Some).ok_or(error),
         }
@@ -188,21 +190,21 @@ impl Redis {
     }
 }
 
-/// None: the server was emptied a moment ago, so that it knows nothing of this task says nothing.
+/// None: that the server knows nothing of this task says nothing.
 fn task(
     connection: &mut Connection,
     key: &TaskKey,
     place: &str,
+    run: i64,
 ) -> RedisResult<Option<Option<TaskRecord>>> {
-    let (found, used_at_ms, runs): (Found, Option<f64>, Option<f64>) = redis::pipe()
-        .cmd("MGET")
-        .arg((format!("sidekey:task:{place}"), SALT, RESTORING))
+    let (text, used_at_ms, runs): (Option<Vec<u8>>, Option<f64>, Option<f64>) = redis::pipe()
+        .cmd("GET")
+        .arg(format!("sidekey:task:{place}"))
         .cmd("ZSCORE")
         .arg(("sidekey:tasks_by_use", place))
         .cmd("ZSCORE")
         .arg(("sidekey:running", place))
         .query(connection)?;
-    let (text, salt, restoring) = found;
     Ok(match text {
         Some(text) => {
             let used_at_ms = used_at_ms.unwrap_or_default() as i64;
@@ -213,21 +215,37 @@ fn task(
                 runs.is_some(),
             ))
         }
-        None if salt.is_none() || restoring.is_some() => None,
-        None => Some(None),
+        None => is_complete(connection, run)?.then_some(None),
     })
 }
 
-type Found = (Option<Vec<u8>>, Option<Vec<u8>>, Option<String>);
+/// Whether what is not here is nowhere. Not so while a replica that was heard of writes nothing, because it may hold what it
+/// has relayed, nor just after the server was emptied.
+fn is_complete(connection: &mut Connection, run: i64) -> RedisResult<bool> {
+    type Longest = Vec<(i64, f64)>;
+    type Marks = (Option<Vec<u8>>, Option<String>);
+    let ((seconds, micros), longest, (salt, restoring)): ((f64, f64), Longest, Marks) =
+        redis::pipe()
+            .cmd("TIME")
+            .cmd("ZRANGE")
+            .arg(("sidekey:runs", 0, 1, "WITHSCORES"))
+            .cmd("MGET")
+            .arg((SALT, RESTORING))
+            .query(connection)?;
+    let now_ms = seconds * 1000.0 + micros / 1000.0;
+    let silent = |(other, at_ms): &(i64, f64)| *other != run && now_ms - at_ms > BEHIND_MS;
+    Ok(salt.is_some() && restoring.is_none() && !longest.iter().any(silent))
+}
 
-fn claim(connection: &mut Connection, scope: &[u8; 32]) -> RedisResult<Option<Option<Claimed>>> {
+fn claim(
+    connection: &mut Connection,
+    scope: &[u8; 32],
+    run: i64,
+) -> RedisResult<Option<Option<Claimed>>> {
     let place = [b"sidekey:claim:", &scope[..]].concat();
     type Row = (Option<Vec<u8>>, Option<String>, Option<Vec<u8>>);
-    let (row, (salt, restoring)): (Row, (Option<Vec<u8>>, Option<String>)) = redis::pipe()
-        .cmd("HMGET")
+    let row: Row = redis::cmd("HMGET")
         .arg((place, "parameters", "task", "answer"))
-        .cmd("MGET")
-        .arg((SALT, RESTORING))
         .query(connection)?;
     let parameters = row.0.and_then(|bytes| bytes.try_into().ok());
     Ok(match parameters {
@@ -239,8 +257,7 @@ fn claim(connection: &mut Connection, scope: &[u8; 32]) -> RedisResult<Option<Op
                 (None, None) => CameTo::Unknown,
             },
         })),
-        None if salt.is_none() || restoring.is_some() => None,
-        None => Some(None),
+        None => is_complete(connection, run)?.then_some(None),
     })
 }
 
@@ -325,7 +342,9 @@ pub(super) fn take_over(connection: &mut Connection, run: i64, silent_ms: i64) -
         .query(connection)
 }
 
-const EMPTIED: &str = "the Redis server was emptied, and not all replicas have written back yet";
+const INCOMPLETE: &str = "not all replicas have written to the Redis server what they know";
+/// An id is relayed unwritten after a second of trouble, so whoever wrote later than this ago holds none.
+const BEHIND_MS: f64 = 900.0;
 const SALT: &str = "sidekey:salt";
 const RESTORING: &str = "sidekey:restoring";
 

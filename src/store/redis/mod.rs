@@ -7,6 +7,7 @@
 mod changes;
 mod connection;
 mod look_ups;
+mod meeting;
 mod rows;
 
 use std::sync::atomic::AtomicI64;
@@ -18,7 +19,7 @@ use redis::{RedisError, RedisResult, Value};
 use tokio::time::Instant;
 
 use super::memory::Tables;
-use super::queue::Operation;
+use super::queue::{MAX_BATCH, Operation};
 use super::rows::Change;
 use super::sqlite::OpenError;
 use super::writer::{Results, Shared, Target, Writer};
@@ -28,6 +29,7 @@ use crate::keys::secret::Salt;
 use changes::{Arguments, written_back};
 use connection::{Conversation, Script};
 use look_ups::Questions;
+pub use meeting::{Brought, Met};
 
 pub struct Redis {
     pub(super) shared: Arc<Shared>,
@@ -37,6 +39,8 @@ pub struct Redis {
     pub(super) threads: Mutex<Option<Threads>>,
     /// What this process changed: looked at when the server does not answer, written back when it forgot.
     mirror: Arc<Tables>,
+    /// This process among all that ever used the server.
+    run: i64,
 }
 
 impl Redis {
@@ -94,6 +98,7 @@ impl Redis {
             },
             threads: Mutex::new(Some(threads)),
             mirror,
+            run: found.run,
         })
     }
 
@@ -183,7 +188,7 @@ impl Target for Server {
             .collect();
         let started = Instant::now();
         let numbers = loop {
-            match self.carry_out(&arguments)? {
+            match self.carry_out(&arguments, batch.len() < MAX_BATCH)? {
                 Carried::Done(numbers) => break Some(numbers),
                 Carried::Again => break None,
                 Carried::Forgot => self.write_back()?,
@@ -214,9 +219,9 @@ impl Target for Server {
 }
 
 impl Server {
-    fn carry_out(&mut self, changes: &Arguments) -> RedisResult<Carried> {
+    fn carry_out(&mut self, changes: &Arguments, is_all: bool) -> RedisResult<Carried> {
         let next = (self.number + 1).to_string();
-        self.send("next", &next, changes)
+        self.send("next", &next, changes, is_all)
     }
 
     /// In pieces; the last one says that all are there, so a try that was cut off begins anew.
@@ -235,18 +240,25 @@ impl Server {
                 true => self.number.to_string(),
                 false => String::new(),
             };
-            self.send("restore", &number, piece)?;
+            self.send("restore", &number, piece, false)?;
         }
         Ok(())
     }
 
-    fn send(&mut self, how: &str, number: &str, changes: &Arguments) -> RedisResult<Carried> {
+    fn send(
+        &mut self,
+        how: &str,
+        number: &str,
+        changes: &Arguments,
+        is_all: bool,
+    ) -> RedisResult<Carried> {
         let mut arguments: Vec<Vec<u8>> = vec![
             how.into(),
             self.run.to_string().into(),
             number.into(),
             self.number.to_string().into(),
             LEASE.as_millis().to_string().into(),
+            u8::from(is_all).to_string().into(),
         ];
         arguments.extend(changes.0.iter().cloned());
         let script = &self.script;

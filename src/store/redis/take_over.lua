@@ -16,6 +16,7 @@ for _, run in ipairs(runs) do
     count = count + 1
   end
   call('DEL', 'sidekey:intents:' .. run)
+  if call('GET', 'sidekey:leader') == run then call('DEL', 'sidekey:leader') end
   call('ZREM', 'sidekey:runs', run)
 end
 return count

@@ -120,6 +120,7 @@ async fn an_emptied_server_is_given_back_all_that_the_replicas_remember() {
     let found = one.find_task(&key("", "theirs")).await;
     assert!(matches!(found, Err(StoreError::Unreadable(_))), "{found:?}");
     other.flush().await.unwrap();
+    server.say("DEL sidekey:restoring");
 
     let third = connect(&server);
     assert!(third.salt() == one.salt());

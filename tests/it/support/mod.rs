@@ -146,6 +146,11 @@ impl World {
     /// The end of every test, so that each of them shows a clean stop.
     pub(crate) async fn end(mut self) {
         self.stop().await;
+        self.end_vendor().await;
+    }
+
+    /// Where the test itself has stopped whatever it started.
+    pub(crate) async fn end_vendor(self) {
         assert_eq!(self.sandbox.counts().forbidden, 0, "a placeholder got out");
         self.sandbox.stop().await;
         self.vendor.ask_to_stop();

@@ -1,0 +1,116 @@
+//! What replicas tell each other, a few times a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Connection, RedisResult};
+
+use super::look_ups::take_over;
+use super::{Redis, StoreError};
+
+/// What one replica brings.
+#[derive(Clone, Debug, Default)]
+pub struct Brought {
+    pub lead_for: Duration,
+    /// Whose taken slots it wants to know.
+    pub accounts: Vec<Arc<str>>,
+    /// For all the others.
+    pub news: Vec<String>,
+    /// None: for the first time, and then news of so long ago still count.
+    pub heard: Option<String>,
+    pub heard_within: Duration,
+    /// Bad-key answers since then.
+    pub bad_since_ms: i64,
+    /// If this one leads: after so long without a sign a replica is dead. None: nobody can say, the server was gone.
+    pub dead_after: Option<Duration>,
+}
+
+/// What it takes away.
+#[derive(Clone, Debug, Default)]
+pub struct Met {
+    pub leads: bool,
+    /// In the order of the accounts.
+    pub used: Vec<u32>,
+    /// Of others, the oldest first.
+    pub news: Vec<String>,
+    /// The place of the last news, for the next time.
+    pub heard: String,
+    /// By number. Those of this replica, too.
+    pub bad_key_answers: Vec<(i64, i64)>,
+    /// Submits of dead replicas, which are uncertain from now on.
+    pub taken_over: u64,
+}
+
+impl Redis {
+    pub async fn meet(&self, brought: Brought) -> Result<Met, StoreError> {
+        let run = self.run;
+        self.ask(move |connection| meet(connection, run, &brought))
+            .await
+    }
+
+    /// Whether this process gave that number.
+    pub fn is_own(&self, number: i64) -> bool {
+        number >> 32 == self.run
+    }
+}
+
+fn meet(connection: &mut Connection, run: i64, brought: &Brought) -> RedisResult<Met> {
+    let mut command = redis::cmd("EVAL");
+    command.arg(include_str!("meet.lua")).arg(0).arg(run);
+    command.arg(millis(brought.lead_for));
+    for account in &brought.accounts {
+        command.arg(&**account);
+    }
+    let (leads, now_ms, used): (bool, i64, Vec<u32>) = command.query(connection)?;
+    let mut tell = redis::pipe();
+    for news in &brought.news {
+        tell.cmd("XADD")
+            .arg((NEWS, "MAXLEN", "~", NEWS_KEPT, "*"))
+            .arg((run, news))
+            .ignore();
+    }
+    let from = match &brought.heard {
+        Some(heard) => format!("({heard}"),
+        None => (now_ms - millis(brought.heard_within)).max(0).to_string(),
+    };
+    tell.cmd("XRANGE")
+        .arg((NEWS, from, "+", "COUNT", NEWS_KEPT));
+    tell.cmd("ZRANGEBYSCORE").arg((
+        "sidekey:bad_key_answers",
+        brought.bad_since_ms,
+        "+inf",
+        "WITHSCORES",
+    ));
+    type Row = (String, Vec<(i64, String)>);
+    let (rows, bad_key_answers): (Vec<Row>, Vec<(i64, f64)>) = tell.query(connection)?;
+    let last = rows.last().map(|(place, _)| place.clone());
+    // Nothing yet: what comes from now on.
+    let heard = last.or_else(|| brought.heard.clone());
+    let others = |(from, news): (i64, String)| (from != run).then_some(news);
+    Ok(Met {
+        leads,
+        used,
+        news: rows
+            .into_iter()
+            .flat_map(|(_, news)| news)
+            .filter_map(others)
+            .collect(),
+        heard: heard.unwrap_or_else(|| format!("{now_ms}-0")),
+        bad_key_answers: bad_key_answers
+            .into_iter()
+            .map(|(id, at_ms)| (id, at_ms as i64))
+            .collect(),
+        taken_over: match brought.dead_after {
+            Some(silent) if leads => take_over(connection, -1, millis(silent))?,
+            _ => 0,
+        },
+    })
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+const NEWS: &str = "sidekey:news";
+/// Of ten thousand accounts each brings its balance once in a while.
+const NEWS_KEPT: usize = 20_000;

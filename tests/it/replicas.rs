@@ -1,0 +1,367 @@
+//! Three replicas, one Redis: whatever reaches whichever of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sidekey::app::{self, Running};
+use sidekey::background::Background;
+use sidekey::config::{Input, load};
+use sidekey::sandbox::{Dialect, SandboxConfig};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::redis_server::RedisServer;
+use crate::support::{PLACEHOLDER, TASK, World, http, key, keys, name, until, vendor};
+
+/// A sandbox, a Redis, and replicas that are started and stopped one by one.
+struct Fleet {
+    world: World,
+    redis: RedisServer,
+    replicas: Vec<Option<(Running, Background)>>,
+}
+
+impl Fleet {
+    async fn start(count: usize, vendor: SandboxConfig, config: &str) -> Self {
+        let redis = RedisServer::start();
+        let text = keys(vendor.accounts.iter().map(|a| (&a.name, &a.key)));
+        let config = format!(
+            "state.store = \"redis\"\nstate.url = {:?}\npoll.unknown_task = \"refuse\"\n{config}",
+            redis.url()
+        );
+        let world = World::prepare(vendor, &config).await;
+        world.write_keys(&text);
+        let mut fleet = Self {
+            world,
+            redis,
+            replicas: Vec::new(),
+        };
+        for at in 0..count {
+            fleet.replicas.push(None);
+            fleet.start_replica(at).await;
+        }
+        for at in 0..count {
+            fleet.running(at).server.prober.has_learnt().await;
+            until("the keys are known", async || {
+                fleet.states(at).iter().all(|s| *s == "healthy")
+            })
+            .await;
+        }
+        fleet
+    }
+
+    async fn start_replica(&mut self, at: usize) {
+        let input = Input {
+            config: Some(self.world.config_path()),
+            ..Input::default()
+        };
+        let background = Background::new();
+        let attempt = load(&input);
+        let running = app::start(input, attempt, &background).await.unwrap();
+        self.replicas[at] = Some((running, background));
+    }
+
+    async fn stop_replica(&mut self, at: usize) {
+        let (running, background) = self.replicas[at].take().unwrap();
+        assert_eq!(running.stop(&background).await, 0, "work was cut off");
+    }
+
+    fn running(&self, at: usize) -> &Running {
+        &self.replicas[at].as_ref().unwrap().0
+    }
+
+    fn states(&self, at: usize) -> Vec<&'static str> {
+        let snapshot = self.running(at).server.live.load();
+        let keys = snapshot.keys.listed();
+        keys.map(|key| key.describe(Instant::now()).state).collect()
+    }
+
+    fn leaders(&self) -> Vec<usize> {
+        let leads = |at: &usize| {
+            let replica = self.replicas[*at].as_ref();
+            replica.is_some_and(|(running, _)| running.server.replicas.leads())
+        };
+        (0..self.replicas.len()).filter(leads).collect()
+    }
+
+    async fn get(&self, at: usize, target: &str) -> String {
+        let target = target.replace("{}", PLACEHOLDER);
+        http::send(self.running(at).http[0], "GET", &target, "", "")
+            .await
+            .body
+    }
+
+    async fn submit(&self, at: usize) -> String {
+        let answer = self.get(at, &format!("/in.php?key={{}}&{TASK}")).await;
+        answer
+            .strip_prefix("OK|")
+            .unwrap_or_else(|| panic!("refused: {answer}"))
+            .to_owned()
+    }
+
+    async fn poll(&self, at: usize, id: &str) -> String {
+        self.get(at, &format!("/res.php?key={{}}&action=get&id={id}"))
+            .await
+    }
+
+    async fn end(mut self) {
+        for at in 0..self.replicas.len() {
+            if self.replicas[at].is_some() {
+                self.stop_replica(at).await;
+            }
+        }
+        self.world.end_vendor().await;
+    }
+}
+
+fn solving(accounts: usize, ms: u64) -> SandboxConfig {
+    let mut vendor = vendor(Dialect::Captchaai, accounts);
+    for account in &mut vendor.accounts {
+        account.solve_ms = ms;
+    }
+    vendor
+}
+
+const QUICK: &str = "poll.pace = \"100ms\"\nbalance.refresh = \"10s\"";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_of_one_replica_are_polled_at_the_others_through_restarts_of_all_and_of_redis() {
+    const CLIENTS: usize = 12;
+    let fleet = Fleet::start(3, solving(4, 400), QUICK).await;
+    let sandbox = fleet.world.sandbox.clone();
+    let fleet = Arc::new(tokio::sync::RwLock::new(fleet));
+    let (background, done) = (Background::new(), Arc::new(AtomicUsize::new(0)));
+    let over = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (fleet, done, over) = (Arc::clone(&fleet), Arc::clone(&done), Arc::clone(&over));
+            background.spawn(async move {
+                let mut turn = client;
+                // As a service does: whichever replica is there.
+                let mut next = |fleet: &Fleet| loop {
+                    turn += 1;
+                    if fleet.replicas[turn % 3].is_some() {
+                        return turn % 3;
+                    }
+                };
+                while over.load(Ordering::Relaxed) == 0 {
+                    let id = {
+                        let fleet = fleet.read().await;
+                        let at = next(&fleet);
+                        fleet.submit(at).await
+                    };
+                    let began = Instant::now();
+                    loop {
+                        sleep(Duration::from_millis(120)).await;
+                        let answer = {
+                            let fleet = fleet.read().await;
+                            let at = next(&fleet);
+                            fleet.poll(at, &id).await
+                        };
+                        if answer.starts_with("OK|") {
+                            break;
+                        }
+                        assert_eq!(answer, "CAPCHA_NOT_READY", "{id}");
+                        assert!(began.elapsed() < Duration::from_secs(20), "{id} is lost");
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let more = async |what: &str| {
+        let wanted = done.load(Ordering::Relaxed) + 2 * CLIENTS;
+        until(what, async || done.load(Ordering::Relaxed) >= wanted).await;
+    };
+    more("all work").await;
+    for at in 0..3 {
+        // The lock stands for the load balancer, which sends nothing more to a replica that is about to end.
+        fleet.write().await.stop_replica(at).await;
+        more("two are left").await;
+        fleet.write().await.start_replica(at).await;
+    }
+    more("all are new").await;
+    fleet.write().await.redis.kill();
+    sleep(Duration::from_millis(1500)).await;
+    fleet.write().await.redis.start_again();
+    more("redis is back").await;
+    fleet.read().await.redis.flush_all();
+    more("redis was emptied").await;
+    over.store(1, Ordering::Relaxed);
+    for client in clients {
+        timeout(Duration::from_secs(30), client)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let counts = sandbox.counts();
+    assert_eq!(counts.foreign, 0, "wrong-key polls");
+    let (made, solved) = (sandbox.tasks().len(), done.load(Ordering::Relaxed));
+    assert_eq!(made, solved, "tasks that no client got an answer of");
+    assert!(
+        fleet
+            .read()
+            .await
+            .running(0)
+            .server
+            .store
+            .uncertain_list(9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let Ok(fleet) = Arc::try_unwrap(fleet) else {
+        panic!("clients are gone")
+    };
+    fleet.into_inner().end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_ask_the_vendor_no_more_than_one_alone() {
+    let own_calls = async |replicas: usize| {
+        let prepaid = vendor(Dialect::Twocaptcha, 3);
+        let fleet = Fleet::start(replicas, prepaid, "balance.refresh = \"1s\"").await;
+        let before = fleet.world.sandbox.counts().calls;
+        sleep(Duration::from_secs(11)).await;
+        assert_eq!(fleet.leaders().len(), 1);
+        let calls = fleet.world.sandbox.counts().calls;
+        // What one learnt all know.
+        for at in 0..replicas {
+            let snapshot = fleet.running(at).server.live.load();
+            let knows = snapshot
+                .keys
+                .accounts()
+                .all(|account| account.money(Instant::now()).is_some());
+            assert!(knows, "replica {at}");
+        }
+        fleet.end().await;
+        (before, calls - before)
+    };
+    let (alone_at_start, alone) = own_calls(1).await;
+    let (at_start, together) = own_calls(3).await;
+    assert!(alone >= 6, "{alone} calls of one");
+    // A little apart: the turns are drawn by chance.
+    assert!(
+        together <= alone + 3 && together + 3 >= alone,
+        "{together} calls of three, {alone} of one"
+    );
+    assert!(
+        at_start <= alone_at_start + 3,
+        "{at_start} and {alone_at_start} at the start"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_given_no_more_tasks_than_it_has_slots_by_all_together() {
+    let mut config = solving(1, 300);
+    config.accounts[0].threads = Some(4);
+    let fleet = Fleet::start(
+        3,
+        config,
+        "submit.wait = \"15s\"\nsubmit.deadline = \"20s\"\npoll.pace = \"0s\"",
+    )
+    .await;
+    for at in 0..3 {
+        until("the limit is known", async || {
+            let snapshot = fleet.running(at).server.live.load();
+            let key = snapshot.keys.listed().next().unwrap();
+            key.account.most_tasks(&key.limits) == Some(4)
+        })
+        .await;
+    }
+    let client = async |client: usize| {
+        let id = fleet.submit(client % 3).await;
+        until("it is solved", async || {
+            fleet.poll((client + 1) % 3, &id).await.starts_with("OK|")
+        })
+        .await;
+    };
+    futures_util::future::join_all((0..36).map(client)).await;
+    let record = fleet.world.sandbox.record();
+    let refused = record
+        .counts
+        .outcomes
+        .iter()
+        .filter(|(outcome, _)| outcome.contains("ERROR"));
+    let refused: Vec<_> = refused.collect();
+    assert_eq!(refused, [], "the vendor had to refuse");
+    assert_eq!(fleet.world.sandbox.tasks().len(), 36);
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_leader_finds_out_of_a_key_all_go_by_and_the_lead_passes_on() {
+    let mut fleet = Fleet::start(3, solving(2, 0), QUICK).await;
+    until("one leads", async || fleet.leaders().len() == 1).await;
+    let leader = fleet.leaders()[0];
+    let follower = (leader + 1) % 3;
+    fleet.world.sandbox.remove_account(&name(1)).unwrap();
+    until("a client meets it", async || {
+        fleet.submit(follower).await;
+        fleet.states(follower)[0] != "healthy"
+    })
+    .await;
+    for at in 0..3 {
+        until("all know", async || fleet.states(at)[0] == "revoked").await;
+    }
+    let bad = fleet.world.sandbox.counts().unknown_key;
+    assert!(
+        bad <= 3,
+        "{bad} bad-key answers: the vendor bans the address at five"
+    );
+
+    fleet.stop_replica(leader).await;
+    let stopped = Instant::now();
+    until("another leads", async || !fleet.leaders().is_empty()).await;
+    assert!(stopped.elapsed() < Duration::from_secs(4));
+    let mut back = solving(1, 0).accounts.remove(0);
+    back.key = key(1);
+    fleet.world.sandbox.put_account(back).unwrap();
+    let next = fleet.leaders()[0];
+    let snapshot = fleet.running(next).server.live.load();
+    snapshot
+        .keys
+        .listed()
+        .next()
+        .unwrap()
+        .ask_for_probe(Instant::now());
+    for at in (0..3).filter(|at| *at != leader) {
+        until("all trust it again", async || {
+            fleet.states(at)[0] == "healthy"
+        })
+        .await;
+    }
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_submits_go_on_and_what_they_made_is_written_when_it_is_back() {
+    let mut fleet = Fleet::start(2, solving(2, 300), QUICK).await;
+    let before = fleet.submit(0).await;
+    fleet.redis.kill();
+    let mut ids = vec![before];
+    for _ in 0..5 {
+        ids.push(fleet.submit(0).await);
+    }
+    for id in &ids {
+        // The other cannot know it, and does not say that there is none.
+        assert_eq!(fleet.poll(1, id).await, "CAPCHA_NOT_READY");
+    }
+    fleet.redis.start_again();
+    for id in &ids {
+        until("the other finds it", async || {
+            fleet.poll(1, id).await.starts_with("OK|")
+        })
+        .await;
+    }
+    // It hangs: no error, no answer.
+    fleet.redis.pause();
+    let id = fleet.submit(0).await;
+    assert_eq!(fleet.poll(1, &id).await, "CAPCHA_NOT_READY");
+    fleet.redis.go_on();
+    until("the other finds it", async || {
+        fleet.poll(1, &id).await.starts_with("OK|")
+    })
+    .await;
+    assert_eq!(fleet.world.sandbox.counts().foreign, 0);
+    fleet.end().await;
+}
