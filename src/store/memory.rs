@@ -150,7 +150,7 @@ impl Tables {
                 most,
                 limit,
             } => tables.forget_claims(before_ms, most, limit),
-            Change::Nothing => 0,
+            Change::GiveBack { .. } | Change::Nothing => 0,
         }
     }
 

@@ -301,6 +301,15 @@ impl Store {
         self.note(Change::Refused(refused));
     }
 
+    /// What `Redis::reserve` gave a number. A submit that made a task gives it back after its `accept`.
+    pub fn give_back(&self, tenant: &Arc<str>, submit: i64, uncertain_until_ms: Option<i64>) {
+        self.note(Change::GiveBack {
+            tenant: Arc::clone(tenant),
+            submit,
+            uncertain_until_ms,
+        });
+    }
+
     /// Of one day.
     pub async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
         match self {

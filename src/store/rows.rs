@@ -165,6 +165,12 @@ pub(super) enum Change {
         most: usize,
         limit: usize,
     },
+    /// What a tenant's submit had reserved, where several processes reserve. With a time: nobody knows whether it made a task.
+    GiveBack {
+        tenant: Arc<str>,
+        submit: i64,
+        uncertain_until_ms: Option<i64>,
+    },
     Nothing,
 }
 

@@ -163,7 +163,7 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
             ])?;
             Ok(forgotten as u64)
         }
-        Change::Nothing => Ok(0),
+        Change::GiveBack { .. } | Change::Nothing => Ok(0),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod meter;
+pub mod shared;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

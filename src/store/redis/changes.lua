@@ -52,21 +52,44 @@ local function drop_claim(scope)
   call('ZREM', CLAIM_TIMES, scope)
 end
 
-local function end_slot(key)
+local function tenant_of(key)
+  local tenant = string.match(key, '^[^%z]*%z([^%z]*)%z')
+  return tenant ~= '' and 'sidekey:tenant:' .. tenant
+end
+
+local function end_reservation(tenant, member)
+  call('ZREM', tenant .. ':open', member)
+  call('HDEL', tenant .. ':prices', member)
+end
+
+-- Its slot, and its place among the tasks of its tenant.
+local function end_holds(key)
   local task = call('GET', task_of(key))
   if task then call('ZREM', slots_of(cjson.decode(task).owner_name), 't' .. key) end
+  local tenant = tenant_of(key)
+  if tenant then end_reservation(tenant, 't' .. key) end
 end
 
 local function put_task(key, owner, json, used, running)
   local old = call('GET', task_of(key))
   local runs = call('ZSCORE', RUNNING, key) and '1' or ''
   if old == json and runs == running and tonumber(call('ZSCORE', TASKS, key)) == tonumber(used) then return 0 end
-  if old then end_slot(key) end
+  if old then end_holds(key) end
   call('SET', task_of(key), json)
   call('ZADD', TASKS, used, key)
   if running == '1' then
     call('ZADD', RUNNING, used, key)
     call('ZADD', slots_of(owner), now + lease, 't' .. key)
+    local tenant = tenant_of(key)
+    if tenant then
+      local task = cjson.decode(json)
+      local charge = task.charge_micro_usd
+      if charge == cjson.null then charge = task.price_micro_usd end
+      if charge == cjson.null then charge = 0 end
+      -- Until it is settled, which somebody sees to.
+      call('ZADD', tenant .. ':open', '+inf', 't' .. key)
+      call('HSET', tenant .. ':prices', 't' .. key, string.format('%d', charge))
+    end
   else
     call('ZREM', RUNNING, key)
   end
@@ -78,7 +101,7 @@ local function touch(key, used, final)
   call('ZADD', TASKS, 'XX', 'GT', used, key)
   if final == '1' then
     call('ZREM', RUNNING, key)
-    end_slot(key)
+    end_holds(key)
   elseif call('ZSCORE', RUNNING, key) then
     call('ZADD', RUNNING, 'XX', 'GT', used, key)
     local owner = cjson.decode(call('GET', task_of(key))).owner_name
@@ -157,18 +180,40 @@ function change.resolve(id, task_id, key, owner, json, used, running)
   resolve(id, task_id, used)
   claim_came_to(id, 'task', task_id)
   call('ZREM', slots_of(owner), 'i' .. id)
+  local tenant = tenant_of(key)
+  if tenant then
+    local member = call('ZPOPMIN', tenant .. ':uncertain')[1]
+    if member then call('HDEL', tenant .. ':prices', member) end
+  end
   return put_task(key, owner, json, used, running)
 end
 
 change.touch = touch
 
+-- A submit of a tenant has ended. Its task, if it made one, is there already; until the end of the day a submit of which
+-- nobody knows counts as one that did.
+function change.give_back(name, submit, uncertain_until)
+  local tenant = 'sidekey:tenant:' .. name
+  if uncertain_until == '' then
+    end_reservation(tenant, submit)
+  elseif call('ZREM', tenant .. ':open', submit) == 1 then
+    call('ZADD', tenant .. ':uncertain', uncertain_until, submit)
+  end
+  return 0
+end
+
 -- The same row again changes nothing; an expired task that was solved after all is solved.
-function change.settle(key, ended_at, field, row)
+function change.settle(key, ended_at, field, row, day, month, charge)
   touch(key, ended_at, '1')
   local old = call('HGET', 'sidekey:usage', field)
   if not old or (string.sub(old, 1, 1) == 'e' and string.sub(row, 1, 1) ~= 'e') then
     call('HSET', 'sidekey:usage', field, row)
     call('ZADD', 'sidekey:usage_by_end', ended_at, field)
+    local tenant = tenant_of(key)
+    if tenant and string.sub(row, 1, 1) == 's' then
+      call('HINCRBY', tenant .. ':used', 'd' .. day, 1)
+      call('HINCRBY', tenant .. ':used', 'm' .. month, charge)
+    end
   end
   return 0
 end
@@ -199,7 +244,7 @@ end
 function change.forget_tasks(unused_since, limit)
   local keys = call('ZRANGEBYSCORE', TASKS, '-inf', '(' .. unused_since, 'LIMIT', 0, limit)
   for _, key in ipairs(keys) do
-    end_slot(key)
+    end_holds(key)
     call('DEL', task_of(key))
     call('ZREM', TASKS, key)
     call('ZREM', RUNNING, key)

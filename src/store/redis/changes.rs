@@ -8,6 +8,7 @@ use super::super::rows::{
 use super::super::usage::UsageRow;
 use super::rows;
 use crate::keys::secret::Salt;
+use crate::tenants::meter::Day;
 
 /// The arguments of one script: names of changes, how many arguments each has, and those.
 #[derive(Debug, Default)]
@@ -101,6 +102,14 @@ impl Arguments {
                     &number(*limit as i64),
                 ],
             ),
+            Change::GiveBack {
+                tenant,
+                submit,
+                uncertain_until_ms,
+            } => {
+                let until = uncertain_until_ms.map(number).unwrap_or_default();
+                self.change("give_back", [tenant.as_bytes(), &number(*submit), &until]);
+            }
             Change::Nothing => return false,
         }
         true
@@ -132,6 +141,7 @@ impl Arguments {
     }
 
     fn usage(&mut self, row: &UsageRow) {
+        let Day { day, month } = Day::of(row.ended_at_ms);
         self.change(
             "settle",
             [
@@ -139,6 +149,9 @@ impl Arguments {
                 &number(row.ended_at_ms),
                 rows::usage_place(&row.task, row.submitted_at_ms).as_bytes(),
                 rows::usage(row).as_bytes(),
+                &number(day),
+                &number(month),
+                &number(row.charge_micro_usd),
             ],
         );
     }

@@ -8,6 +8,7 @@ mod changes;
 mod connection;
 mod look_ups;
 mod meeting;
+mod reserve;
 mod rows;
 
 use std::sync::atomic::AtomicI64;

@@ -1,0 +1,54 @@
+//! The limits of tenants, kept on the server: one look and one reservation, whichever replicas their submits come to.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Redis, StoreError};
+use crate::config::settings::TenantLimits;
+use crate::tenants::meter::{Day, Limit};
+
+impl Redis {
+    /// The number of the reservation, or the limit that was reached.
+    pub async fn reserve(
+        &self,
+        tenant: &Arc<str>,
+        limits: &TenantLimits,
+        price_micro_usd: i64,
+        now_ms: i64,
+    ) -> Result<Result<i64, Limit>, StoreError> {
+        let submit = self.numbers.last_intent.fetch_add(1, Ordering::Relaxed) + 1;
+        let Day { day, month } = Day::of(now_ms);
+        let number = |limit: Option<i64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
+        let arguments = [
+            tenant.to_string(),
+            submit.to_string(),
+            day.to_string(),
+            month.to_string(),
+            HELD_MS.to_string(),
+            price_micro_usd.to_string(),
+            number(limits.daily.map(i64::from)),
+            number(limits.budget_micro_usd),
+            number(limits.max_tasks.map(i64::from)),
+            number(limits.rate_per_minute.map(i64::from)),
+        ];
+        let reached: i64 = self
+            .ask(move |connection| {
+                redis::cmd("EVAL")
+                    .arg(include_str!("reserve.lua"))
+                    .arg(0)
+                    .arg(&arguments)
+                    .query(connection)
+            })
+            .await?;
+        Ok(match reached {
+            1 => Err(Limit::Daily),
+            2 => Err(Limit::Budget),
+            3 => Err(Limit::Tasks),
+            4 => Err(Limit::Rate),
+            _ => Ok(submit),
+        })
+    }
+}
+
+/// If its replica dies. No submit is longer on its way.
+const HELD_MS: i64 = 700_000;
