@@ -6,7 +6,11 @@ mod commands;
 mod crash;
 mod demo;
 mod leaks;
+#[path = "../support/redis_server.rs"]
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod redis_server;
 mod repeats;
+mod replicas;
 mod signals;
 mod spread;
 mod store_trouble;
