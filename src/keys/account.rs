@@ -102,8 +102,8 @@ pub struct SlotsSeen {
 }
 
 const ELSEWHERE_FOR: Duration = Duration::from_secs(60);
-/// The store's own count is news every quarter of a second.
-const TOGETHER_FOR: Duration = Duration::from_secs(2);
+/// The store's own count comes every quarter of a second, with ten thousand accounts every five seconds.
+const TOGETHER_FOR: Duration = Duration::from_secs(10);
 /// Before the store is asked again for a slot of an account that was full.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 const COUNT_AGAIN: Duration = Duration::from_secs(300);
@@ -379,7 +379,9 @@ impl State {
         }
         self.slots.expire(now);
         let max = self.max(limits);
-        let ours = match limits.shared {
+        // While the store is gone each counts its own.
+        let is_counted = self.together(limits, now).is_some();
+        let ours = match is_counted {
             true => self.slots.on_their_way(),
             false => self.slots.used(),
         };
@@ -403,11 +405,14 @@ impl State {
     }
 
     fn used(&self, limits: &Limits, now: Instant) -> usize {
-        let together = self.together.filter(|_| limits.shared);
-        match together.filter(|(_, at)| now < *at + TOGETHER_FOR) {
-            Some((used, _)) => used as usize,
-            None => self.slots.used(),
-        }
+        let together = self.together(limits, now);
+        together.map_or_else(|| self.slots.used(), |used| used as usize)
+    }
+
+    /// None: nobody shares it, or nobody knows.
+    fn together(&self, limits: &Limits, now: Instant) -> Option<u32> {
+        let (used, at) = self.together.filter(|_| limits.shared)?;
+        (now < at + TOGETHER_FOR).then_some(used)
     }
 
     fn elsewhere(&self, now: Instant) -> u32 {
