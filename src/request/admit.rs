@@ -97,4 +97,5 @@ impl Admitted {
     }
 }
 
-const NO_TOKEN: &[u8] = b"********************************";
+/// Stands in for a key where there is no token, or where the token must not be seen either.
+pub(super) const NO_TOKEN: &[u8] = b"********************************";
