@@ -54,6 +54,9 @@ async fn look_after(server: &Server, clocks: &mut Clocks) {
         if let Err(error) = server.store.forget_tasks_unused_since(unused_since).await {
             tracing::warn!(%error, "old tasks could not be forgotten");
         }
+        if let Err(error) = server.store.forget_parked_unused_since(unused_since).await {
+            tracing::warn!(%error, "old parked submits could not be forgotten");
+        }
     }
     let before = now_ms - milliseconds(UNCERTAIN_KEPT);
     if let Err(error) = server.store.forget_uncertain_before(before).await {

@@ -42,13 +42,13 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         "/readyz" if admin.ready.load(Ordering::Relaxed) => plain(StatusCode::OK, "ok\n"),
         "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/metrics" => metrics(&admin.server),
-        "/api/keys" | "/api/uncertain" => match allowed(&admin, request, peer) {
+        "/api/keys" | "/api/uncertain" | "/api/parked" => match allowed(&admin, request, peer) {
             Ok(request) => api(&admin.server, request.uri().path()).await,
             Err(refused) => *refused,
         },
         _ => plain(
             StatusCode::NOT_FOUND,
-            "here are /livez, /readyz, /startupz, /metrics, /api/keys and /api/uncertain\n",
+            "here are /livez, /readyz, /startupz, /metrics, /api/keys, /api/uncertain and /api/parked\n",
         ),
     }
 }
@@ -99,6 +99,7 @@ fn allowed(
 async fn api(server: &Server, path: &str) -> Response<Reply> {
     let found = match path {
         "/api/keys" => Ok(api::keys(server)),
+        "/api/parked" => Ok(api::parked(server)),
         _ => api::uncertain(server).await,
     };
     match found {

@@ -7,21 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::{Route, Sending, forward};
+use super::park;
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock};
+use crate::config::settings::WhenBusy;
 use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::listen::Receipt;
 use crate::live::Snapshot;
-use crate::store::{self, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
+use crate::store::{
+    self, Intent, IntentId, OwnId, TaskKey, TaskRecord, TaskState, UncertainRow, Written,
+};
 use crate::tasks::kind;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::client::CallError;
@@ -31,7 +36,7 @@ use crate::wire::Endpoint;
 /// solve.php answers when the captcha is solved. The vendor's own limit is not documented; clients wait 600 s at most.
 const SOLVE_PATIENCE: Duration = Duration::from_secs(600);
 /// After that the store's trouble is not the client's any more: the id is kept in memory and relayed.
-const STORE_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(1);
 /// Two proven keys that the vendor calls bad for one submit: the submit is to blame, and must not bench the others.
 const PROVEN_KEYS_BLAMED: usize = 2;
 /// Before the second try of a submit that did not reach the vendor; doubled each time.
@@ -65,9 +70,10 @@ pub(super) async fn submit(
         server: Arc::clone(server),
         snapshot,
         admitted,
-        pilot,
+        left: pilot.client_left().clone(),
+        parked: None,
     };
-    server.background.spawn(work.run(trace));
+    server.background.spawn(work.run(pilot, trace));
     let outcome = match listener.hear().await {
         Heard::Outcome(outcome) => outcome,
         // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent; its intent is still
@@ -87,60 +93,115 @@ fn lost(server: &Server) -> Outcome {
     Outcome::Refused(Refusal::Uncertain)
 }
 
-struct Submitting {
-    server: Arc<Server>,
-    snapshot: Arc<Snapshot>,
-    admitted: Admitted,
-    pilot: Pilot,
+pub(super) struct Submitting {
+    pub server: Arc<Server>,
+    pub snapshot: Arc<Snapshot>,
+    pub admitted: Admitted,
+    /// Cancelled when nobody wants the task any more: what was not sent yet is not sent.
+    pub left: CancellationToken,
+    /// It was parked, and no client is there to answer.
+    pub parked: Option<OwnId>,
+}
+
+/// How a submit ended: what its client hears, and what there is at the vendor now.
+pub(super) struct Ended {
+    pub outcome: Outcome,
+    pub made: Made,
+}
+
+pub(super) enum Made {
+    Task(Arc<str>),
+    /// solve.php: the task has ended with its submit.
+    Answer,
+    /// Nobody can know.
+    Perhaps,
+    /// The vendor blames the submit, with this code.
+    Refused(Arc<str>),
+    Nothing,
 }
 
 /// What one try came to.
 enum Tried {
-    Done {
-        outcome: Outcome,
-        accepted: bool,
-    },
+    Done(Ended),
     /// The vendor blames the key; `words` are what it said to the submit itself.
     Refused {
         class: Class,
-        words: Option<Outcome>,
+        code: Arc<str>,
+        words: Outcome,
     },
     NotSent,
 }
 
-impl Submitting {
-    async fn run(self, mut trace: Trace) {
-        match self.tries(&mut trace).await {
-            Some((outcome, accepted)) => {
-                trace.end(&outcome);
-                self.pilot.land(outcome, accepted);
-            }
-            None => self.pilot.drop_unsent(),
+impl Ended {
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        Self {
+            outcome: Outcome::Refused(refusal),
+            made: Made::Nothing,
         }
     }
+}
 
-    /// `None` when the client left before anything was sent.
-    async fn tries(&self, trace: &mut Trace) -> Option<(Outcome, bool)> {
-        let refuse = |refusal| Some((Outcome::Refused(refusal), false));
+impl Made {
+    /// The vendor made a task, or may have.
+    fn is_something(&self) -> bool {
+        match self {
+            // The repeat of an uncertain submit must hear the same, or it pays a second time.
+            Self::Task(_) | Self::Answer | Self::Perhaps => true,
+            Self::Refused(_) | Self::Nothing => false,
+        }
+    }
+}
+
+impl Submitting {
+    async fn run(self, pilot: Pilot, mut trace: Trace) {
+        let (server, snapshot, admitted) = (&self.server, &self.snapshot, &self.admitted);
+        let ended = match park::behind(server, snapshot, admitted) {
+            Some(refusal) => Some(Ended::refused(refusal)),
+            None => self.tries(None, &mut trace).await,
+        };
+        let Some(ended) =
+            ended.filter(|ended| !self.left.is_cancelled() || ended.made.is_something())
+        else {
+            pilot.drop_unsent();
+            return;
+        };
+        let Ended { outcome, made } = park::instead(server, snapshot, admitted, ended).await;
+        trace.end(&outcome);
+        pilot.land(outcome, made.is_something());
+    }
+
+    /// Beginning with the key that was chosen already, if one was. `None` when the client left before anything was sent.
+    pub(super) async fn tries(
+        &self,
+        mut first: Option<(Arc<Key>, Slot)>,
+        trace: &mut Trace,
+    ) -> Option<Ended> {
+        let refuse = |refusal| Some(Ended::refused(refusal));
         let rules = &self.snapshot.settings.submit;
         let began = Instant::now();
         let (deadline, wait_until) = match self.admitted.endpoint {
             Endpoint::Solve => (began + SOLVE_PATIENCE, began + rules.wait),
+            // Whose place is among the parked ones waits there.
+            _ if self.parked.is_some() => (began + rules.deadline, began),
             _ => (
                 began + rules.deadline,
                 began + rules.wait.min(rules.deadline),
             ),
         };
+        let waits = rules.when_busy == WhenBusy::Wait && self.parked.is_none();
         let mut refused: Vec<(Identity, Class)> = Vec::new();
         let mut blamed_though_proven = 0;
         // A key that was refused at its trial was not tried for this submit: a file with dead keys must not fail clients.
         let mut sent_with = 0;
         let mut pause = FIRST_PAUSE;
         loop {
-            let chosen = choose(&self.server, &self.snapshot, wait_until, deadline);
-            let chosen = tokio::select! {
-                chosen = chosen => chosen,
-                () = self.pilot.client_left().cancelled() => return None,
+            let choose = choose(&self.server, &self.snapshot, waits, wait_until, deadline);
+            let chosen = match first.take() {
+                Some(chosen) => Ok(chosen),
+                None => tokio::select! {
+                    chosen = choose => chosen,
+                    () = self.left.cancelled() => return None,
+                },
             };
             let (key, slot) = match chosen {
                 Ok(chosen) => chosen,
@@ -153,8 +214,8 @@ impl Submitting {
                 return refuse(after(&refused));
             }
             match self.once(&key, slot, deadline, trace).await {
-                Tried::Done { outcome, accepted } => return Some((outcome, accepted)),
-                Tried::NotSent if self.pilot.client_left().is_cancelled() => return None,
+                Tried::Done(ended) => return Some(ended),
+                Tried::NotSent if self.left.is_cancelled() => return None,
                 Tried::NotSent => {
                     if Instant::now() + pause >= wait_until {
                         return refuse(Refusal::VendorUnreachable);
@@ -162,13 +223,15 @@ impl Submitting {
                     sleep(pause).await;
                     pause *= 2;
                 }
-                Tried::Refused { class, words } => {
+                Tried::Refused { class, code, words } => {
                     self.server.metrics.failover(class);
-                    sent_with += usize::from(!known && words.is_some());
-                    if let Some(words) = words.filter(|_| class == Class::KeyBad) {
+                    sent_with += usize::from(!known);
+                    if class == Class::KeyBad {
                         blamed_though_proven += 1;
                         if blamed_though_proven >= PROVEN_KEYS_BLAMED {
-                            return Some((words, false));
+                            let made = Made::Refused(code);
+                            let outcome = words;
+                            return Some(Ended { outcome, made });
                         }
                     }
                     if !known {
@@ -186,14 +249,14 @@ impl Submitting {
     async fn once(&self, key: &Key, slot: Slot, deadline: Instant, trace: &mut Trace) -> Tried {
         let solve = self.admitted.endpoint == Endpoint::Solve;
         let intent = self.intent(key);
-        let (intent_id, written) = self.server.store.intend(intent.clone());
+        let (intent_id, written) = self.intend(intent.clone());
         self.stored(written, "intent").await;
         let route = Route {
             endpoint: self.admitted.endpoint,
             user_agent: self.admitted.user_agent.as_ref(),
             asked: if solve { Asked::Solve } else { Asked::Submit },
             deadline,
-            client_left: Some(self.pilot.client_left()),
+            client_left: Some(&self.left),
             is_probe: false,
         };
         trace.uses(key);
@@ -212,7 +275,7 @@ impl Submitting {
         match answered {
             Err(CallError::NotSent { why }) => {
                 tracing::debug!(why, "the vendor could not be reached");
-                self.server.store.forget(intent_id);
+                self.forget(intent_id);
                 Tried::NotSent
             }
             Err(CallError::Unknown { why }) => {
@@ -220,42 +283,39 @@ impl Submitting {
             }
             Ok(answered) => match &answered.reading {
                 Reading::Accepted { id } => {
-                    let id = id.clone();
+                    let id: Arc<str> = id.as_str().into();
                     trace.task(&id);
                     self.accepted(intent_id, intent, &id, key, slot).await;
-                    Tried::Done {
+                    Tried::Done(Ended {
                         outcome: answered.accepted(&id, self.admitted.hints),
-                        accepted: true,
-                    }
+                        made: Made::Task(id),
+                    })
                 }
                 Reading::Final => {
-                    self.server.store.forget(intent_id);
-                    Tried::Done {
+                    self.forget(intent_id);
+                    Tried::Done(Ended {
                         outcome: Outcome::Relay(answered.relay),
-                        accepted: true,
-                    }
+                        made: Made::Answer,
+                    })
                 }
                 Reading::Code { code, rule } => match rule.class {
                     Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
-                        self.server.store.forget(intent_id);
-                        let (class, code) = (rule.class, code.clone());
-                        let words = Some(answered.control(&code, self.admitted.hints));
-                        Tried::Refused { class, words }
+                        self.forget(intent_id);
+                        let (class, code) = (rule.class, Arc::from(code.as_str()));
+                        let words = answered.control(&code, self.admitted.hints);
+                        Tried::Refused { class, code, words }
                     }
                     Class::EgressIp => {
-                        self.server.store.forget(intent_id);
-                        Tried::Done {
-                            outcome: Outcome::Refused(Refusal::AllBusy),
-                            accepted: false,
-                        }
+                        self.forget(intent_id);
+                        Tried::Done(Ended::refused(Refusal::AllBusy))
                     }
                     Class::Request | Class::NoTask | Class::Task => {
-                        self.server.store.forget(intent_id);
-                        let code = code.clone();
-                        Tried::Done {
+                        self.forget(intent_id);
+                        let code: Arc<str> = code.as_str().into();
+                        Tried::Done(Ended {
                             outcome: answered.control(&code, self.admitted.hints),
-                            accepted: false,
-                        }
+                            made: Made::Refused(code),
+                        })
                     }
                     Class::Server => self.uncertain(intent_id, intent, code, key, slot).await,
                 },
@@ -293,7 +353,11 @@ impl Submitting {
         };
         let price = record.price_micro_usd.unwrap_or_default();
         slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
-        let written = self.server.store.accept(intent_id, record.clone());
+        let store = &self.server.store;
+        let written = match self.parked {
+            Some(parked) => store.accept_parked(parked, intent_id, record.clone()),
+            None => store.accept(intent_id, record.clone()),
+        };
         self.server.tasks.remember(record, Instant::now());
         #[cfg(not(sidekey_relay_before_commit))]
         self.stored(written, "task").await;
@@ -319,17 +383,38 @@ impl Submitting {
             parts: self.admitted.message.parts().clone(),
         }
         .digest();
-        self.stored(
-            self.server
-                .store
-                .uncertain(intent_id, intent, why, Some(hash)),
-            "uncertain submit",
-        )
-        .await;
-        Tried::Done {
+        let store = &self.server.store;
+        let row = UncertainRow {
+            id: intent_id,
+            intent,
+            why: why.into(),
+            parameters_hash: Some(hash),
+            resolved: None,
+        };
+        let written = match self.parked {
+            Some(parked) => store.uncertain_parked(parked, row, clock::now_ms()),
+            None => store.uncertain(row),
+        };
+        self.stored(written, "uncertain submit").await;
+        Tried::Done(Ended {
             outcome: Outcome::Refused(Refusal::Uncertain),
-            // Its repeat must hear the same, or the repeat pays a second time.
-            accepted: true,
+            made: Made::Perhaps,
+        })
+    }
+
+    fn intend(&self, intent: Intent) -> (IntentId, Written) {
+        match self.parked {
+            Some(parked) => self.server.store.intend_parked(parked, intent),
+            None => self.server.store.intend(intent),
+        }
+    }
+
+    /// The vendor refused, or nothing was sent.
+    fn forget(&self, intent_id: IntentId) {
+        let store = &self.server.store;
+        match self.parked {
+            Some(parked) => store.forget_parked_intent(parked, intent_id, clock::now_ms()),
+            None => store.forget(intent_id),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What each change and each look-up is in SQL.
 
+pub(super) mod parked;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -111,6 +113,21 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
                 .execute(params![before_ms, *limit as i64])?;
             Ok(forgotten as u64)
         }
+        Change::Park(parked) => parked::park(connection, &parked.0, &parked.1),
+        Change::Turn {
+            id,
+            state,
+            at_ms,
+            with,
+        } => {
+            parked::turn(connection, *id, state, *at_ms)?;
+            apply(connection, with)
+        }
+        Change::TouchParked(id, used_at_ms) => parked::touch(connection, *id, *used_at_ms),
+        Change::ForgetParked {
+            unused_since_ms,
+            limit,
+        } => parked::forget(connection, *unused_since_ms, *limit),
         Change::Nothing => Ok(0),
     }
 }

@@ -9,6 +9,7 @@ mod json;
 mod multipart;
 mod names;
 mod query;
+mod renamed;
 mod sniff;
 mod splice;
 mod values;
@@ -21,6 +22,7 @@ use std::fmt;
 use bytes::Bytes;
 
 pub use fields::{Fields, Hints};
+pub use renamed::renamed;
 pub use splice::{Message, Rewritten, own_query};
 
 use sniff::Kind;

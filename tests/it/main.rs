@@ -8,6 +8,7 @@ mod failover;
 mod faulty_vendor;
 mod hang_up;
 mod hot_reload;
+mod parked;
 mod polls;
 mod process;
 mod reload_under_load;

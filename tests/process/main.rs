@@ -5,6 +5,7 @@ mod canary;
 mod crash;
 mod demo;
 mod leaks;
+mod parked;
 mod signals;
 mod store_trouble;
 mod support;
