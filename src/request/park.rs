@@ -66,6 +66,8 @@ async fn park(
         return None;
     }
     let request = request(admitted);
+    // A request of as many fields as are read has no room for a key that it did not have.
+    wire::read(Endpoint::Submit, request.parts()).ok()?;
     let now_ms = clock::now_ms();
     let id = server.store.next_own_id();
     let record = ParkedRecord {
@@ -115,7 +117,7 @@ fn may_be_parked(admitted: &Admitted) -> bool {
     admitted.endpoint == Endpoint::Submit && !admitted.message.fields().pingback
 }
 
-pub(super) fn what_lacks(refusal: &Refusal) -> Option<Lack> {
+fn what_lacks(refusal: &Refusal) -> Option<Lack> {
     match refusal {
         Refusal::AllBusy | Refusal::NoSlot(_) | Refusal::VendorUnreachable => Some(Lack::Key),
         Refusal::AllEmpty => Some(Lack::Money),

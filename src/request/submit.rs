@@ -166,6 +166,9 @@ impl Submitting {
             return;
         };
         let Ended { outcome, made } = park::instead(server, snapshot, admitted, ended).await;
+        if let Made::Task(id) = &made {
+            trace.task(id);
+        }
         trace.end(&outcome);
         pilot.land(outcome, made.is_something());
     }
@@ -250,7 +253,12 @@ impl Submitting {
         let solve = self.admitted.endpoint == Endpoint::Solve;
         let intent = self.intent(key);
         let (intent_id, written) = self.intend(intent.clone());
-        self.stored(written, "intent").await;
+        let is_stored = self.stored(written, "intent").await;
+        // A client's submit is never sent again. A parked one is, after a crash, if nothing on the disk tells of this try.
+        if self.parked.is_some() && !is_stored {
+            self.forget(intent_id);
+            return Tried::NotSent;
+        }
         let route = Route {
             endpoint: self.admitted.endpoint,
             user_agent: self.admitted.user_agent.as_ref(),
@@ -284,7 +292,6 @@ impl Submitting {
             Ok(answered) => match &answered.reading {
                 Reading::Accepted { id } => {
                     let id: Arc<str> = id.as_str().into();
-                    trace.task(&id);
                     self.accepted(intent_id, intent, &id, key, slot).await;
                     Tried::Done(Ended {
                         outcome: answered.accepted(&id, self.admitted.hints),
@@ -418,13 +425,13 @@ impl Submitting {
         }
     }
 
-    async fn stored(&self, written: Written, what: &'static str) {
+    async fn stored(&self, written: Written, what: &'static str) -> bool {
         // A second of trouble in all, not a second for every change: clients give up after five.
         let trouble = self.server.store.health().since;
         let patience =
             STORE_PATIENCE.saturating_sub(trouble.map_or(Duration::ZERO, |since| since.elapsed()));
         let why = match timeout(patience, written).await {
-            Ok(Ok(_)) => return,
+            Ok(Ok(_)) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it takes longer than a second".to_owned(),
         };
@@ -434,6 +441,7 @@ impl Submitting {
             why,
             "the store is in trouble, this is kept in memory only for now"
         );
+        false
     }
 
     fn intent(&self, key: &Key) -> Intent {

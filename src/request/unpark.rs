@@ -12,9 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admit::Admitted;
 use super::choose::choose;
-use super::park::what_lacks;
 use super::refuse::Refusal;
-use super::respond::Outcome;
 use super::submit::{Ended, Made, Submitting};
 use super::trace::Trace;
 use super::{Server, clock};
@@ -22,9 +20,9 @@ use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::listen::body::HeldBody;
 use crate::live::Snapshot;
-use crate::store::{Lack, ParkedRecord, ParkedRequest};
+use crate::store::{ParkedRecord, ParkedRequest};
 use crate::tasks::parked::Taken;
-use crate::wire::{self, Endpoint, Parts};
+use crate::wire::{self, Endpoint};
 
 /// How late it may be noticed that one has to end, and that a key is there of which no news came.
 const LOOK: Duration = Duration::from_secs(1);
@@ -107,13 +105,13 @@ async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slo
         }
         Ok(Err(_)) | Err(_) => {
             server.metrics.store_error();
-            taken.back(Lack::Key, Instant::now());
+            taken.back(Instant::now());
             return;
         }
     };
     // Its share of the bodies in flight, as any other submit.
     let Some(held) = HeldBody::of(request.body.clone(), &server.bodies) else {
-        taken.back(Lack::Key, Instant::now());
+        taken.back(Instant::now());
         return;
     };
     let Some(admitted) = admitted(&taken.record, request, held) else {
@@ -141,13 +139,7 @@ async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slo
 
 /// What was admitted when it was parked.
 fn admitted(record: &ParkedRecord, request: ParkedRequest, held: HeldBody) -> Option<Admitted> {
-    let parts = Parts {
-        post: request.post,
-        query: request.query,
-        content_type: request.content_type,
-        body: request.body,
-    };
-    let message = wire::read(Endpoint::Submit, parts).ok()?;
+    let message = wire::read(Endpoint::Submit, request.parts()).ok()?;
     let method = if request.post {
         Method::POST
     } else {
@@ -165,8 +157,8 @@ fn admitted(record: &ParkedRecord, request: ParkedRequest, held: HeldBody) -> Op
 
 fn settle(taken: Taken, ended: Option<Ended>) {
     let (id, now) = (taken.record.id, Instant::now());
-    let Some(Ended { outcome, made }) = ended else {
-        taken.back(Lack::Key, now);
+    let Some(Ended { made, .. }) = ended else {
+        taken.back(now);
         return;
     };
     match made {
@@ -180,12 +172,6 @@ fn settle(taken: Taken, ended: Option<Ended>) {
             tracing::info!(parked = %id, %code, "a parked submit was refused");
             taken.refused(code, now, clock::now_ms());
         }
-        Made::Nothing => {
-            let lacks = match &outcome {
-                Outcome::Refused(refusal) => what_lacks(refusal),
-                _ => None,
-            };
-            taken.back(lacks.unwrap_or(Lack::Key), now);
-        }
+        Made::Nothing => taken.back(now),
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::rows::{Change, Intent, IntentId, TaskRecord, UncertainRow};
 use super::{FORGET_AT_ONCE, Store, StoreError, Written, reader, statements};
+use crate::wire::Parts;
 
 /// The number that the client of a parked submit hears as its task's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,6 +142,15 @@ impl std::fmt::Debug for ParkedRequest {
 }
 
 impl ParkedRequest {
+    pub fn parts(&self) -> Parts {
+        Parts {
+            post: self.post,
+            query: self.query.clone(),
+            content_type: self.content_type.clone(),
+            body: self.body.clone(),
+        }
+    }
+
     pub fn bytes(&self) -> u64 {
         let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         let bytes = self.query.len()

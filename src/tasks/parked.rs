@@ -256,9 +256,9 @@ pub struct Taken {
 
 impl Taken {
     /// No key would take it.
-    pub fn back(mut self, lacks: Lack, now: Instant) {
+    pub fn back(mut self, now: Instant) {
         self.has_ended = true;
-        self.parked.state().queue.back(self.record.id, lacks, now);
+        self.parked.state().queue.back(self.record.id, now);
         self.parked.changed.notify_waiters();
     }
 

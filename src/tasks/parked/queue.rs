@@ -154,12 +154,11 @@ impl Queue {
     }
 
     /// No key would take it: it waits again, at its place.
-    pub(super) fn back(&mut self, id: OwnId, lacks: Lack, now: Instant) {
+    pub(super) fn back(&mut self, id: OwnId, now: Instant) {
         if let Some(row) = self.rows.get_mut(&id)
             && row.place == Place::Sending
         {
             row.place = Place::Waiting;
-            row.record.lacks = lacks;
             self.sending -= 1;
             self.flow.landed(id);
             self.flow.shut(now);

@@ -55,7 +55,7 @@ async fn what_no_key_takes_waits_at_its_place_and_the_pause_grows() {
     let (mut queue, mut now) = queue(1..3);
     for pause in [200, 400, 800, 1600, 3200, 5000, 5000] {
         assert_eq!(take(&mut queue, now), Some(1));
-        queue.back(OwnId(1), Lack::Money, now);
+        queue.back(OwnId(1), now);
         let pause = Duration::from_millis(pause);
         assert_eq!(
             take(&mut queue, now + pause - Duration::from_millis(1)),
@@ -66,7 +66,7 @@ async fn what_no_key_takes_waits_at_its_place_and_the_pause_grows() {
     take(&mut queue, now);
     queue.end(OwnId(1), End::Accepted, now);
     take(&mut queue, now);
-    queue.back(OwnId(2), Lack::Key, now);
+    queue.back(OwnId(2), now);
     assert_eq!(take(&mut queue, now + FIRST_PAUSE), Some(2));
 }
 
@@ -185,7 +185,7 @@ proptest! {
                 }
                 Step::Back(n) if !sending.is_empty() => {
                     let id = sending.remove(n % sending.len());
-                    queue.back(OwnId(id), Lack::Key, now);
+                    queue.back(OwnId(id), now);
                     waiting.insert(id);
                     proven = false;
                 }
