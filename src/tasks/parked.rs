@@ -304,3 +304,6 @@ impl Drop for Taken {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
