@@ -125,6 +125,8 @@ pub async fn start(
         asking: Asking::default(),
         companies: Companies::default(),
         unheard: Default::default(),
+        claims: Default::default(),
+        late: Default::default(),
         line: Default::default(),
         egress,
         outage: Outage::default(),
@@ -136,10 +138,12 @@ pub async fn start(
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
     });
+    let reloader = Reloader::new(live, input, seen, certificates.clone(), metrics);
     let state = Arc::new(Admin {
         server: Arc::clone(&server),
         token: settings.admin.token.clone(),
         ready: AtomicBool::new(true),
+        reload: reloader.asks(),
     });
 
     // From here on nothing fails.
@@ -152,11 +156,11 @@ pub async fn start(
         data_drain: Drain::new(),
         admin_drain: Drain::new(),
     };
-    let reloader = Reloader::new(live, input, seen, certificates.clone(), metrics);
     background.spawn(reloader.run(background.clone()));
     background.spawn(request::abandoned::run(Arc::clone(&server)));
     background.spawn(request::unpark::run(Arc::clone(&server)));
     background.spawn(Prober::run(Arc::clone(&server)));
+    background.spawn(request::refresher::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
     let data = |listener, tls| {

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod live;
 pub mod log;
+pub mod money;
 mod upkeep;
 
 pub mod listen;

@@ -25,6 +25,15 @@ fn main() -> ExitCode {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let done = match arguments.command {
         Command::Check(args) => cli::check::run(&args, environment, &mut out),
+        Command::Status(args) => {
+            on_runtime(cli::status::run(&args, environment, &mut out, &mut err))
+        }
+        Command::Estimate(args) => {
+            on_runtime(cli::estimate::run(&args, environment, &mut out, &mut err))
+        }
+        Command::Healthcheck(args) => {
+            on_runtime(cli::healthcheck::run(&args, environment, &mut err))
+        }
         Command::Run(args) => on_runtime(cli::run::run(&args, environment, &mut err)),
         Command::Sandbox(args) => on_runtime(cli::sandbox::run(&args, &mut out, &mut err)),
         Command::Demo(args) => on_runtime(cli::demo::run(&args, &mut out, &mut err)),

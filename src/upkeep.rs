@@ -11,6 +11,8 @@ const EVERY: Duration = Duration::from_secs(30);
 const LEASES: Duration = Duration::from_secs(1);
 /// Uncertain submits are held against the vendor's bill, which comes once a month.
 const UNCERTAIN_KEPT: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+/// Repeats under one idempotency key come within minutes; a day covers a queue that was stopped over night.
+const CLAIMS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// A wall clock that runs away from the monotonic one by more was set.
 const DRIFT: Duration = Duration::from_secs(60);
 
@@ -56,6 +58,12 @@ async fn look_after(server: &Server, clocks: &mut Clocks) {
         }
         if let Err(error) = server.store.forget_parked_unused_since(unused_since).await {
             tracing::warn!(%error, "old parked submits could not be forgotten");
+        }
+    }
+    if clocks.may_forget(CLAIMS_KEPT, now, now_ms) {
+        let before = now_ms - milliseconds(CLAIMS_KEPT);
+        if let Err(error) = server.store.forget_claims_before(before).await {
+            tracing::warn!(%error, "old idempotency keys could not be forgotten");
         }
     }
     let before = now_ms - milliseconds(UNCERTAIN_KEPT);

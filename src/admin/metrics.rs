@@ -1,7 +1,8 @@
 //! What is counted, by the names of the public contract. Label values come from the configuration and from code, never
 //! from requests, so that nobody outside decides how many series there are.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -28,7 +29,10 @@ pub struct Metrics {
     polls: Family<Answered, Counter>,
     uncertain_submits: Counter,
     unheard_answers: Counter,
-    key_failures: Family<KeyFailure, Counter>,
+    late_answers: Counter,
+    repeated_submits: Counter,
+    solve_seconds: Family<Type, Histogram, fn() -> Histogram>,
+    solves: Mutex<BTreeMap<&'static str, Solved>>,
     store_errors: Counter,
     reloads: Family<Reload, Counter>,
     last_reload_successful: Gauge,
@@ -79,9 +83,15 @@ pub enum PollFrom {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct KeyFailure {
-    key: Arc<str>,
-    code: String,
+struct Type {
+    r#type: &'static str,
+}
+
+/// Solves of one type since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Solved {
+    pub count: u64,
+    pub took: Duration,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -105,7 +115,10 @@ impl Metrics {
             polls: Family::default(),
             uncertain_submits: Counter::default(),
             unheard_answers: Counter::default(),
-            key_failures: Family::default(),
+            late_answers: Counter::default(),
+            repeated_submits: Counter::default(),
+            solve_seconds: Family::new_with_constructor(solve_seconds),
+            solves: Mutex::default(),
             store_errors: Counter::default(),
             reloads: Family::default(),
             last_reload_successful: Gauge::default(),
@@ -161,9 +174,19 @@ impl Metrics {
             m.unheard_answers.clone(),
         );
         registry.register(
-            "key_failures",
-            "Refusals that blame a key, by code",
-            m.key_failures.clone(),
+            "late_answers",
+            "Uncertain submits whose id came after their deadline",
+            m.late_answers.clone(),
+        );
+        registry.register(
+            "repeated_submits",
+            "Submits that were given the answer of an earlier one with the same idempotency key",
+            m.repeated_submits.clone(),
+        );
+        registry.register(
+            "solve_seconds",
+            "Time from the submit to the moment at which the solution was heard of",
+            m.solve_seconds.clone(),
         );
         registry.register(
             "store_errors",
@@ -287,14 +310,32 @@ impl Metrics {
         self.unheard_answers.inc();
     }
 
-    /// `code` stands in the profile, which only the operator can make longer.
-    pub fn key_failure(&self, key: &Arc<str>, code: &str) {
-        self.key_failures
-            .get_or_create(&KeyFailure {
-                key: Arc::clone(key),
-                code: code.to_owned(),
-            })
-            .inc();
+    pub fn late_answer(&self) {
+        self.late_answers.inc();
+    }
+
+    pub fn repeated_submit(&self) {
+        self.repeated_submits.inc();
+    }
+
+    /// Since the start, together with those that the last run left behind.
+    pub fn uncertain_so_far(&self) -> u64 {
+        self.uncertain_submits.get()
+    }
+
+    pub fn solved(&self, kind: &'static str, took: Duration) {
+        self.solve_seconds
+            .get_or_create(&Type { r#type: kind })
+            .observe(took.as_secs_f64());
+        let mut solves = self.solves.lock().unwrap_or_else(PoisonError::into_inner);
+        let solved = solves.entry(kind).or_default();
+        solved.count += 1;
+        solved.took += took;
+    }
+
+    pub fn solves(&self, kind: &str) -> Solved {
+        let solves = self.solves.lock().unwrap_or_else(PoisonError::into_inner);
+        solves.get(kind).copied().unwrap_or_default()
     }
 
     /// From now on what this counts is shown.
@@ -335,5 +376,12 @@ impl Metrics {
 fn seconds() -> Histogram {
     Histogram::new([
         0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+    ])
+}
+
+/// From an image to a queue of minutes.
+fn solve_seconds() -> Histogram {
+    Histogram::new([
+        1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0,
     ])
 }

@@ -1,21 +1,26 @@
-//! The admin port: probes, metrics, and what the keys are doing. Nothing secret is in any answer.
+//! The admin port: probes, metrics, what the keys are doing, and the few things that can be changed by hand. Nothing
+//! secret is in any answer.
 
+pub(crate) mod access;
 mod api;
+mod changes;
 pub mod metrics;
 mod series;
+mod time;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use subtle::ConstantTimeEq;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
 
 use crate::keys::secret::Secret;
-use crate::listen::gate;
 use crate::listen::{Peer, Reply};
+use crate::live::reload::Asks;
 use crate::request::Server;
 
 pub struct Admin {
@@ -23,91 +28,108 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// Set while the listeners are bound and nothing is being drained.
     pub ready: AtomicBool,
+    pub reload: Asks,
+}
+
+/// What a path stands for. The table is `Route::of`.
+#[derive(Debug, PartialEq)]
+enum Route {
+    Live,
+    Ready,
+    Started,
+    Metrics,
+    Status,
+    Keys,
+    Types,
+    Uncertain,
+    Parked,
+    Enable(String),
+    Disable(String),
+    Probe(String),
+    Reload,
 }
 
 /// One request to the admin port.
 pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) -> Response<Reply> {
-    let path = request.uri().path();
-    if request.method() != Method::GET {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is taken here\n");
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET"));
+    let (head, _) = request.into_parts();
+    let Some((method, route)) = Route::of(head.uri.path()) else {
+        return plain(StatusCode::NOT_FOUND, PATHS);
+    };
+    if head.method != method {
+        let sentence = format!("only {method} is taken here\n");
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &sentence);
+        if let Ok(method) = HeaderValue::from_str(method.as_str()) {
+            response.headers_mut().insert(ALLOW, method);
+        }
         return response;
     }
-    match path {
-        "/livez" => plain(StatusCode::OK, "ok\n"),
-        // Listeners are bound and the state is open before the first request can come in.
-        "/startupz" => plain(StatusCode::OK, "ok\n"),
-        "/readyz" if admin.ready.load(Ordering::Relaxed) => plain(StatusCode::OK, "ok\n"),
-        "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        "/metrics" => metrics(&admin.server),
-        "/api/keys" | "/api/uncertain" | "/api/parked" => match allowed(&admin, request, peer) {
-            Ok(request) => api(&admin.server, request.uri().path()).await,
-            Err(refused) => *refused,
-        },
-        _ => plain(
-            StatusCode::NOT_FOUND,
-            "here are /livez, /readyz, /startupz, /metrics, /api/keys, /api/uncertain and /api/parked\n",
-        ),
-    }
-}
-
-/// SECURITY: a page in the operator's browser can reach a loopback port, by its own name (rebinding) or across sites. So
-/// the Host must be an address or `localhost`, and an Origin refuses. Off loopback only the token opens the API.
-fn allowed(
-    admin: &Admin,
-    request: Request<Incoming>,
-    peer: Peer,
-) -> Result<Request<Incoming>, Box<Response<Reply>>> {
-    let refuse = |status, sentence| Err(Box::new(plain(status, sentence)));
-    let (head, body) = request.into_parts();
-    if let Some(token) = &admin.token {
-        let sent = head
-            .headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        if !sent.is_some_and(|sent| bool::from(sent.ct_eq(token.expose()))) {
-            return refuse(
-                StatusCode::UNAUTHORIZED,
-                "send the admin token: `Authorization: Bearer …`\n",
-            );
-        }
-        return Ok(Request::from_parts(head, body));
-    }
-    if !peer.address.ip().to_canonical().is_loopback() {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "off loopback the API needs admin.token_file\n",
-        );
-    }
-    let host = gate::host(&head).ok().flatten().unwrap_or_default();
-    let is_address = host
-        .trim_matches(['[', ']'])
-        .parse::<std::net::IpAddr>()
-        .is_ok();
-    if !(is_address || host.eq_ignore_ascii_case("localhost")) || head.headers.contains_key(ORIGIN)
+    if route.is_api()
+        && let Err((status, sentence)) = access::check(&head, peer, admin.token.as_ref())
     {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "name this port by its address or as localhost, and not from a web page\n",
-        );
+        return plain(status, &format!("{sentence}\n"));
     }
-    Ok(Request::from_parts(head, body))
+    let server = &admin.server;
+    match route {
+        // Listeners are bound and the state is open before the first request can come in.
+        Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
+        Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
+        Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        Route::Metrics => metrics(server),
+        Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready())),
+        Route::Keys => said(StatusCode::OK, &api::keys(server)),
+        Route::Parked => said(StatusCode::OK, &api::parked(server)),
+        Route::Types => said(StatusCode::OK, &api::types(server)),
+        Route::Uncertain => match api::uncertain(server).await {
+            Ok(rows) => said(StatusCode::OK, &rows),
+            Err(error) => {
+                let error = json!({ "error": format!("the store cannot be read: {error}") });
+                said(StatusCode::SERVICE_UNAVAILABLE, &error)
+            }
+        },
+        Route::Enable(name) => told(changes::enable(server, &name)),
+        Route::Disable(name) => told(changes::disable(server, &name)),
+        Route::Probe(name) => told(changes::probe(server, &name).await),
+        Route::Reload => told(changes::reload(server, &admin.reload).await),
+    }
 }
 
-async fn api(server: &Server, path: &str) -> Response<Reply> {
-    let found = match path {
-        "/api/keys" => Ok(api::keys(server)),
-        "/api/parked" => Ok(api::parked(server)),
-        _ => api::uncertain(server).await,
-    };
-    match found {
-        Ok(json) => respond(StatusCode::OK, "application/json", json.to_string().into()),
-        Err(error) => plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &format!("the store cannot be read: {error}\n"),
-        ),
+impl Route {
+    /// Each path takes one method.
+    fn of(path: &str) -> Option<(Method, Self)> {
+        let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        let name = |name: &str| Some(percent_decode_str(name).decode_utf8().ok()?.into_owned());
+        Some(match *parts.as_slice() {
+            ["livez"] => (Method::GET, Self::Live),
+            ["readyz"] => (Method::GET, Self::Ready),
+            ["startupz"] => (Method::GET, Self::Started),
+            ["metrics"] => (Method::GET, Self::Metrics),
+            ["api", "status"] => (Method::GET, Self::Status),
+            ["api", "keys"] => (Method::GET, Self::Keys),
+            ["api", "types"] => (Method::GET, Self::Types),
+            ["api", "uncertain"] => (Method::GET, Self::Uncertain),
+            ["api", "parked"] => (Method::GET, Self::Parked),
+            ["api", "keys", key, "enable"] => (Method::POST, Self::Enable(name(key)?)),
+            ["api", "keys", key, "disable"] => (Method::POST, Self::Disable(name(key)?)),
+            ["api", "keys", key, "probe"] => (Method::POST, Self::Probe(name(key)?)),
+            ["api", "reload"] => (Method::POST, Self::Reload),
+            _ => return None,
+        })
+    }
+
+    fn is_api(&self) -> bool {
+        !matches!(
+            self,
+            Self::Live | Self::Ready | Self::Started | Self::Metrics
+        )
+    }
+}
+
+const PATHS: &str = "here are /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/types, /api/uncertain, /api/parked, \
+    and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe and /api/reload\n";
+
+impl Admin {
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 }
 
@@ -120,6 +142,15 @@ fn metrics(server: &Server) -> Response<Reply> {
         "application/openmetrics-text; version=1.0.0; charset=utf-8",
         text.into(),
     )
+}
+
+/// How a change ended.
+fn told((status, value): (StatusCode, Value)) -> Response<Reply> {
+    said(status, &value)
+}
+
+fn said(status: StatusCode, value: &Value) -> Response<Reply> {
+    respond(status, "application/json", value.to_string().into())
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Reply> {

@@ -1,9 +1,10 @@
 //! Series that are read off the state when somebody asks, so that they cannot drift from it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 use super::api;
 use crate::keys::health::STATES;
+use crate::money::usd;
 use crate::request::Server;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -25,11 +27,37 @@ struct KeySlots {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KeyFailures {
+    key: Arc<str>,
+    code: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Solves {
+    key: Arc<str>,
+    r#type: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TaskState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KeyLabel {
+    key: Arc<str>,
+}
+
 pub(super) fn register(server: &Server, registry: &mut Registry) {
     let now = Instant::now();
     let snapshot = server.live.load();
     let key_state = Family::<KeyState, Gauge>::default();
     let key_slots = Family::<KeySlots, Gauge>::default();
+    let key_failures = Family::<KeyFailures, Counter>::default();
+    let solves = Family::<Solves, Counter>::default();
+    let key_balance = Family::<KeyLabel, Gauge<f64, AtomicU64>>::default();
     for key in snapshot.keys.listed() {
         let slots = key.account.slots(&key.limits, now);
         let used = i64::try_from(slots.used).unwrap_or(i64::MAX);
@@ -38,6 +66,27 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
                 let key = Arc::clone(&key.name);
                 key_slots.get_or_create(&KeySlots { key, kind }).set(slots);
             }
+        }
+        for (code, count) in key.account.failures() {
+            let key = Arc::clone(&key.name);
+            key_failures
+                .get_or_create(&KeyFailures { key, code })
+                .inc_by(count);
+        }
+        for (kind, counted) in key.account.solves() {
+            for (outcome, count) in [("done", counted.done), ("failed", counted.failed)] {
+                let labels = Solves {
+                    key: Arc::clone(&key.name),
+                    r#type: kind,
+                    outcome,
+                };
+                solves.get_or_create(&labels).inc_by(count);
+            }
+        }
+        if let Some(money) = key.account.money(now) {
+            let key = Arc::clone(&key.name);
+            let balance = key_balance.get_or_create(&KeyLabel { key });
+            balance.set(usd(money.micro_usd));
         }
         for state in STATES {
             let is = i64::from(state == api::state(key, now));
@@ -55,6 +104,32 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "key_slots",
         "Slots of an account that are used, and how many there are where that is known",
         key_slots,
+    );
+    registry.register(
+        "key_failures",
+        "Refusals that blame a key, by code",
+        key_failures,
+    );
+    registry.register(
+        "solves",
+        "Tasks that ended, by account, type and whether there was a solution",
+        solves,
+    );
+    let tasks = Family::<TaskState, Gauge>::default();
+    let (running, ended) = server.tasks.in_memory();
+    for (state, count) in [("running", running), ("ended", ended)] {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        tasks.get_or_create(&TaskState { state }).set(count);
+    }
+    registry.register(
+        "tasks",
+        "Tasks that are known without asking the store",
+        tasks,
+    );
+    registry.register(
+        "key_balance_usd",
+        "What the vendor said last that an account has; none while nobody knows",
+        key_balance,
     );
     gauge(
         registry,
@@ -89,17 +164,16 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "Changes that the store never took, since the start",
         health.lost,
     );
+    registry.register(
+        "store_replaced",
+        "Tasks whose id was known already, since the start: the vendor uses ids again, or there are two vendors",
+        ConstCounter::new(health.replaced),
+    );
     gauge(
         registry,
         "unheard_submits",
         "Submits whose client hung up: the same submit sent again is given their answer",
         server.unheard.count(now) as u64,
-    );
-    gauge(
-        registry,
-        "tasks_in_memory",
-        "Tasks that are known without asking the store",
-        server.tasks.in_memory() as u64,
     );
     gauge(
         registry,

@@ -38,7 +38,7 @@ pub struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people: quoted lines with carets
+    /// For people
     Text,
     /// For programs: one object
     Json,

@@ -1,9 +1,14 @@
 //! One file a command.
 
+pub mod admin;
 pub mod check;
 pub mod demo;
+pub mod estimate;
+pub mod healthcheck;
 pub mod run;
 pub mod sandbox;
+pub mod status;
+mod table;
 
 /// A sidecar that puts real captcha-vendor API keys where legacy clients send placeholders
 ///
@@ -15,7 +20,8 @@ pub mod sandbox;
     after_help = "\
 Start here:
   sidekey demo                                  see it work, without an account
-  CAPTCHAAI_KEYS=key1,key2 sidekey run          serve on 127.0.0.1:8080"
+  CAPTCHAAI_KEYS=key1,key2 sidekey run          serve on 127.0.0.1:8080
+  sidekey status                                how the keys of the running one are"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -28,4 +34,7 @@ pub enum Command {
     Demo(demo::Args),
     Sandbox(sandbox::Args),
     Check(check::Args),
+    Status(status::Args),
+    Estimate(estimate::Args),
+    Healthcheck(healthcheck::Args),
 }

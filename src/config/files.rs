@@ -34,18 +34,6 @@ enum Kind {
 }
 
 impl Seen {
-    /// SHA-256 over all paths and contents.
-    pub fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        for (path, entry) in &self.entries {
-            let path = path.as_os_str().as_encoded_bytes();
-            hash.update((path.len() as u64).to_le_bytes());
-            hash.update(path);
-            hash.update(entry.hash);
-        }
-        hash.finalize().into()
-    }
-
     /// The same places as they are now. Reads everything, understands nothing. Call where blocking is allowed.
     pub fn look_again(&self) -> Self {
         let mut files = Files::default();

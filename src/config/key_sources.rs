@@ -238,5 +238,6 @@ fn plain(name: String, value: Secret) -> KeyEntry {
         disabled: false,
         max_tasks: None,
         max_requests_per_second: None,
+        billing: None,
     }
 }

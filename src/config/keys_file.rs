@@ -14,6 +14,7 @@ use super::reader::{At, Reader, Value, is_plain_name};
 use super::report::Diagnostic;
 use super::section::Section;
 use super::settings::KeyEntry;
+use super::vendor_options::billing;
 use crate::keys::secret::Secret;
 
 /// How a keys file is quoted: names of options, and what was read as harmless. When unsure, masked.
@@ -28,6 +29,10 @@ const QUOTING: Quoting = Quoting {
         "disabled",
         "max_tasks",
         "max_requests_per_second",
+        "billing",
+        "auto",
+        "balance",
+        "threads",
         "true",
         "false",
         "pool",
@@ -136,6 +141,7 @@ fn key(
     // 0 stands for "not written" and cannot be written.
     let max_tasks = section.integer("max_tasks", 0u32, 1..=100_000).value;
     let max_requests = section.integer("max_requests_per_second", 0u32, 1..=10_000);
+    let billing = billing(section);
 
     let reader = &mut *section.reader;
     if weight.value == 0 {
@@ -160,6 +166,7 @@ fn key(
                     disabled,
                     max_tasks: Some(max_tasks).filter(|slots| *slots > 0),
                     max_requests_per_second: Some(max_requests.value).filter(|rate| *rate > 0),
+                    billing,
                 },
                 origin,
             )

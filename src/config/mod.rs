@@ -12,6 +12,7 @@ mod key_checks;
 mod key_sources;
 mod keys_file;
 mod listen_options;
+mod money_options;
 mod notes;
 mod options;
 mod reader;
@@ -28,7 +29,8 @@ use files::{Files, Seen};
 use notes::Notes;
 use reader::Reader;
 use report::{Diagnostic, Report, Severity};
-use settings::{KeyEntry, Settings};
+use settings::{Admin, KeyEntry, Settings};
+pub use variables::ADMIN_TOKEN_VARIABLE;
 use variables::CONFIG_VARIABLE;
 
 /// Read from the working directory when nothing names a file; it need not be there.
@@ -69,6 +71,19 @@ pub fn load(input: &Input) -> Attempt {
 /// last good certificate, and a renewal that went wrong must not hold up changed keys.
 pub fn reload(input: &Input) -> Attempt {
     attempt(input, Occasion::Reload)
+}
+
+/// Where the admin port of a program with this configuration is. Mistakes are passed over: that program may serve an
+/// earlier version without them.
+pub fn admin(input: &Input) -> Admin {
+    let mut files = Files::default();
+    let (path, named) = config_path(input);
+    let text = config_text(&path, named, &mut files).unwrap_or_default();
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut reader = Reader::new(&input.environment, base);
+    let mut root = reader.root(Some(table.get_ref()));
+    listen_options::admin(root.section("admin"), &mut files)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

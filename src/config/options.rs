@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Occasion;
 use super::files::Files;
 use super::listen_options::{admin, listen};
+use super::money_options::{balance, prices};
 use super::notes::Quoting;
 use super::reader::{At, Value, shown};
 use super::section::Section;
@@ -40,7 +41,9 @@ pub(crate) fn read(
         vendor: vendor(root.section("vendor"), files),
         submit: submit(root.section("submit")),
         poll: poll(root.section("poll")),
+        balance: balance(root.section("balance")),
         pool: pool(root.section("pool")),
+        prices: prices(root.section("prices")),
         clients: clients(root.section("clients")),
         state: state(root.section("state")),
         log: log(root.section("log")),
@@ -99,6 +102,7 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "allow_plaintext",
         "ca_file",
         "connect_timeout",
+        "billing",
         "hosts",
         "endpoints",
         "submit",
@@ -132,9 +136,21 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "hide_outage",
         "unknown_task",
         "keep",
+        "balance",
+        "refresh",
+        "minimum",
+        "low",
         "pool",
         "default",
         "strategy",
+        "prices",
+        "recaptcha_v2",
+        "recaptcha_v3",
+        "turnstile",
+        "geetest",
+        "image",
+        "bls",
+        "other",
         "clients",
         "origins",
         "state",

@@ -13,6 +13,7 @@ use super::reader::{At, Reader, Stray, Value, is_plain_name, shown};
 use super::suggest::nearest;
 use super::units;
 use super::variables::{is_service_link, variable_name};
+use crate::money;
 
 pub(crate) struct Section<'r, 'a> {
     pub(crate) reader: &'r mut Reader<'a>,
@@ -202,6 +203,22 @@ impl<'r, 'a> Section<'r, 'a> {
         let check =
             |text: &str| units::duration(text).filter(|duration| allowed.contains(duration));
         let read = self.parsed(name, &expects, check, |value| check(value.as_str()?));
+        read.unwrap_or_else(|| Value::default(default))
+    }
+
+    /// US dollars, in micro-dollars: `0.003`.
+    pub(crate) fn dollars(&mut self, name: &'static str, default: i64, most: i64) -> Value<i64> {
+        let expects = format!("US dollars from 0 to {}, such as 0.003", most / 1_000_000);
+        let check = |text: &str| money::micro_usd(text).filter(|it| (0..=most).contains(it));
+        let read = self.parsed(
+            name,
+            &expects,
+            |text| check(text.trim()),
+            |value| match value {
+                DeValue::Float(number) => check(number.as_str()),
+                _ => check(&whole(value)?.to_string()),
+            },
+        );
         read.unwrap_or_else(|| Value::default(default))
     }
 

@@ -1,11 +1,13 @@
 //! What was meant: every option resolved, so that a request never meets an `Option` that start-up could have settled.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::keys::secret::Secret;
-use crate::vendor::profile::Profile;
+use crate::tasks::kind;
+use crate::vendor::profile::{Billing, Profile};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -14,7 +16,9 @@ pub struct Settings {
     pub vendor: Vendor,
     pub submit: Submit,
     pub poll: Poll,
+    pub balance: Balance,
     pub pool: Pool,
+    pub prices: Prices,
     pub clients: Clients,
     pub state: State,
     pub log: Log,
@@ -117,6 +121,27 @@ pub enum UnknownTask {
     Refuse,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// How often every account is asked.
+    pub refresh: Duration,
+    /// Below it an account gets no new submits.
+    pub minimum_micro_usd: i64,
+    /// Below it somebody is told.
+    pub low_micro_usd: i64,
+}
+
+/// What a solve costs where the vendor does not say it, in micro-dollars, by the type of the task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prices(pub BTreeMap<&'static str, i64>);
+
+impl Prices {
+    pub fn price(&self, kind: &str) -> i64 {
+        let price = self.0.get(kind).or_else(|| self.0.get(kind::OTHER));
+        price.copied().unwrap_or_default()
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Clients {
     /// Browser origins that may call, as browsers write them: `https://app.example.com`.
@@ -181,4 +206,6 @@ pub struct KeyEntry {
     pub max_tasks: Option<u32>,
     /// Submits and polls together.
     pub max_requests_per_second: Option<u32>,
+    /// None: as the vendor bills usually.
+    pub billing: Option<Billing>,
 }

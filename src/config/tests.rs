@@ -94,6 +94,56 @@ fn with_no_file_there_are_defaults_and_keys_from_the_environment() {
 }
 
 #[test]
+fn money_is_read_exactly_wherever_it_is_written() {
+    let file = "[balance]\nminimum = 0.1\nlow = 5\n[prices]\nimage = 5e-4\nother = 0.0015\n";
+    let variables = [
+        ("CAPTCHAAI_KEYS", "a,b"),
+        ("SIDEKEY_PRICES__BLS", " 0.00085 "),
+    ];
+    let settings = loaded(&[("sidekey.toml", file)], &variables).settings;
+    assert_eq!(settings.balance.minimum_micro_usd, 100_000);
+    assert_eq!(settings.balance.low_micro_usd, 5_000_000);
+    let price = |kind| settings.prices.price(kind);
+    assert_eq!((price("image"), price("bls")), (500, 850));
+    assert_eq!(
+        (price("recaptcha_v2"), price("never heard of")),
+        (3_000, 1_500)
+    );
+}
+
+#[test]
+fn billing_is_the_profiles_unless_written() {
+    use crate::vendor::profile::Billing::{Balance, Threads};
+    let keys = format!(
+        "[[key]]\nname = \"a\"\nvalue = \"{ONE}\"\nbilling = \"balance\"\n\
+         [[key]]\nname = \"b\"\nvalue = \"{TWO}\"\nbilling = \"auto\"\n"
+    );
+    for (config, expected) in [
+        ("", Threads),
+        ("[vendor]\nbilling = \"auto\"", Threads),
+        ("[vendor]\nbilling = \"balance\"", Balance),
+        ("[vendor]\nprofile = \"2captcha\"", Balance),
+        (
+            "[vendor]\nprofile = \"2captcha\"\nbilling = \"threads\"",
+            Threads,
+        ),
+    ] {
+        let files = [("sidekey.toml", config), ("keys.toml", &keys)];
+        let Loaded { settings, keys, .. } = loaded(&files, &[]);
+        assert_eq!(settings.vendor.profile.billing, expected, "{config}");
+        assert_eq!((keys[0].billing, keys[1].billing), (Some(Balance), None));
+    }
+}
+
+#[test]
+fn every_type_that_a_task_can_have_has_a_price() {
+    let prices = loaded(&[("sidekey.toml", "")], &[("CAPTCHAAI_KEYS", "a,b")])
+        .settings
+        .prices;
+    assert!(crate::tasks::kind::ALL.iter().eq(prices.0.keys()));
+}
+
+#[test]
 fn the_environment_comes_before_the_file() {
     let file = "[submit]\ndeadline = \"9s\"\nmax_keys = 5\n[listen]\nhttp = [\"127.0.0.1:1\"]\n";
     let variables = [

@@ -8,6 +8,9 @@ use super::suggest::nearest;
 /// Names the file, where no flag does.
 pub(crate) const CONFIG_VARIABLE: &str = "SIDEKEY_CONFIG";
 
+/// The admin token, for the commands that ask a running program. `run` may have it in its environment, too.
+pub const ADMIN_TOKEN_VARIABLE: &str = "SIDEKEY_ADMIN_TOKEN";
+
 pub(crate) fn variable_name(option: &str) -> String {
     format!("SIDEKEY_{}", option.replace('.', "__").to_uppercase())
 }
@@ -29,7 +32,10 @@ pub(crate) fn stray_variable(
     value: &str,
     options: &BTreeSet<String>,
 ) -> Option<Diagnostic> {
-    if !name.starts_with("SIDEKEY_") || name == CONFIG_VARIABLE || is_service_name(name) {
+    if !name.starts_with("SIDEKEY_")
+        || [CONFIG_VARIABLE, ADMIN_TOKEN_VARIABLE].contains(&name)
+        || is_service_name(name)
+    {
         return None;
     }
     let known: Vec<String> = options.iter().map(|option| variable_name(option)).collect();

@@ -11,7 +11,7 @@ use super::reader::{At, Reader, Value, shown};
 use super::section::Section;
 use super::settings::Vendor;
 use super::suggest::nearest;
-use crate::vendor::profile::{Class, CodeRule, Profile, Rates};
+use crate::vendor::profile::{Billing, Class, CodeRule, Profile, Rates};
 
 pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor {
     let (mut profile, profile_at) = profile(&mut section);
@@ -23,6 +23,9 @@ pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor 
         Duration::from_secs(2),
         Duration::from_millis(10)..=Duration::from_secs(60),
     );
+    if let Some(billing) = billing(&mut section) {
+        profile.billing = billing;
+    }
     if let Some(hosts) = section.list("hosts") {
         profile.hosts = host_names(section.reader, hosts.value);
     }
@@ -90,6 +93,16 @@ pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor 
         ca_pem,
         connect_timeout: connect_timeout.value,
     }
+}
+
+/// None: as the profile says, or for a key as `[vendor]` does.
+pub(crate) fn billing(section: &mut Section<'_, '_>) -> Option<Billing> {
+    let choices = [
+        ("auto", None),
+        ("balance", Some(Billing::Balance)),
+        ("threads", Some(Billing::Threads)),
+    ];
+    section.choice("billing", None, &choices).value
 }
 
 fn profile(section: &mut Section<'_, '_>) -> (Profile, At) {

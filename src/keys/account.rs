@@ -7,12 +7,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::events::Events;
+pub use super::funds::Money;
+use super::funds::{Funds, Shortage};
 use super::key::Availability;
 use super::rate::{Allowance, Limit, PollLimit, Window};
 pub use super::slots::LEASE;
 use super::slots::Slots;
+pub use super::tally::Solves;
+use super::tally::Tally;
 use crate::store::TaskKey;
 use crate::vendor::account::Threads;
+use crate::vendor::profile::Billing;
 
 #[derive(Debug)]
 pub struct Account {
@@ -31,29 +36,39 @@ pub struct Limits {
     pub requests: Limit,
     pub submits: Limit,
     pub polls: PollLimit,
+    pub billing: Billing,
+    /// On a balance plan, no new submits below it.
+    pub minimum_micro_usd: i64,
+    /// How often its money or its threads are asked for.
+    pub refresh: Duration,
 }
 
 #[derive(Debug, Default)]
 struct State {
     slots: Slots,
-    /// Slots, where the vendor says.
+    /// Slots, where the vendor says, and when it said so.
     threads: Option<u32>,
+    threads_at: Option<Instant>,
     /// Slots that somebody else uses, by the vendor's own count, believed for a while. Somebody else's tasks end unseen, so
     /// this sends work elsewhere but never closes the key: the vendor's refusals do that, for as long as they say.
     elsewhere: Option<(u32, Instant)>,
     submits: Window,
     requests: Window,
     polls: Allowance,
-    balance: Option<Balance>,
+    funds: Funds,
     count: Count,
+    tally: Tally,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Balance {
-    micro_usd: i64,
-    at: Instant,
-    /// Settled since then.
-    spent: i64,
+/// What the final answer of a task says of its bill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bill {
+    /// What failed is not charged.
+    Nothing,
+    /// The price that was expected at the submit.
+    AsExpected,
+    /// In micro-dollars, by the vendor.
+    Said(i64),
 }
 
 /// When the vendor's own count of slots is worth a question.
@@ -85,8 +100,8 @@ pub struct SlotsSeen {
 const ELSEWHERE_FOR: Duration = Duration::from_secs(60);
 const COUNT_AGAIN: Duration = Duration::from_secs(300);
 const COUNT_CONTRADICTED: Duration = Duration::from_secs(10);
-/// Three refreshes missed: it says no more than that nobody knows.
-const BALANCE_STALE: Duration = Duration::from_secs(900);
+/// What the vendor said of threads is repeated to clients for so many refreshes.
+const THREADS_KNOWN: u32 = 3;
 
 impl Account {
     pub(super) fn new(name: Arc<str>, events: &Arc<Events>) -> Self {
@@ -133,6 +148,13 @@ impl Account {
         free
     }
 
+    /// Whether questions of our own leave enough calls to the polls of the account's tasks.
+    pub fn has_calls_to_spare(&self, limits: &Limits, now: Instant) -> bool {
+        let state = self.state();
+        state.requests.next_at(limits.requests, now).is_none()
+            && state.polls.has_to_spare(limits.polls, now)
+    }
+
     /// A task from before a restart, or a submit of which nobody knows how it ended.
     pub fn restore(self: &Arc<Self>, task: Option<(TaskKey, i64)>, until: Instant) {
         let mut state = self.state();
@@ -148,17 +170,24 @@ impl Account {
         self.state().slots.renew(task, now + LEASE);
     }
 
-    /// The final answer of a task. What failed was not charged.
-    pub fn task_ended(&self, task: &TaskKey, charged: bool) {
+    /// The final answer of a task.
+    pub fn task_ended(&self, task: &TaskKey, bill: Bill) {
         let mut state = self.state();
-        let Some(price) = state.slots.end(task) else {
+        let Some(expected) = state.slots.end(task) else {
             return;
         };
-        if let Some(balance) = state.balance.as_mut().filter(|_| charged) {
-            balance.spent += price;
-        }
+        state.funds.spend(match bill {
+            Bill::Nothing => 0,
+            Bill::AsExpected => expected,
+            Bill::Said(price) => price,
+        });
         drop(state);
         self.events.freed(&self.name);
+    }
+
+    /// A solve that had no task: its submit was answered with the solution.
+    pub fn spend(&self, micro_usd: i64) {
+        self.state().funds.spend(micro_usd);
     }
 
     /// Ends the leases that are over.
@@ -174,6 +203,8 @@ impl Account {
         let mut state = self.state();
         // A plan without a thread has expired. That is the health's to judge, and no limit that would outlast a renewal.
         state.threads = Some(threads.total).filter(|total| *total > 0);
+        state.threads_at = Some(now);
+        state.funds.heard(super::chance(), now);
         let ours = u32::try_from(state.slots.used()).unwrap_or(u32::MAX);
         let elsewhere = threads.working.saturating_sub(ours);
         state.elsewhere = (elsewhere > 0).then_some((elsewhere, now + ELSEWHERE_FOR));
@@ -186,27 +217,56 @@ impl Account {
     }
 
     pub fn learn_balance(&self, micro_usd: i64, now: Instant) {
-        self.state().balance = Some(Balance {
-            micro_usd,
-            at: now,
-            spent: 0,
-        });
+        self.state().funds.learn(micro_usd, super::chance(), now);
+        // Whoever was out of money may be back.
+        self.events.freed(&self.name);
     }
 
-    /// What the vendor said last, and when.
-    pub fn balance(&self) -> Option<(i64, Instant)> {
-        self.state()
-            .balance
-            .map(|balance| (balance.micro_usd, balance.at))
+    /// What is asked for now and then, was.
+    pub fn refresh_asked(&self, now: Instant) {
+        self.state().funds.asked(super::chance(), now);
     }
 
-    /// The last known balance less what was settled since and what runs. None: nobody knows.
-    pub fn virtual_balance(&self, now: Instant) -> Option<i64> {
+    /// None: at once, and before all others.
+    pub fn refresh_due(&self, limits: &Limits) -> Option<Instant> {
         let state = self.state();
-        let balance = state
-            .balance
-            .filter(|balance| now.duration_since(balance.at) < BALANCE_STALE)?;
-        Some(balance.micro_usd - balance.spent - state.slots.price_micro_usd())
+        state.funds.due(limits, state.slots.price_micro_usd())
+    }
+
+    /// What the vendor said last, however long ago, and what that comes to.
+    pub fn money(&self, now: Instant) -> Option<Money> {
+        let state = self.state();
+        state.funds.money(state.slots.price_micro_usd(), now)
+    }
+
+    /// The last known balance less what was settled since. None: nobody knows.
+    pub fn balance(&self, limits: &Limits, now: Instant) -> Option<i64> {
+        self.state().funds.current(limits, now)
+    }
+
+    /// The same less what runs.
+    pub fn virtual_balance(&self, limits: &Limits, now: Instant) -> Option<i64> {
+        let state = self.state();
+        let balance = state.funds.current(limits, now)?;
+        Some(balance.saturating_sub(state.slots.price_micro_usd()))
+    }
+
+    pub(super) fn shortage(&self, limits: &Limits, now: Instant) -> Option<Shortage> {
+        self.state().funds.shortage(limits, now)
+    }
+
+    /// As the vendor said last, with our own slots as they are now. None: nobody knows.
+    pub fn threads(&self, limits: &Limits, now: Instant) -> Option<Threads> {
+        let mut state = self.state();
+        let fresh = |at: Instant| now.duration_since(at) < limits.refresh * THREADS_KNOWN;
+        state.threads_at.filter(|at| fresh(*at))?;
+        state.slots.expire(now);
+        // None of them is a plan that has expired.
+        let total = state.threads.unwrap_or(0);
+        let total = total.min(state.max(limits).unwrap_or(total));
+        let ours = u32::try_from(state.slots.used()).unwrap_or(u32::MAX);
+        let working = ours.saturating_add(state.elsewhere(now)).min(total);
+        Some(Threads { total, working })
     }
 
     /// The vendor refused a submit for want of a slot.
@@ -236,6 +296,26 @@ impl Account {
         self.state().count.asked = Some(now);
     }
 
+    /// A task ended with its final answer.
+    pub fn count_solve(&self, kind: &'static str, done: bool) {
+        self.state().tally.solve(kind, done);
+    }
+
+    /// The vendor refused a call and blamed the key.
+    pub fn count_failure(&self, code: &str) {
+        self.state().tally.failure(code);
+    }
+
+    /// Since the start, by type.
+    pub fn solves(&self) -> Vec<(&'static str, Solves)> {
+        self.state().tally.solves()
+    }
+
+    /// Since the start, by code.
+    pub fn failures(&self) -> Vec<(String, u64)> {
+        self.state().tally.failures()
+    }
+
     pub fn slots(&self, limits: &Limits, now: Instant) -> SlotsSeen {
         let mut state = self.state();
         state.slots.expire(now);
@@ -248,11 +328,7 @@ impl Account {
     /// The share of its slots that is taken; without a limit, how many.
     pub(super) fn load(&self, limits: &Limits, now: Instant) -> f64 {
         let state = self.state();
-        let elsewhere = state
-            .elsewhere
-            .filter(|(_, until)| *until > now)
-            .map_or(0, |(slots, _)| slots);
-        let used = state.slots.used() as f64 + f64::from(elsewhere);
+        let used = state.slots.used() as f64 + f64::from(state.elsewhere(now));
         used / state.max(limits).map_or(1.0, f64::from).max(1.0)
     }
 
@@ -272,6 +348,9 @@ impl Account {
 
 impl State {
     fn availability(&mut self, limits: &Limits, now: Instant) -> Availability {
+        if self.funds.shortage(limits, now).is_some() {
+            return Availability::Short;
+        }
         self.slots.expire(now);
         let max = self.max(limits);
         if max.is_some_and(|max| self.slots.used() >= max as usize) {
@@ -284,6 +363,12 @@ impl State {
             Some(until) => Availability::At(until),
             None => Availability::Now,
         }
+    }
+
+    fn elsewhere(&self, now: Instant) -> u32 {
+        self.elsewhere
+            .filter(|(_, until)| *until > now)
+            .map_or(0, |(slots, _)| slots)
     }
 
     fn max(&self, limits: &Limits) -> Option<u32> {

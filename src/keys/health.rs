@@ -14,7 +14,7 @@
 //! ```
 //! An accepted call leads from anywhere but cooling and empty back to healthy: the vendor took the key. A key that was
 //! refused as bad again although its probe had passed (*doubted*) cools for long instead of being probed once more.
-//! Disabled by hand lies over all of it. Pure: `now` and chance are parameters.
+//! Disabled by hand lies over all of it, and a probe may be asked for by hand at any time. Pure: `now` and chance are parameters.
 
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ pub struct Health {
     doubted: bool,
     disabled: bool,
     probing: bool,
+    /// A hand wants a probe, due or not.
+    asked: bool,
+    probed: Option<(Instant, Evidence)>,
     /// Refusals or probes in a row that brought nothing; lengthens what comes next.
     streak: u32,
 }
@@ -77,13 +80,17 @@ pub enum Accepted {
 pub struct Described {
     pub state: &'static str,
     pub since: Instant,
-    /// The end of cooling, or the next probe. None when nothing has to happen.
+    /// The end of cooling, or the next probe or refresh. None when nothing has to happen.
     pub until: Option<Instant>,
     pub why: Option<String>,
+    /// What our last probe brought, and when.
+    pub probed: Option<(Instant, Evidence)>,
 }
 
+pub const HEALTHY: &str = "healthy";
+pub const EMPTY: &str = "empty";
 pub const STATES: [&str; 7] = [
-    "healthy", "unproven", "cooling", "suspect", "empty", "revoked", "disabled",
+    HEALTHY, "unproven", "cooling", "suspect", EMPTY, "revoked", "disabled",
 ];
 
 impl Health {
@@ -97,6 +104,8 @@ impl Health {
             doubted: false,
             disabled: false,
             probing: false,
+            asked: false,
+            probed: None,
             streak: 0,
         }
     }
@@ -141,25 +150,62 @@ impl Health {
     }
 
     pub fn wants_probe(&self, now: Instant) -> bool {
-        let probed = !matches!(self.condition(now), Condition::Healthy | Condition::Cooling);
-        probed && !self.disabled && !self.probing && self.until <= now
+        let is_due = self.is_probed_by_itself(now) && self.until <= now;
+        (is_due || self.asked) && !self.probing
+    }
+
+    /// A hand wants one that has not begun.
+    pub fn is_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// One is asked for or under way.
+    pub fn awaits_probe(&self) -> bool {
+        self.asked || self.probing
     }
 
     /// The next time at which `wants_probe` or `may_submit` changes by itself.
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
-        let waits = !self.disabled && !self.probing && self.condition(now) != Condition::Healthy;
+        let cools = !self.disabled && self.condition(now) == Condition::Cooling;
+        let waits = !self.probing && (cools || self.is_probed_by_itself(now));
         (waits && self.until > now).then_some(self.until)
+    }
+
+    /// When a probe is due, unless one is under way.
+    pub fn next_probe(&self, now: Instant) -> Option<Instant> {
+        let waits = self.asked || self.is_probed_by_itself(now);
+        let due = if self.asked { now } else { self.until.max(now) };
+        (waits && !self.probing).then_some(due)
+    }
+
+    fn is_probed_by_itself(&self, now: Instant) -> bool {
+        match self.condition(now) {
+            Condition::Healthy | Condition::Cooling => false,
+            // Its tasks wait for the outcome, also while it is disabled.
+            Condition::Suspect => true,
+            Condition::Unproven | Condition::Empty | Condition::Revoked => !self.disabled,
+        }
     }
 
     /// One probe at a time: false when one is under way.
     pub fn begin_probe(&mut self) -> bool {
-        !std::mem::replace(&mut self.probing, true)
+        let begins = !std::mem::replace(&mut self.probing, true);
+        self.asked &= !begins;
+        begins
     }
 
     /// `chance` is in [0, 1).
     pub fn end_probe(&mut self, evidence: Evidence, now: Instant, chance: f64) {
         self.probing = false;
+        self.probed = Some((now, evidence.clone()));
+        let stays = matches!(self.condition(now), Condition::Healthy | Condition::Cooling);
         match evidence {
+            // A probe asked for by hand ends no rest that the vendor demands.
+            Evidence::Passed if self.condition(now) == Condition::Cooling => self.proven = true,
+            Evidence::Passed if self.must_rest_empty(now) => {
+                self.proven = true;
+                self.until = self.since + SHORTEST_EMPTY;
+            }
             Evidence::Passed => {
                 self.doubted = self.condition == Condition::Suspect;
                 self.proven = true;
@@ -179,12 +225,14 @@ impl Health {
                 }
                 Class::KeyEmpty => self.empty(code, rule, now, chance),
                 Class::KeyBusy => {
-                    self.until = now + jittered(rule.cooldown.max(PROBE_PAUSE), chance)
+                    let until = now + jittered(rule.cooldown.max(PROBE_PAUSE), chance);
+                    self.until = self.until.max(until);
                 }
                 Class::EgressIp | Class::Request | Class::NoTask | Class::Task | Class::Server => {
                     self.probe_again(now, chance);
                 }
             },
+            Evidence::Nothing if stays => {}
             Evidence::Nothing => self.probe_again(now, chance),
         }
     }
@@ -240,25 +288,26 @@ impl Health {
         }
     }
 
-    /// By hand: off until enabled again, or until the process ends.
+    /// By hand: no new submits until it is enabled again, or until the process ends.
     pub fn disable(&mut self, now: Instant) {
-        self.disabled = true;
-        self.since = now;
-    }
-
-    /// By hand: probed at once, whatever it was.
-    pub fn enable(&mut self, now: Instant) {
-        self.disabled = false;
-        self.streak = 0;
-        self.enter(Condition::Unproven, now, now, None);
-    }
-
-    pub fn probe_now(&mut self, now: Instant) {
-        if !matches!(self.condition(now), Condition::Healthy) {
-            self.until = now;
-        } else {
-            self.enter(Condition::Suspect, now, now, None);
+        if !self.disabled {
+            self.disabled = true;
+            self.since = now;
         }
+    }
+
+    /// By hand: goes on where it was. What was not healthy is probed at once.
+    pub fn enable(&mut self, now: Instant) {
+        if self.disabled {
+            self.disabled = false;
+            self.since = now;
+            self.asked |= self.condition(now) != Condition::Healthy;
+        }
+    }
+
+    /// By hand: one more probe now. A healthy key goes on working meanwhile.
+    pub fn ask_for_probe(&mut self) {
+        self.asked = true;
     }
 
     pub fn describe(&self, now: Instant) -> Described {
@@ -266,10 +315,10 @@ impl Health {
         let state = match condition {
             _ if self.disabled => "disabled",
             Condition::Unproven => "unproven",
-            Condition::Healthy => "healthy",
+            Condition::Healthy => HEALTHY,
             Condition::Cooling => "cooling",
             Condition::Suspect => "suspect",
-            Condition::Empty => "empty",
+            Condition::Empty => EMPTY,
             Condition::Revoked => "revoked",
         };
         let settled = self.disabled || condition == Condition::Healthy;
@@ -278,7 +327,13 @@ impl Health {
             since: self.since,
             until: (!settled).then_some(self.until),
             why: self.code.clone().filter(|_| !settled),
+            probed: self.probed.clone(),
         }
+    }
+
+    /// Refused for want of money so short a time ago that no probe counts.
+    fn must_rest_empty(&self, now: Instant) -> bool {
+        self.condition == Condition::Empty && now < self.since + SHORTEST_EMPTY
     }
 
     fn cool(&mut self, code: String, rest: Duration, now: Instant, chance: f64) {

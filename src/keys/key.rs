@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::account::{Account, Limits, Slot};
 use super::events::Events;
-use super::health::{Accepted, Described, Evidence, Health};
+use super::health::{Accepted, Described, EMPTY, Evidence, HEALTHY, Health};
 use super::secret::Identity;
+use crate::money::decimal;
 use crate::vendor::profile::CodeRule;
 
 pub struct Key {
@@ -46,6 +47,8 @@ pub(super) enum Availability {
     OnEvent,
     /// When one of its slots is freed.
     Full,
+    /// When its account has money again.
+    Short,
 }
 
 /// What belongs to a key's identity and outlives reloads.
@@ -83,7 +86,21 @@ impl Key {
     }
 
     pub fn describe(&self, now: Instant) -> Described {
-        self.health().describe(now)
+        let described = self.health().describe(now);
+        if described.state != HEALTHY {
+            return described;
+        }
+        let Some(shortage) = self.account.shortage(&self.limits, now) else {
+            return described;
+        };
+        let balance = decimal(shortage.micro_usd);
+        Described {
+            state: EMPTY,
+            since: shortage.since,
+            until: self.account.refresh_due(&self.limits),
+            why: Some(format!("balance {balance} is below balance.minimum")),
+            probed: described.probed,
+        }
     }
 
     pub(super) fn availability(&self, now: Instant) -> Availability {
@@ -144,6 +161,28 @@ impl Key {
         });
     }
 
+    /// By hand, until it is enabled again or the process ends. False when it was already.
+    pub fn disable(&self, now: Instant) -> bool {
+        self.change(now, |health| {
+            let was = health.is_disabled();
+            health.disable(now);
+            !was
+        })
+    }
+
+    /// False when no hand had disabled it.
+    pub fn enable(&self, now: Instant) -> bool {
+        self.change(now, |health| {
+            let was = health.is_disabled();
+            health.enable(now);
+            was
+        })
+    }
+
+    pub fn ask_for_probe(&self, now: Instant) {
+        self.change(now, Health::ask_for_probe);
+    }
+
     /// A call was made with this key; a draining key is kept while it is used.
     pub fn touch(&self, now: Instant) {
         let mut used = self
@@ -170,6 +209,7 @@ impl Key {
                 health.may_submit(now),
                 health.wants_probe(now),
                 health.next_change(now),
+                health.awaits_probe(),
             )
         };
         let before = matters(&health);

@@ -1,8 +1,10 @@
 //! The key pool: what a key is, how it is doing, and which one a submit goes out with.
 
 pub mod account;
+mod burn;
 pub mod egress;
 pub mod events;
+mod funds;
 pub mod health;
 pub mod key;
 pub mod pool;
@@ -12,6 +14,7 @@ pub mod secret;
 pub mod set;
 mod shares;
 mod slots;
+mod tally;
 
 #[cfg(test)]
 mod tests;

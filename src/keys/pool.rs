@@ -121,6 +121,7 @@ impl Pool {
                 Condition::Revoked => {}
                 Condition::Healthy => match available {
                     Availability::Full => full = true,
+                    Availability::Short => empty = true,
                     Availability::At(until) => wait(until),
                     // It became usable since the look at the rotation.
                     Availability::Now | Availability::OnEvent => learning = true,

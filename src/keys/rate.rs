@@ -75,6 +75,12 @@ impl Allowance {
         free
     }
 
+    /// Whether half of what there is without any task would be left: the rest is for polls.
+    pub(super) fn has_to_spare(&self, limit: PollLimit, now: Instant) -> bool {
+        let over = |since: Instant| now.duration_since(since) >= PERIOD;
+        limit.base == 0 || self.used < limit.base / 2 || self.since.is_some_and(over)
+    }
+
     pub(super) fn earn(&mut self, limit: PollLimit) {
         self.used = self.used.saturating_sub(limit.per_task);
     }

@@ -4,7 +4,8 @@
 //! That is the order of nginx's smooth round robin at `log n` instead of `n` a pick, so that ten thousand keys cost
 //! a request no more than three. The other strategies are small changes of it: `balance` takes the account's share of the
 //! money for a weight, `least-busy` looks at the taken slots first and at the turn only among equals.
-//! A key that may not submit leaves the queue: until a time, until a slot is freed, or until something happens.
+//! A key that may not submit leaves the queue: until a time, until its account has a slot or money again, or
+//! until something happens.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -29,7 +30,7 @@ pub(super) struct Rotation {
     places: HashMap<Arc<str>, Place>,
     /// Keys that cool: they come back by themselves.
     cooling: BinaryHeap<Reverse<Cooling>>,
-    /// By name, keys that come back when one of their slots is freed.
+    /// By name, keys that come back when one of their slots is freed, or their balance was asked for.
     full: HashMap<Arc<str>, Turn>,
     /// Keys that come back by an event: a probe that passes, a hand that enables them.
     out: Vec<Turn>,
@@ -226,7 +227,7 @@ impl Rotation {
             Availability::Now => self.rejoin(turn, now),
             Availability::At(until) => self.cooling.push(Reverse(Cooling { until, turn })),
             Availability::OnEvent => self.out.push(turn),
-            Availability::Full => {
+            Availability::Full | Availability::Short => {
                 self.full.insert(Arc::clone(&turn.key.name), turn);
             }
         }

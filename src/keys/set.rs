@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::account::{Account, Limits};
+use super::account::{Account, Bill, Limits};
 use super::events::Events;
 use super::health::Health;
 use super::key::{Key, Life, Standing};
 use super::pool::Pool;
 use super::rate::{Limit, PollLimit};
 use super::secret::{Identity, Salt};
-use crate::config::settings::{KeyEntry, Strategy};
+use crate::config::settings::{Balance, KeyEntry, Strategy};
 use crate::store::TaskKey;
-use crate::vendor::profile::Rates;
+use crate::vendor::profile::{Billing, Rates};
 
 /// Part of the snapshot that a request sees. Immutable; a reload makes the next one out of it.
 #[derive(Debug, Default)]
@@ -45,6 +45,9 @@ pub struct Remembered {
 pub struct Rules {
     pub strategy: Strategy,
     pub rates: Rates,
+    /// Where a key does not say it.
+    pub billing: Billing,
+    pub balance: Balance,
     /// A key that left is let go when nobody used it for this long.
     pub keep: Duration,
 }
@@ -132,9 +135,9 @@ impl KeySet {
     }
 
     /// The final answer of a task was heard.
-    pub fn task_ended(&self, owner: &str, task: &TaskKey, charged: bool) {
+    pub fn task_ended(&self, owner: &str, task: &TaskKey, bill: Bill) {
         if let Some(account) = self.account(owner) {
-            account.task_ended(task, charged);
+            account.task_ended(task, bill);
         }
     }
 
@@ -162,10 +165,19 @@ impl KeySet {
         let identity = Identity::of(&entry.value, &remembered.salt);
         let life = match self.by_identity(&identity) {
             Some(old) => Arc::clone(&old.life),
-            None if remembered.good_keys.contains(&identity) => {
-                Arc::new(Life::new(Health::known_good(now), now, &self.events))
+            None => {
+                let mut health = if remembered.good_keys.contains(&identity) {
+                    Health::known_good(now)
+                } else {
+                    Health::new(now)
+                };
+                // A hand meant the name: a new value under it does not undo that.
+                let before = self.by_name(&entry.name);
+                if before.is_some_and(|key| key.look(Health::is_disabled)) {
+                    health.disable(now);
+                }
+                Arc::new(Life::new(health, now, &self.events))
             }
-            None => Arc::new(Life::new(Health::new(now), now, &self.events)),
         };
         let name: Arc<str> = entry.name.as_str().into();
         let account = self.account(&name).map_or_else(
@@ -182,7 +194,7 @@ impl KeySet {
             } else {
                 Standing::Active
             },
-            limits: limits(entry, &rules.rates),
+            limits: limits(entry, rules),
             account,
             life,
             value: entry.value.expose_bytes(),
@@ -209,7 +221,8 @@ impl Key {
     }
 }
 
-fn limits(entry: &KeyEntry, rates: &Rates) -> Limits {
+fn limits(entry: &KeyEntry, rules: &Rules) -> Limits {
+    let rates = &rules.rates;
     Limits {
         max_tasks: entry.max_tasks,
         requests: Limit {
@@ -224,5 +237,8 @@ fn limits(entry: &KeyEntry, rates: &Rates) -> Limits {
             base: rates.polls,
             per_task: rates.polls_per_task,
         },
+        billing: entry.billing.unwrap_or(rules.billing),
+        minimum_micro_usd: rules.balance.minimum_micro_usd,
+        refresh: rules.balance.refresh,
     }
 }

@@ -28,7 +28,7 @@ impl Shares {
             return;
         }
         self.looked = Some(now);
-        let known = keys.filter_map(|key| key.account.virtual_balance(now));
+        let known = keys.filter_map(|key| key.account.virtual_balance(&key.limits, now));
         let (sum, count) = known.fold((0.0, 0_u32), |(sum, count), balance| {
             (sum + balance.max(0) as f64, count + 1)
         });
@@ -37,7 +37,7 @@ impl Shares {
 
     /// 1 for the mean balance, and for one that nobody knows.
     pub(super) fn of(&self, key: &Key, now: Instant) -> f64 {
-        match key.account.virtual_balance(now) {
+        match key.account.virtual_balance(&key.limits, now) {
             Some(balance) if self.mean > 0.0 => (balance as f64 / self.mean).max(LEAST),
             _ => 1.0,
         }

@@ -1,5 +1,6 @@
 //! Choosing, over whole key sets.
 
+mod money;
 mod slots;
 mod strategies;
 
@@ -16,8 +17,8 @@ use super::pool::NoKey;
 use super::secret::{Identity, Salt, Secret};
 use super::set::{KeySet, Remembered, Rules};
 
-use crate::config::settings::{KeyEntry, Strategy};
-use crate::vendor::profile::{Class, CodeRule, Rates};
+use crate::config::settings::{Balance, KeyEntry, Strategy};
+use crate::vendor::profile::{Billing, Class, CodeRule, Rates};
 
 const SALT: Salt = Salt([7; 32]);
 const KEEP: Duration = Duration::from_secs(3600);
@@ -51,6 +52,7 @@ fn entry(name: &str, weight: u32, priority: i32) -> KeyEntry {
         disabled: false,
         max_tasks: None,
         max_requests_per_second: None,
+        billing: None,
     }
 }
 
@@ -62,6 +64,12 @@ fn rules(strategy: Strategy) -> Rules {
             submits_in: Duration::from_secs(1),
             polls: 0,
             polls_per_task: 0,
+        },
+        billing: Billing::Balance,
+        balance: Balance {
+            refresh: Duration::from_secs(300),
+            minimum_micro_usd: 10_000,
+            low_micro_usd: 1_000_000,
         },
         keep: KEEP,
     }

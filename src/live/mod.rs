@@ -113,6 +113,8 @@ fn snapshot(
     let rules = Rules {
         strategy: settings.pool.strategy,
         rates: settings.vendor.profile.limits,
+        billing: settings.vendor.profile.billing,
+        balance: settings.balance,
         keep: settings.poll.keep,
     };
     let keys = old.next(&entries, remembered, &rules, Instant::now(), chance);

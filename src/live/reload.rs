@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot};
+
 use super::watch::{Cause, Watch};
 use super::{Live, Snapshot};
 use crate::admin::metrics::Metrics;
@@ -23,6 +25,30 @@ pub struct Reloader {
     certificates: Option<Certificates>,
     metrics: Arc<Metrics>,
     watch: Watch,
+    asks: Asks,
+    asked: mpsc::Receiver<oneshot::Sender<Looked>>,
+}
+
+/// Whether what is there now serves; if not, why.
+type Looked = Result<(), String>;
+
+/// Asks for a reload. All clones ask the same one.
+#[derive(Clone, Debug)]
+pub struct Asks(mpsc::Sender<oneshot::Sender<Looked>>);
+
+/// Who asks while so many wait is told to come again.
+const MOST_ASKING: usize = 4;
+
+impl Asks {
+    /// Adopts what is there, changed or not.
+    pub async fn ask(&self) -> Result<(), String> {
+        let (tell, told) = oneshot::channel();
+        if self.0.try_send(tell).is_err() {
+            return Err("other reloads are waiting, ask again later".to_owned());
+        }
+        let told = told.await;
+        told.unwrap_or_else(|_| Err("the program is about to end".to_owned()))
+    }
 }
 
 impl Reloader {
@@ -36,6 +62,7 @@ impl Reloader {
     ) -> Self {
         let watch = Watch::new(&live.load().settings.state.path);
         let adopted = seen.clone();
+        let (asks, asked) = mpsc::channel(MOST_ASKING);
         Self {
             live,
             input,
@@ -44,25 +71,40 @@ impl Reloader {
             certificates,
             metrics,
             watch,
+            asks: Asks(asks),
+            asked,
         }
+    }
+
+    pub fn asks(&self) -> Asks {
+        self.asks.clone()
     }
 
     /// Runs until shutdown.
     pub async fn run(mut self, background: Background) {
         self.watch.set(self.directories());
         // What changed between the first reading and the watch.
-        self.look(Cause::Timer).await;
+        self.say(Cause::Timer, None).await;
         loop {
-            let cause = tokio::select! {
-                cause = self.watch.next() => cause,
+            let (cause, tell) = tokio::select! {
+                cause = self.watch.next() => (cause, None),
+                tell = self.asked.recv() => (Cause::Asked, tell),
                 () = background.stopping() => return,
             };
-            self.look(cause).await;
+            self.say(cause, tell).await;
             self.watch.set(self.directories());
         }
     }
 
-    async fn look(&mut self, cause: Cause) {
+    async fn say(&mut self, cause: Cause, tell: Option<oneshot::Sender<Looked>>) {
+        let looked = self.look(cause).await;
+        if let Some(tell) = tell {
+            // Whoever asked may be gone.
+            let _ = tell.send(looked);
+        }
+    }
+
+    async fn look(&mut self, cause: Cause) -> Looked {
         if let Some(certificates) = self.certificates.clone() {
             self.reload_certificates(certificates).await;
         }
@@ -81,14 +123,18 @@ impl Reloader {
         });
         match looked.await {
             Ok(Some((seen, adopted))) => {
-                if adopted {
+                if adopted.is_ok() {
                     self.adopted = seen.clone();
                 }
                 // Remembered whether good or bad, so that each content is judged and reported once.
                 self.seen = seen;
+                adopted
             }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "reading the configuration panicked"),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "reading the configuration panicked");
+                Err("reading the configuration panicked, the log says where".to_owned())
+            }
         }
     }
 
@@ -115,8 +161,8 @@ impl Reloader {
     }
 }
 
-/// Whether it serves now; if not, that is said.
-fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> bool {
+/// What cannot serve is said in the log, too.
+fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> Looked {
     let adopted = match attempt.outcome {
         // At the start a file may be missing. One that was there is being replaced, or its volume is in trouble.
         Ok(_) if let Some(lost) = attempt.seen.lost_since(last_good) => Err(format!(
@@ -138,7 +184,7 @@ fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> 
             "the changed configuration is not used, the last good one goes on serving:\n{why}"
         ),
     }
-    adopted.is_ok()
+    adopted.map(|_| ())
 }
 
 fn say_what_changed(old: &Snapshot, new: &Snapshot) {

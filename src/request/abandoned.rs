@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::admit::Caller;
 use super::forward::Sending;
 use super::poll::{POLL_PATIENCE, ask, hears};
-use super::together::{Together, ask_vendor, is_not_ready};
+use super::together::{Together, ask_vendor, read_piece};
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::live::Snapshot;
@@ -105,7 +105,9 @@ async fn alone(server: &Server, snapshot: &Snapshot, task: &Arc<Task>) {
 
 async fn together(server: &Server, snapshot: &Snapshot, tasks: &[Arc<Task>]) {
     let mut trace = Trace::own();
-    let pieces = match ask_vendor(server, snapshot, &Caller::OWN, tasks, &mut trace).await {
+    let deadline = Instant::now() + POLL_PATIENCE;
+    let caller = Caller::OWN;
+    let pieces = match ask_vendor(server, snapshot, &caller, tasks, deadline, &mut trace).await {
         Together::Pieces(pieces) => pieces,
         Together::Unclear => {
             for task in tasks {
@@ -118,9 +120,8 @@ async fn together(server: &Server, snapshot: &Snapshot, tasks: &[Arc<Task>]) {
     };
     for (place, task) in tasks.iter().enumerate() {
         let news = match pieces.get(place) {
-            Some(piece) if is_not_ready(piece) => News::NotReady,
-            // Whatever is there, the task has ended. A client that comes after all is given it in its own form.
-            Some(piece) => News::Final(piece.starts_with("ERROR").then(|| piece.as_str().into())),
+            // A client that comes after all is given a final answer in its own form.
+            Some(piece) => read_piece(&snapshot.settings.vendor.profile, piece).1,
             None => News::Trouble,
         };
         hears(server, snapshot, task, news, None);

@@ -1,4 +1,5 @@
-//! `getbalance` and `threadsinfo`: answered for the pool, summed over its keys. Never answered 0 because nobody was asked.
+//! `getbalance` and `threadsinfo`: answered for the pool, summed over its keys, from what the refresher keeps. Keys of
+//! which nothing is known yet are asked now; never is anything answered 0 because nobody was asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,21 +17,19 @@ use super::respond::Outcome;
 use super::trace::Trace;
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
-use crate::vendor::account::{self, Threads};
+use crate::money::decimal;
 use crate::vendor::answer::{Asked, Reading};
 use crate::wire::Endpoint;
 
-/// One round of questions serves all who ask at the same time, and for a moment after: clients ask as often as they like.
+/// When clients' questions were passed on last. One round of them serves all who ask at the same time, and for a moment
+/// after: clients ask as often as they like, and some account may never answer.
 #[derive(Default)]
 pub struct Rounds {
-    balance: Mutex<Option<(Instant, Outcome)>>,
-    threads: Mutex<Option<(Instant, Counted)>>,
+    balance: Mutex<Option<Instant>>,
+    threads: Mutex<Option<Instant>>,
 }
 
-/// What the vendor said last of each account. Put together when somebody asks, because our own slots are newer.
-type Counted = Vec<(Arc<Key>, Threads)>;
-
-const FRESH: Duration = Duration::from_secs(2);
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(2);
 
 /// All keys together. Half of the shortest read time-out of the SDK that starts with this call.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,28 +42,15 @@ pub(super) async fn balance(
     admitted: &Admitted,
     trace: &mut Trace,
 ) -> Outcome {
-    let mut last = server.rounds.balance.lock().await;
-    if let Some(outcome) = fresh(&last) {
-        return outcome;
-    }
-    let answers = ask_all(server, snapshot, admitted, Asked::Balance, trace).await;
-    let balances = answers
-        .iter()
-        .filter_map(|(_, answered)| account::balance(&answered.relay.body));
-    match balances.reduce(i64::saturating_add) {
-        Some(micro_usd) => {
-            let outcome = Outcome::Bare(decimal(micro_usd));
-            *last = Some((Instant::now(), outcome.clone()));
-            outcome
+    let known = |key: &Key| key.account.balance(&key.limits, Instant::now());
+    let (round, asked) = (&server.rounds.balance, Asked::Balance);
+    match known_of_all(server, snapshot, admitted, asked, round, known, trace).await {
+        Ok(balances) => {
+            let sum = balances.into_iter().fold(0, i64::saturating_add);
+            Outcome::Bare(decimal(sum))
         }
-        None => none_answered(snapshot, answers, admitted),
+        Err(outcome) => outcome,
     }
-}
-
-fn fresh<T: Clone>(last: &Option<(Instant, T)>) -> Option<T> {
-    last.as_ref()
-        .filter(|(at, _)| at.elapsed() < FRESH)
-        .map(|(_, known)| known.clone())
 }
 
 pub(super) async fn threads(
@@ -76,54 +62,78 @@ pub(super) async fn threads(
     if !snapshot.settings.vendor.profile.takes.threadsinfo {
         return Outcome::Refused(Refusal::UnknownAction);
     }
-    let mut last = server.rounds.threads.lock().await;
-    if let Some(known) = fresh(&last) {
-        return all_together(&known);
-    }
-    let answers = ask_all(server, snapshot, admitted, Asked::Threads, trace).await;
-    let known: Vec<_> = answers
-        .iter()
-        .filter_map(|(key, answered)| {
-            let threads = account::threads(&answered.relay.body)?;
-            Some((Arc::clone(key), threads))
-        })
-        .collect();
-    if known.is_empty() {
-        return none_answered(snapshot, answers, admitted);
-    }
-    let outcome = all_together(&known);
-    *last = Some((Instant::now(), known));
-    outcome
-}
-
-fn all_together(known: &[(Arc<Key>, Threads)]) -> Outcome {
-    let threads = || known.iter().map(|(key, threads)| as_kept(key, *threads));
-    Outcome::Threads {
-        total: threads().map(|threads| u64::from(threads.total)).sum(),
-        working: threads().map(|threads| u64::from(threads.working)).sum(),
+    let known = |key: &Key| key.account.threads(&key.limits, Instant::now());
+    let (round, asked) = (&server.rounds.threads, Asked::Threads);
+    match known_of_all(server, snapshot, admitted, asked, round, known, trace).await {
+        Ok(threads) => Outcome::Threads {
+            total: threads.iter().map(|it| u64::from(it.total)).sum(),
+            working: threads.iter().map(|it| u64::from(it.working)).sum(),
+        },
+        Err(outcome) => outcome,
     }
 }
 
-/// As we keep it: a client that was told that every slot is taken asks this next, and must hear the same.
-fn as_kept(key: &Key, vendor: Threads) -> Threads {
-    let seen = key.account.slots(&key.limits, Instant::now());
-    let total = vendor.total.min(seen.max.unwrap_or(vendor.total));
-    let ours = u32::try_from(seen.used).unwrap_or(u32::MAX);
-    Threads {
-        total,
-        working: vendor.working.max(ours).min(total),
-    }
-}
-
-/// All proven keys, a few at a time.
-async fn ask_all(
+/// What is known of each proven key, at least one, after those were asked of which nothing is.
+async fn known_of_all<T>(
     server: &Server,
     snapshot: &Snapshot,
     admitted: &Admitted,
     asked: Asked,
+    round: &Mutex<Option<Instant>>,
+    known: impl Fn(&Key) -> Option<T>,
     trace: &mut Trace,
-) -> Vec<(Arc<Key>, Answered)> {
+) -> Result<Vec<T>, Outcome> {
     let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
+    let all = || trusted(snapshot).filter_map(|key| known(key)).collect();
+    let missing = || {
+        trusted(snapshot)
+            .filter(|key| known(key).is_none())
+            .cloned()
+    };
+    if missing().next().is_none() && trusted(snapshot).next().is_some() {
+        return Ok(all());
+    }
+    let mut last = round.lock().await;
+    let found: Vec<T> = all();
+    let rests = last.is_some_and(|last| last.elapsed() < BETWEEN_ROUNDS);
+    if !found.is_empty() && (rests || missing().next().is_none()) {
+        return Ok(found);
+    }
+    let answers = ask(
+        server,
+        snapshot,
+        admitted,
+        asked,
+        missing().collect(),
+        trace,
+    )
+    .await;
+    *last = Some(Instant::now());
+    let found: Vec<T> = all();
+    if found.is_empty() {
+        return Err(none_answered(snapshot, answers, admitted));
+    }
+    Ok(found)
+}
+
+/// Unproven keys are the prober's: asking with them here could be a bad-key answer each.
+fn trusted(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Key>> {
+    let now = Instant::now();
+    let is_good =
+        move |key: &Key| key.look(|health| health.is_proven() && !health.is_called_bad(now));
+    let listed = snapshot.keys.listed();
+    listed.filter(move |key| key.standing == Standing::Active && is_good(key))
+}
+
+/// A few at a time. What they say is learnt on the way.
+async fn ask(
+    server: &Server,
+    snapshot: &Snapshot,
+    admitted: &Admitted,
+    asked: Asked,
+    keys: Vec<Arc<Key>>,
+    trace: &mut Trace,
+) -> Vec<Answered> {
     let now = Instant::now();
     let deadline = now + PATIENCE;
     if server.egress.banned_until(now).is_some() {
@@ -155,24 +165,15 @@ async fn ask_all(
         )
         .await
         .ok();
-        (answered.map(|answered| (key, answered)), part)
+        (answered, part)
     };
-    // Unproven keys are the prober's: asking with them here could be a bad-key answer each.
-    let trusted =
-        |key: &&Arc<Key>| key.look(|health| health.is_proven() && !health.is_called_bad(now));
-    let active = snapshot
-        .keys
-        .listed()
-        .filter(|key| key.standing == Standing::Active);
-    let proven: Vec<_> = active.filter(trusted).cloned().collect();
-
     let mut answers = Vec::new();
-    let mut hear = |(answered, part): (Option<(Arc<Key>, Answered)>, Trace), trace: &mut Trace| {
+    let mut hear = |(answered, part): (Option<Answered>, Trace), trace: &mut Trace| {
         trace.add(&part);
         answers.extend(answered);
     };
-    let parts: Vec<_> = proven.iter().map(|_| trace.part()).collect();
-    let mut calls = stream::iter(proven.into_iter().zip(parts))
+    let parts: Vec<_> = keys.iter().map(|_| trace.part()).collect();
+    let mut calls = stream::iter(keys.into_iter().zip(parts))
         .map(|(key, part)| ask(key, part))
         .buffer_unordered(AT_ONCE);
     while let Some(answer) = calls.next().await {
@@ -182,17 +183,13 @@ async fn ask_all(
 }
 
 /// The vendor's own refusal where there is one.
-fn none_answered(
-    snapshot: &Snapshot,
-    answers: Vec<(Arc<Key>, Answered)>,
-    admitted: &Admitted,
-) -> Outcome {
+fn none_answered(snapshot: &Snapshot, answers: Vec<Answered>, admitted: &Admitted) -> Outcome {
     if snapshot.keys.pool.keys().next().is_none() {
         return Outcome::Refused(Refusal::NoKey);
     }
     let refused = answers
         .into_iter()
-        .find_map(|(_, answered)| match &answered.reading {
+        .find_map(|answered| match &answered.reading {
             Reading::Code { code, .. } => Some((code.clone(), answered)),
             _ => None,
         });
@@ -200,30 +197,4 @@ fn none_answered(
         Outcome::Refused(Refusal::VendorTrouble),
         |(code, answered)| answered.control(&code, admitted.hints),
     )
-}
-
-/// A bare decimal number, as vendors write balances: no trailing zeros beyond the cents.
-fn decimal(micro_usd: i64) -> String {
-    let sign = if micro_usd < 0 { "-" } else { "" };
-    let (whole, fraction) = (
-        micro_usd.unsigned_abs() / 1_000_000,
-        micro_usd.unsigned_abs() % 1_000_000,
-    );
-    let fraction = format!("{fraction:06}");
-    let (cents, rest) = fraction.split_at(2);
-    format!("{sign}{whole}.{cents}{}", rest.trim_end_matches('0'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decimal;
-
-    #[test]
-    fn balances_are_bare_decimals() {
-        assert_eq!(decimal(12_345_000), "12.345");
-        assert_eq!(decimal(0), "0.00");
-        assert_eq!(decimal(10_000_000), "10.00");
-        assert_eq!(decimal(-1), "-0.000001");
-        assert_eq!(decimal(i64::MIN), "-9223372036854.775808");
-    }
 }

@@ -22,6 +22,8 @@ pub struct Admitted {
     /// Empty in open mode: everybody is the same.
     pub tenant: Arc<str>,
     pub project: Option<String>,
+    /// The client's own, of a submit.
+    pub idempotency_key: Option<String>,
     _held: HeldBody,
 }
 
@@ -35,6 +37,7 @@ pub fn admit(received: Received, clients: &Clients) -> Result<Admitted, Refusal>
         user_agent,
         origin,
         project,
+        idempotency_key,
         held,
     } = received;
     // SECURITY: a web page in the operator's browser can reach a loopback port; it must not spend keys.
@@ -51,6 +54,7 @@ pub fn admit(received: Received, clients: &Clients) -> Result<Admitted, Refusal>
         user_agent,
         tenant: "".into(),
         project,
+        idempotency_key,
         _held: held,
     })
 }
@@ -101,6 +105,7 @@ impl Admitted {
             user_agent,
             tenant,
             project,
+            idempotency_key: None,
             _held: held,
         }
     }

@@ -95,14 +95,15 @@ impl Pilot {
     }
 
     /// `accepted`: the vendor made a task, or may have, so the outcome is worth handing to a later identical submit.
-    pub fn land(self, outcome: Outcome, accepted: bool) {
+    /// A second time when a late answer says more.
+    pub fn land(&self, outcome: Outcome, accepted: bool) {
         self.0
             .landed
             .send_replace(Landed::With { outcome, accepted });
     }
 
     /// Nothing was sent, and nothing will be.
-    pub fn drop_unsent(self) {
+    pub fn drop_unsent(&self) {
         self.0.landed.send_replace(Landed::Dropped);
     }
 }
@@ -209,6 +210,19 @@ impl Listener {
             Landed::Dropped => Heard::Dropped,
             Landed::NotYet | Landed::Lost => Heard::Lost,
         }
+    }
+
+    /// Nobody waits any more; what was not sent yet shall not be sent.
+    pub fn leave(&self) {
+        self.flight.left.cancel();
+    }
+
+    /// The vendor made a task, or may have.
+    pub fn is_paid(&self) -> bool {
+        matches!(
+            *self.flight.landed.borrow(),
+            Landed::With { accepted: true, .. }
+        )
     }
 
     /// The client was told.

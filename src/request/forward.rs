@@ -117,6 +117,12 @@ pub(super) async fn forward(
     };
     let began = Instant::now();
     let is_submit = matches!(route.asked, Asked::Submit | Asked::Solve);
+    // Judged since it was chosen: each call more would be a bad-key answer more. Only a probe may still ask.
+    if key.is_some_and(|key| key.is_called_bad(began)) && !route.is_probe {
+        return Err(CallError::NotSent {
+            why: "the vendor has called the key bad since it was chosen".to_owned(),
+        });
+    }
     // A submit has this right by its slot. Our own few probes are counted, and sent whatever the count.
     if let Some(key) = key.filter(|_| !is_submit)
         && !key.may_ask(began)
@@ -265,7 +271,7 @@ fn judge(
                     server.egress.bad_answer(now);
                     server.store.note_bad_key_answer(clock::now_ms());
                 }
-                server.metrics.key_failure(&key.name, code);
+                key.account.count_failure(code);
                 tracing::debug!(key = %key.name, code, "the vendor refused this key");
                 // What a probe brings is the prober's to judge: it knows what the key was suspected of.
                 if !route.is_probe {

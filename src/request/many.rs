@@ -13,15 +13,15 @@ use super::forward::Sending;
 use super::park::{self, Name};
 use super::poll::{self, POLL_PATIENCE, task_key};
 use super::refuse::Refusal;
-use super::respond::{Outcome, Relay};
-use super::together::{Together, ask_vendor, is_not_ready};
+use super::respond::Outcome;
+use super::together::{Together, ask_vendor, read_piece};
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::admin::metrics::PollFrom;
 use crate::live::Snapshot;
 use crate::tasks::Task;
 use crate::tasks::company::{self, Account};
-use crate::tasks::course::{Action, Heard, News, View};
+use crate::tasks::course::{Action, Heard, View, Word};
 
 /// Calls at the vendor for one client request, so that one poll of many ids is no flood.
 const AT_ONCE: usize = 8;
@@ -39,6 +39,7 @@ pub(super) async fn poll_many(
     ids: &[String],
     trace: &mut Trace,
 ) -> Outcome {
+    let deadline = Instant::now() + POLL_PATIENCE;
     let rules = &snapshot.settings.poll;
     let unknown = Refusal::UnknownTask.code();
     let mut pieces = vec![unknown.to_owned(); ids.len()];
@@ -52,6 +53,10 @@ pub(super) async fn poll_many(
     let mut accounts: HashMap<Account, Vec<Arc<Task>>> = HashMap::new();
     for (id, places) in &places {
         let (now, now_ms) = (Instant::now(), clock::now_ms());
+        if now >= deadline {
+            fill(&mut pieces, places, Refusal::PollTrouble.code());
+            continue;
+        }
         let key = task_key(snapshot, admitted, id);
         match server.tasks.find(&key, now, now_ms).await {
             Ok(Some(task)) => match server.tasks.recalled(&task, PIECE, rules, now, now_ms) {
@@ -83,7 +88,7 @@ pub(super) async fn poll_many(
     let traces: Vec<_> = calls.iter().map(|_| trace.part()).collect();
     let mut answers = stream::iter(calls.into_iter().zip(traces))
         .map(|(tasks, mut part)| async move {
-            let said = ask(server, snapshot, admitted, &tasks, &mut part).await;
+            let said = ask(server, snapshot, admitted, &tasks, deadline, &mut part).await;
             (tasks, said, part)
         })
         .buffer_unordered(AT_ONCE);
@@ -111,39 +116,36 @@ async fn ask(
     snapshot: &Snapshot,
     admitted: &Admitted,
     tasks: &[Arc<Task>],
+    deadline: Instant,
     trace: &mut Trace,
 ) -> Vec<String> {
     let caller = admitted.caller();
     if tasks.len() > 1
-        && let Together::Pieces(pieces) = ask_vendor(server, snapshot, &caller, tasks, trace).await
+        && Instant::now() < deadline
+        && let Together::Pieces(pieces) =
+            ask_vendor(server, snapshot, &caller, tasks, deadline, trace).await
     {
-        for (task, piece) in tasks.iter().zip(&pieces) {
+        let said = tasks.iter().zip(pieces).map(|(task, text)| {
             server.metrics.poll_answered(PollFrom::Batch);
-            let heard = Heard::Relay(Relay {
-                body: piece.clone().into(),
-                content_type: None,
-                allow_origin: None,
-            });
-            let news = if is_not_ready(piece) {
-                News::NotReady
-            } else {
-                News::Final(piece.starts_with("ERROR").then(|| piece.as_str().into()))
-            };
-            let heard = Some((PIECE, &heard));
-            poll::hears(server, snapshot, task, news, heard);
-        }
-        return pieces;
+            let (heard, news) = read_piece(&snapshot.settings.vendor.profile, &text);
+            poll::hears(server, snapshot, task, news, Some((PIECE, &heard)));
+            piece(poll::outcome(server, snapshot, task, heard))
+        });
+        return said.collect();
     }
     let mut pieces = Vec::with_capacity(tasks.len());
     for task in tasks {
         let id = task.record.key.id.as_bytes();
         let sending = |key: &_| Sending::own(key, &[("action", b"get"), ("id", id)]);
-        let deadline = Instant::now() + POLL_PATIENCE;
-        let heard = poll::ask(
-            server, snapshot, &caller, PIECE, task, sending, deadline, trace,
-        )
-        .await;
-        server.metrics.poll_answered(PollFrom::Vendor);
+        let heard = if Instant::now() < deadline {
+            server.metrics.poll_answered(PollFrom::Vendor);
+            poll::ask(
+                server, snapshot, &caller, PIECE, task, sending, deadline, trace,
+            )
+            .await
+        } else {
+            Heard::Word(Word::Trouble)
+        };
         pieces.push(piece(poll::outcome(server, snapshot, task, heard)));
     }
     pieces

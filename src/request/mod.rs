@@ -22,6 +22,7 @@ mod choose;
 pub mod clock;
 pub mod flight;
 mod forward;
+pub mod idempotency;
 mod info;
 pub mod line;
 mod many;
@@ -29,6 +30,7 @@ mod park;
 mod poll;
 pub mod prober;
 pub mod read;
+pub mod refresher;
 pub mod refuse;
 pub mod respond;
 mod submit;
@@ -61,10 +63,13 @@ use crate::vendor::answer::Asked;
 use crate::vendor::outage::Outage;
 use crate::wire;
 
+pub use submit::late::LateAnswers;
+
 use account::Rounds;
 use admit::{Admitted, admit};
 use call::Call;
 use flight::Unheard;
+use idempotency::Claims;
 use line::Line;
 use prober::Prober;
 use read::{Unread, read};
@@ -81,6 +86,8 @@ pub struct Server {
     pub asking: Asking,
     pub companies: Companies,
     pub unheard: Unheard,
+    pub claims: Claims,
+    pub late: LateAnswers,
     pub line: Line,
     pub egress: Egress,
     pub outage: Outage,
@@ -151,6 +158,11 @@ async fn carry_out(
     };
     let outcome = match &admitted.call {
         Call::Submit | Call::Solve => {
+            if let Some(key) = &admitted.idempotency_key {
+                let claim = idempotency::claim(&snapshot, &admitted, key);
+                let outcome = idempotency::submit(server, snapshot, admitted, claim, trace).await;
+                return (outcome, None);
+            }
             let (outcome, receipt) = submit::submit(server, snapshot, admitted, trace).await;
             return (outcome, Some(receipt));
         }

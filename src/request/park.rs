@@ -9,11 +9,11 @@ use super::admit::Admitted;
 use super::call::Call;
 use super::refuse::Refusal;
 use super::respond::Outcome;
-use super::submit::{Ended, Made, STORE_PATIENCE};
+use super::submit::STORE_PATIENCE;
 use super::{Server, clock};
 use crate::config::settings::{Submit as Rules, WhenBusy, WhenEmpty};
 use crate::live::Snapshot;
-use crate::store::{Lack, OwnId, ParkedRecord, ParkedRequest, ParkedState};
+use crate::store::{Claim, Lack, OwnId, ParkedRecord, ParkedRequest, ParkedState};
 use crate::tasks::kind;
 use crate::wire::{self, Endpoint};
 
@@ -35,23 +35,14 @@ pub(super) async fn instead(
     server: &Server,
     snapshot: &Snapshot,
     admitted: &Admitted,
-    ended: Ended,
-) -> Ended {
-    let rules = &snapshot.settings.submit;
-    let lacks = match &ended.outcome {
-        Outcome::Refused(refusal) => what_lacks(refusal),
-        _ => None,
-    };
-    match lacks {
-        Some(lacks) if rules.parks_for(lacks) && may_be_parked(admitted) => {
-            let id = park(server, snapshot, admitted, lacks).await;
-            id.map_or(ended, |id| Ended {
-                outcome: Outcome::Value(id.to_string()),
-                made: Made::Task(id.to_string().into()),
-            })
-        }
-        _ => ended,
+    claim: Option<Claim>,
+    refusal: &Refusal,
+) -> Option<OwnId> {
+    let lacks = what_lacks(refusal)?;
+    if !snapshot.settings.submit.parks_for(lacks) || !may_be_parked(admitted) {
+        return None;
     }
+    park(server, snapshot, admitted, claim, lacks).await
 }
 
 /// None: no room, or the store does not write. What is only in memory is no promise, and nothing was paid yet.
@@ -59,6 +50,7 @@ async fn park(
     server: &Server,
     snapshot: &Snapshot,
     admitted: &Admitted,
+    claim: Option<Claim>,
     lacks: Lack,
 ) -> Option<OwnId> {
     // SECURITY: while the disk stands still, requests would pile up in the store's queue.
@@ -86,13 +78,16 @@ async fn park(
     if !server.parked.add(record.clone(), most, Instant::now()) {
         return None;
     }
-    let written = server.store.park(record, request);
+    let (number, written) = server.store.park(record, request, claim);
     if matches!(timeout(STORE_PATIENCE, written).await, Ok(Ok(_))) && server.parked.ready(id) {
         return Some(id);
     }
     server.metrics.store_error();
     tracing::error!("the store is in trouble, a submit was refused and not parked");
     server.parked.cancel(id, Instant::now(), clock::now_ms());
+    if claim.is_some() {
+        server.store.forget(number);
+    }
     None
 }
 

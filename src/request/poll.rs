@@ -15,13 +15,15 @@ use super::respond::Outcome;
 use super::trace::Trace;
 use super::{Server, clock, together, unknown};
 use crate::admin::metrics::PollFrom;
+use crate::keys::account::{Account, Bill};
 use crate::keys::health::Condition;
 use crate::keys::key::{Key, Standing};
 use crate::keys::set::KeySet;
 use crate::live::Snapshot;
 use crate::store::TaskKey;
 use crate::tasks::course::{Action, Heard, News, View, Word};
-use crate::tasks::{Step, Task};
+use crate::tasks::{Step, Task, kind};
+use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::profile::Class;
 use crate::wire::Hints;
@@ -164,11 +166,22 @@ pub(super) fn hears(
 ) {
     let (now, now_ms) = (Instant::now(), clock::now_ms());
     let record = &task.record;
+    let done = match &news {
+        News::Final(code) => Some(code.is_none()),
+        _ => None,
+    };
     match &news {
         News::Final(code) => {
+            let bill = match (code, heard) {
+                (Some(_), _) => Bill::Nothing,
+                (None, Some((view, Heard::Relay(relay)))) if view.action == Action::Get2 => {
+                    account::price(&relay.body).map_or(Bill::AsExpected, Bill::Said)
+                }
+                (None, _) => Bill::AsExpected,
+            };
             snapshot
                 .keys
-                .task_ended(&record.owner_name, &record.key, code.is_none())
+                .task_ended(&record.owner_name, &record.key, bill);
         }
         News::NotReady => snapshot
             .keys
@@ -176,7 +189,29 @@ pub(super) fn hears(
         News::Code(_) | News::AskAlone | News::Trouble => {}
     }
     let rules = &snapshot.settings.poll;
-    server.tasks.heard(task, news, heard, rules, now, now_ms);
+    let ended = server.tasks.heard(task, news, heard, rules, now, now_ms);
+    if let Some(done) = done.filter(|_| ended) {
+        let took_ms = u64::try_from(now_ms - record.submitted_at_ms).unwrap_or_default();
+        let owner = snapshot.keys.account(&record.owner_name);
+        let kind = kind::named(&record.kind);
+        solved(server, owner, kind, done, Duration::from_millis(took_ms));
+    }
+}
+
+/// One task more has ended.
+pub(super) fn solved(
+    server: &Server,
+    owner: Option<&Arc<Account>>,
+    kind: &'static str,
+    done: bool,
+    took: Duration,
+) {
+    if let Some(owner) = owner {
+        owner.count_solve(kind, done);
+    }
+    if done {
+        server.metrics.solved(kind, took);
+    }
 }
 
 pub(super) fn outcome(server: &Server, snapshot: &Snapshot, task: &Task, heard: Heard) -> Outcome {

@@ -10,10 +10,11 @@ use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep_until};
 
 use super::forward::{Route, Sending, forward};
+use super::refresher::question;
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::keys::chance;
-use crate::keys::health::{Condition, Evidence};
+use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
 use crate::vendor::account;
@@ -22,7 +23,7 @@ use crate::vendor::profile::{Class, CodeRule};
 use crate::wire::Endpoint;
 
 /// Account calls are answered within tens of milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// A look at all keys now and then, should an event be missed.
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
@@ -66,7 +67,7 @@ impl Prober {
                     Next::Count(key) => {
                         key.account.count_asked(Instant::now());
                         // What is learnt is learnt on the way; the health of a good key is not asked about.
-                        ask(&server, &snapshot, &key).await;
+                        ask(&server, &snapshot, &key, Asked::Threads).await;
                     }
                     Next::At(time) => {
                         tokio::select! {
@@ -120,8 +121,10 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
         Condition::Suspect => exhausted_for_suspects.is_none(),
         _ => exhausted_until.is_none(),
     };
-    let wants = keys().find(|key| allowed(key) && key.look(|h| h.wants_probe(now)));
-    if let Some(key) = wants {
+    let wants = |key: &&Arc<Key>| allowed(key) && key.look(|health| health.wants_probe(now));
+    // Whoever asked for one by hand waits for it.
+    let asked = keys().find(|key| wants(key) && key.look(Health::is_asked));
+    if let Some(key) = asked.or_else(|| keys().find(wants)) {
         return Next::Key(Arc::clone(key));
     }
     if snapshot.settings.vendor.profile.takes.threadsinfo {
@@ -144,7 +147,7 @@ async fn probe(server: &Server, snapshot: &Snapshot, key: &Key) {
         return;
     }
     let before = key.describe(Instant::now()).state;
-    let evidence = ask(server, snapshot, key).await;
+    let evidence = ask(server, snapshot, key, question(snapshot, key)).await;
     let now = Instant::now();
     match &evidence {
         Evidence::Nothing => server.outage.unreached(now, chance()),
@@ -174,7 +177,7 @@ async fn probe(server: &Server, snapshot: &Snapshot, key: &Key) {
 }
 
 async fn probe_vendor(server: &Server, snapshot: &Snapshot, key: &Key) {
-    if ask(server, snapshot, key).await == Evidence::Nothing {
+    if ask(server, snapshot, key, question(snapshot, key)).await == Evidence::Nothing {
         server.outage.probe_failed(Instant::now(), chance());
     } else if server.outage.reached() {
         tracing::info!("the vendor answers again");
@@ -182,13 +185,7 @@ async fn probe_vendor(server: &Server, snapshot: &Snapshot, key: &Key) {
     }
 }
 
-async fn ask(server: &Server, snapshot: &Snapshot, key: &Key) -> Evidence {
-    let profile = &snapshot.settings.vendor.profile;
-    let asked = if profile.takes.threadsinfo {
-        Asked::Threads
-    } else {
-        Asked::Balance
-    };
+async fn ask(server: &Server, snapshot: &Snapshot, key: &Key, asked: Asked) -> Evidence {
     let deadline = Instant::now() + PATIENCE;
     let route = Route {
         endpoint: Endpoint::Result,
@@ -229,7 +226,7 @@ async fn ask(server: &Server, snapshot: &Snapshot, key: &Key) -> Evidence {
 }
 
 /// A thread plan with no thread has expired; the key is good again once it is renewed.
-fn plan(body: &[u8]) -> Evidence {
+pub(super) fn plan(body: &[u8]) -> Evidence {
     match account::threads(body) {
         Some(threads) if threads.total == 0 => Evidence::Refused {
             code: "no threads: the plan has expired".to_owned(),

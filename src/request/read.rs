@@ -8,6 +8,7 @@ use hyper::{Method, Request};
 
 use super::Server;
 use super::call::Call;
+use super::idempotency;
 use super::refuse::Refusal;
 use crate::listen::body::{BodyError, HeldBody, read_body};
 use crate::listen::gate::Gated;
@@ -26,6 +27,8 @@ pub struct Received {
     pub origin: Option<String>,
     /// From the path; a field of the body comes second.
     pub project: Option<String>,
+    /// The client's own, of a submit.
+    pub idempotency_key: Option<String>,
     /// The body's share of the budget, held as long as the request.
     pub held: HeldBody,
 }
@@ -67,6 +70,11 @@ pub(super) async fn read(
     };
     let call = Call::understand(gated.endpoint, fields)
         .map_err(|refusal| Unread::Refused(refusal, hints))?;
+    let idempotency_key = match call {
+        Call::Submit | Call::Solve => idempotency::key(fields, &head.headers)
+            .map_err(|refusal| Unread::Refused(refusal, hints))?,
+        _ => None,
+    };
     Ok(Received {
         call,
         endpoint: gated.endpoint,
@@ -79,6 +87,7 @@ pub(super) async fn read(
             .get(ORIGIN)
             .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
         project: gated.project,
+        idempotency_key,
         held,
     })
 }

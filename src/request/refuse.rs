@@ -26,6 +26,12 @@ pub enum Refusal {
     VendorTrouble,
     UnknownTask,
     BadParameters(BadParameters),
+    /// Why it cannot be used.
+    IdempotencyKey(&'static str),
+    /// The same idempotency key asked for something else before.
+    OtherParameters,
+    /// What is kept of an idempotency key cannot be read, or could not be written. Nothing was sent.
+    NotKept,
     BodyTooBig,
     NoBodyBudget,
     /// The body came too slowly or not whole.
@@ -44,9 +50,11 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             // The only code that some clients retry.
-            Self::AllBusy | Self::NoSlot(_) | Self::VendorUnreachable | Self::NoBodyBudget => {
-                "ERROR_NO_SLOT_AVAILABLE"
-            }
+            Self::AllBusy
+            | Self::NoSlot(_)
+            | Self::VendorUnreachable
+            | Self::NoBodyBudget
+            | Self::NotKept => "ERROR_NO_SLOT_AVAILABLE",
             Self::AllEmpty => "ERROR_ZERO_BALANCE",
             Self::NoKey | Self::OriginNotAllowed => "ERROR_KEY_DOES_NOT_EXIST",
             // Known to no client, so that none submits again by itself: ERROR_SERVER_ERROR would be retried by the CaptchaAI SDK.
@@ -56,7 +64,10 @@ impl Refusal {
             Self::UnknownTask => "ERROR_WRONG_CAPTCHA_ID",
             // Of the codes that end a poll this is the one that every client knows, and the one that vendors do not charge for.
             Self::Unsent(_) => "ERROR_CAPTCHA_UNSOLVABLE",
-            Self::BadParameters(_) | Self::BodyBroken => "ERROR_BAD_PARAMETERS",
+            Self::BadParameters(_)
+            | Self::IdempotencyKey(_)
+            | Self::OtherParameters
+            | Self::BodyBroken => "ERROR_BAD_PARAMETERS",
             Self::BodyTooBig => "ERROR_TOO_BIG_CAPTCHA_FILESIZE",
             Self::UnknownAction | Self::PingbackRegistration => "ERROR_EMPTY_ACTION",
         }
@@ -88,6 +99,13 @@ impl Refusal {
             Self::VendorTrouble => "the vendor gave no usable answer".into(),
             Self::UnknownTask => "no account is known to have this task".into(),
             Self::BadParameters(why) => why.to_string(),
+            Self::IdempotencyKey(why) => (*why).into(),
+            Self::OtherParameters => {
+                "this idempotency key came with other parameters before and nothing was sent, use a new key for a new submit".into()
+            }
+            Self::NotKept => {
+                "the store is in trouble and cannot keep this idempotency key, nothing was sent, try again".into()
+            }
             Self::BodyTooBig => "the body is larger than listen.max_body".into(),
             Self::NoBodyBudget => {
                 "too many bodies are in flight (listen.max_body_total), try again".into()
@@ -130,6 +148,9 @@ impl Refusal {
             Self::VendorTrouble => "vendor_trouble",
             Self::UnknownTask => "unknown_task",
             Self::BadParameters(_) => "bad_parameters",
+            Self::IdempotencyKey(_) => "idempotency_key",
+            Self::OtherParameters => "other_parameters",
+            Self::NotKept => "not_kept",
             Self::BodyTooBig => "body_too_big",
             Self::NoBodyBudget => "no_body_budget",
             Self::BodyBroken => "body_broken",

@@ -3,17 +3,23 @@
 //! They run detached from the client's connection: a client that hangs up does not lose a paid task. A submit is sent
 //! again only if it provably did not reach the vendor or the vendor explicitly refused it. Everything else is uncertain.
 
+pub(super) mod late;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+
+use late::{LATE, Late};
 
 use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
-use super::forward::{Route, Sending, forward};
+use super::forward::Answered;
 use super::park;
+use super::poll::solved;
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
@@ -25,12 +31,12 @@ use crate::keys::secret::Identity;
 use crate::listen::Receipt;
 use crate::live::Snapshot;
 use crate::store::{
-    self, Intent, IntentId, OwnId, TaskKey, TaskRecord, TaskState, UncertainRow, Written,
+    self, Claim, Intent, IntentId, OwnId, TaskKey, TaskRecord, TaskState, UncertainRow, Written,
 };
 use crate::tasks::kind;
-use crate::vendor::answer::{Asked, Reading};
+use crate::vendor::answer::Reading;
 use crate::vendor::client::CallError;
-use crate::vendor::profile::Class;
+use crate::vendor::profile::{Billing, Class};
 use crate::wire::Endpoint;
 
 /// solve.php answers when the captcha is solved. The vendor's own limit is not documented; clients wait 600 s at most.
@@ -41,6 +47,7 @@ pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(1);
 const PROVEN_KEYS_BLAMED: usize = 2;
 /// Before the second try of a submit that did not reach the vendor; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const TOO_LATE: &str = "the deadline passed";
 
 pub(super) async fn submit(
     server: &Arc<Server>,
@@ -48,11 +55,7 @@ pub(super) async fn submit(
     admitted: Admitted,
     mut trace: Trace,
 ) -> (Outcome, Receipt) {
-    let identical = Identical {
-        endpoint: admitted.endpoint,
-        project: admitted.project.clone(),
-        parts: admitted.message.parts().clone(),
-    };
+    let identical = identical(&admitted);
     // Whoever finds an identical submit whose client left waits for that one instead of paying again.
     while let Some(listener) = server.unheard.adopt(&identical, Instant::now()) {
         let outcome = match listener.hear().await {
@@ -65,15 +68,7 @@ pub(super) async fn submit(
         trace.end(&outcome);
         return (outcome, receipt(listener));
     }
-    let (pilot, listener) = server.unheard.start(identical);
-    let work = Submitting {
-        server: Arc::clone(server),
-        snapshot,
-        admitted,
-        left: pilot.client_left().clone(),
-        parked: None,
-    };
-    server.background.spawn(work.run(pilot, trace));
+    let listener = start(server, snapshot, admitted, None, trace);
     let outcome = match listener.hear().await {
         Heard::Outcome(outcome) => outcome,
         // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent; its intent is still
@@ -83,12 +78,41 @@ pub(super) async fn submit(
     (outcome, receipt(listener))
 }
 
+/// Begins, detached. What ends without a task forgets the claim.
+pub(super) fn start(
+    server: &Arc<Server>,
+    snapshot: Arc<Snapshot>,
+    admitted: Admitted,
+    claim: Option<Claim>,
+    trace: Trace,
+) -> Listener {
+    let (pilot, listener) = server.unheard.start(identical(&admitted));
+    let work = Submitting {
+        server: Arc::clone(server),
+        snapshot,
+        admitted,
+        claim,
+        left: pilot.client_left().clone(),
+        parked: None,
+    };
+    server.background.spawn(work.run(pilot, trace));
+    listener
+}
+
+fn identical(admitted: &Admitted) -> Identical {
+    Identical {
+        endpoint: admitted.endpoint,
+        project: admitted.project.clone(),
+        parts: admitted.message.parts().clone(),
+    }
+}
+
 /// The outcome counts as heard when it is written, not when it is there.
 fn receipt(listener: Listener) -> Receipt {
     Receipt::new(move || listener.is_heard())
 }
 
-fn lost(server: &Server) -> Outcome {
+pub(super) fn lost(server: &Server) -> Outcome {
     server.metrics.uncertain_submit();
     Outcome::Refused(Refusal::Uncertain)
 }
@@ -97,16 +121,18 @@ pub(super) struct Submitting {
     pub server: Arc<Server>,
     pub snapshot: Arc<Snapshot>,
     pub admitted: Admitted,
+    pub claim: Option<Claim>,
     /// Cancelled when nobody wants the task any more: what was not sent yet is not sent.
     pub left: CancellationToken,
     /// It was parked, and no client is there to answer.
     pub parked: Option<OwnId>,
 }
 
-/// How a submit ended: what its client hears, and what there is at the vendor now.
-pub(super) struct Ended {
+/// How a submit ends: what its client hears, and what there is at the vendor now.
+pub(super) struct Ended<'a> {
     pub outcome: Outcome,
     pub made: Made,
+    pub late: Option<Box<Late<'a>>>,
 }
 
 pub(super) enum Made {
@@ -121,8 +147,8 @@ pub(super) enum Made {
 }
 
 /// What one try came to.
-enum Tried {
-    Done(Ended),
+enum Tried<'a> {
+    Done(Ended<'a>),
     /// The vendor blames the key; `words` are what it said to the submit itself.
     Refused {
         class: Class,
@@ -130,15 +156,6 @@ enum Tried {
         words: Outcome,
     },
     NotSent,
-}
-
-impl Ended {
-    pub(super) fn refused(refusal: Refusal) -> Self {
-        Self {
-            outcome: Outcome::Refused(refusal),
-            made: Made::Nothing,
-        }
-    }
 }
 
 impl Made {
@@ -159,18 +176,24 @@ impl Submitting {
             Some(refusal) => Some(Ended::refused(refusal)),
             None => self.tries(None, &mut trace).await,
         };
-        let Some(ended) =
-            ended.filter(|ended| !self.left.is_cancelled() || ended.made.is_something())
-        else {
+        let is_wanted = |ended: &Ended<'_>| ended.made.is_something() || !self.left.is_cancelled();
+        let Some(mut ended) = ended.filter(is_wanted) else {
             pilot.drop_unsent();
             return;
         };
-        let Ended { outcome, made } = park::instead(server, snapshot, admitted, ended).await;
-        if let Made::Task(id) = &made {
-            trace.task(id);
+        if let Outcome::Refused(refusal) = &ended.outcome
+            && let Some(id) = park::instead(server, snapshot, admitted, self.claim, refusal).await
+        {
+            let id: Arc<str> = id.to_string().into();
+            trace.task(&id);
+            ended = Ended::new(Outcome::Value(id.as_ref().to_owned()), Made::Task(id));
         }
-        trace.end(&outcome);
-        pilot.land(outcome, made.is_something());
+        trace.end(&ended.outcome);
+        drop(trace);
+        pilot.land(ended.outcome, ended.made.is_something());
+        if let Some(late) = ended.late {
+            self.hear_late(late, Some(&pilot)).await;
+        }
     }
 
     /// Beginning with the key that was chosen already, if one was. `None` when the client left before anything was sent.
@@ -178,7 +201,7 @@ impl Submitting {
         &self,
         mut first: Option<(Arc<Key>, Slot)>,
         trace: &mut Trace,
-    ) -> Option<Ended> {
+    ) -> Option<Ended<'_>> {
         let refuse = |refusal| Some(Ended::refused(refusal));
         let rules = &self.snapshot.settings.submit;
         let began = Instant::now();
@@ -232,9 +255,7 @@ impl Submitting {
                     if class == Class::KeyBad {
                         blamed_though_proven += 1;
                         if blamed_though_proven >= PROVEN_KEYS_BLAMED {
-                            let made = Made::Refused(code);
-                            let outcome = words;
-                            return Some(Ended { outcome, made });
+                            return Some(Ended::new(words, Made::Refused(code)));
                         }
                     }
                     if !known {
@@ -249,61 +270,95 @@ impl Submitting {
     }
 
     /// The slot is free again when this ends, unless there is a task, or may be one.
-    async fn once(&self, key: &Key, slot: Slot, deadline: Instant, trace: &mut Trace) -> Tried {
-        let solve = self.admitted.endpoint == Endpoint::Solve;
+    async fn once(
+        &self,
+        key: &Arc<Key>,
+        slot: Slot,
+        deadline: Instant,
+        trace: &mut Trace,
+    ) -> Tried<'_> {
         let intent = self.intent(key);
         let (intent_id, written) = self.intend(intent.clone());
-        let is_stored = self.stored(written, "intent").await;
-        // A client's submit is never sent again. A parked one is, after a crash, if nothing on the disk tells of this try.
-        if self.parked.is_some() && !is_stored {
-            self.forget(intent_id);
-            return Tried::NotSent;
+        if !self.stored(written, "intent").await {
+            // What is not on the disk is not known to a repeat after a crash, and to prevent that is what the key is for.
+            if self.claim.is_some() {
+                self.forget(intent_id);
+                return Tried::Done(Ended::refused(Refusal::NotKept));
+            }
+            // Unlike a client's submit a parked one is sent again after a crash, unless the disk tells of this try.
+            if self.parked.is_some() {
+                self.forget(intent_id);
+                return Tried::NotSent;
+            }
         }
-        let route = Route {
-            endpoint: self.admitted.endpoint,
-            user_agent: self.admitted.user_agent.as_ref(),
-            asked: if solve { Asked::Solve } else { Asked::Submit },
-            deadline,
-            client_left: Some(&self.left),
-            is_probe: false,
-        };
         trace.uses(key);
-        let sending = Sending::of(&self.admitted, key);
-        let token = self.admitted.token();
-        let answered = forward(
-            &self.server,
-            &self.snapshot,
-            Some(key),
-            token,
-            sending,
-            &route,
-            trace,
-        )
-        .await;
+        let began = Instant::now();
+        let give_up = self.left.child_token();
+        let mut call = self.call(key, deadline + LATE, give_up.clone());
+        let mut answered = tokio::select! {
+            biased;
+            answered = &mut call => Some(answered),
+            () = sleep_until(deadline) => None,
+        };
+        if answered.is_none() {
+            // What has not left by now never leaves; then the call ends at once.
+            give_up.cancel();
+            answered = call.as_mut().now_or_never();
+        }
+        trace.asked_vendor(began.elapsed());
+        let answered = match answered {
+            Some(answered) => answered,
+            None => match self.server.late.room() {
+                Some(room) => {
+                    self.uncertain(intent_id, intent.clone(), TOO_LATE, key)
+                        .await;
+                    return Tried::Done(Ended {
+                        late: Some(Box::new(Late {
+                            call,
+                            intent_id,
+                            intent,
+                            slot,
+                            key: Arc::clone(key),
+                            _room: room,
+                        })),
+                        ..Ended::uncertain()
+                    });
+                }
+                None => Err(CallError::Unknown {
+                    why: TOO_LATE.to_owned(),
+                }),
+            },
+        };
+        let uncertain = async |why: &str, slot: Slot| {
+            slot.keep(Instant::now());
+            self.uncertain(intent_id, intent.clone(), why, key).await;
+            Tried::Done(Ended::uncertain())
+        };
         match answered {
             Err(CallError::NotSent { why }) => {
                 tracing::debug!(why, "the vendor could not be reached");
                 self.forget(intent_id);
                 Tried::NotSent
             }
-            Err(CallError::Unknown { why }) => {
-                self.uncertain(intent_id, intent, &why, key, slot).await
-            }
+            Err(CallError::Unknown { why }) => uncertain(&why, slot).await,
             Ok(answered) => match &answered.reading {
                 Reading::Accepted { id } => {
                     let id: Arc<str> = id.as_str().into();
-                    self.accepted(intent_id, intent, &id, key, slot).await;
-                    Tried::Done(Ended {
-                        outcome: answered.accepted(&id, self.admitted.hints),
-                        made: Made::Task(id),
-                    })
+                    trace.task(&id);
+                    self.accepted(intent_id, intent.clone(), &id, key, slot)
+                        .await;
+                    let outcome = answered.accepted(&id, self.admitted.hints);
+                    Tried::Done(Ended::new(outcome, Made::Task(id)))
                 }
                 Reading::Final => {
-                    self.forget(intent_id);
-                    Tried::Done(Ended {
-                        outcome: Outcome::Relay(answered.relay),
-                        made: Made::Answer,
-                    })
+                    let kind = kind::of(self.admitted.message.fields());
+                    let owner = Some(&key.account);
+                    solved(&self.server, owner, kind, true, began.elapsed());
+                    let price = self.price(key, &intent.kind).unwrap_or_default();
+                    key.account.spend(price);
+                    self.answered(intent_id, &answered).await;
+                    let outcome = Outcome::Relay(answered.relay);
+                    Tried::Done(Ended::new(outcome, Made::Answer))
                 }
                 Reading::Code { code, rule } => match rule.class {
                     Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
@@ -319,47 +374,33 @@ impl Submitting {
                     Class::Request | Class::NoTask | Class::Task => {
                         self.forget(intent_id);
                         let code: Arc<str> = code.as_str().into();
-                        Tried::Done(Ended {
-                            outcome: answered.control(&code, self.admitted.hints),
-                            made: Made::Refused(code),
-                        })
+                        let words = answered.control(&code, self.admitted.hints);
+                        Tried::Done(Ended::new(words, Made::Refused(code)))
                     }
-                    Class::Server => self.uncertain(intent_id, intent, code, key, slot).await,
+                    Class::Server => uncertain(code, slot).await,
                 },
                 Reading::NotReady | Reading::Said => {
-                    self.uncertain(
-                        intent_id,
-                        intent,
-                        "an answer that fits no submit",
-                        key,
-                        slot,
-                    )
-                    .await
+                    uncertain("an answer that fits no submit", slot).await
                 }
-                Reading::Trouble { why } => self.uncertain(intent_id, intent, why, key, slot).await,
+                Reading::Trouble { why } => uncertain(why, slot).await,
             },
+        }
+    }
+
+    /// `solve.php` has solved. Only a repeat of its claim needs that again.
+    async fn answered(&self, intent_id: IntentId, answered: &Answered) {
+        if self.claim.is_some() {
+            let written = self.server.store.answered(intent_id, &answered.relay.body);
+            self.stored(written, "answer").await;
+        } else {
+            self.forget(intent_id);
         }
     }
 
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
     async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
-        let record = TaskRecord {
-            key: TaskKey {
-                profile: intent.profile,
-                tenant: intent.tenant,
-                id: id.into(),
-            },
-            owner_name: intent.owner_name,
-            owner_identity: intent.owner_identity,
-            kind: intent.kind,
-            project: intent.project,
-            price_micro_usd: None,
-            state: TaskState::Running,
-            submitted_at_ms: intent.at_ms,
-            used_at_ms: clock::now_ms(),
-        };
-        let price = record.price_micro_usd.unwrap_or_default();
-        slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
+        let record = self.record(intent, id, key);
+        give(slot, &record, key);
         let store = &self.server.store;
         let written = match self.parked {
             Some(parked) => store.accept_parked(parked, intent_id, record.clone()),
@@ -373,29 +414,41 @@ impl Submitting {
         drop(written);
     }
 
-    async fn uncertain(
-        &self,
-        intent_id: IntentId,
-        intent: Intent,
-        why: &str,
-        key: &Key,
-        slot: Slot,
-    ) -> Tried {
-        slot.keep(Instant::now());
+    fn record(&self, intent: Intent, id: &str, key: &Key) -> TaskRecord {
+        TaskRecord {
+            key: TaskKey {
+                profile: intent.profile,
+                tenant: intent.tenant,
+                id: id.into(),
+            },
+            owner_name: intent.owner_name,
+            owner_identity: intent.owner_identity,
+            price_micro_usd: self.price(key, &intent.kind),
+            kind: intent.kind,
+            project: intent.project,
+            state: TaskState::Running,
+            submitted_at_ms: intent.at_ms,
+            used_at_ms: clock::now_ms(),
+        }
+    }
+
+    /// None: a thread plan is paid for by its threads.
+    fn price(&self, key: &Key, kind: &str) -> Option<i64> {
+        match key.limits.billing {
+            Billing::Balance => Some(self.snapshot.settings.prices.price(kind)),
+            Billing::Threads => None,
+        }
+    }
+
+    async fn uncertain(&self, intent_id: IntentId, intent: Intent, why: &str, key: &Key) {
         tracing::warn!(key = %key.name, why, "a submit is uncertain: it may have made a task and is not sent again");
         self.server.metrics.uncertain_submit();
-        let hash = Identical {
-            endpoint: self.admitted.endpoint,
-            project: self.admitted.project.clone(),
-            parts: self.admitted.message.parts().clone(),
-        }
-        .digest();
         let store = &self.server.store;
         let row = UncertainRow {
             id: intent_id,
             intent,
             why: why.into(),
-            parameters_hash: Some(hash),
+            parameters_hash: Some(identical(&self.admitted).digest()),
             resolved: None,
         };
         let written = match self.parked {
@@ -403,16 +456,12 @@ impl Submitting {
             None => store.uncertain(row),
         };
         self.stored(written, "uncertain submit").await;
-        Tried::Done(Ended {
-            outcome: Outcome::Refused(Refusal::Uncertain),
-            made: Made::Perhaps,
-        })
     }
 
     fn intend(&self, intent: Intent) -> (IntentId, Written) {
         match self.parked {
             Some(parked) => self.server.store.intend_parked(parked, intent),
-            None => self.server.store.intend(intent),
+            None => self.server.store.intend(intent, self.claim),
         }
     }
 
@@ -425,6 +474,7 @@ impl Submitting {
         }
     }
 
+    /// Whether it is durable.
     async fn stored(&self, written: Written, what: &'static str) -> bool {
         // A second of trouble in all, not a second for every change: clients give up after five.
         let trouble = self.server.store.health().since;
@@ -459,6 +509,31 @@ impl Submitting {
             at_ms: clock::now_ms(),
         }
     }
+}
+
+impl Ended<'_> {
+    fn refused(refusal: Refusal) -> Self {
+        Self::new(Outcome::Refused(refusal), Made::Nothing)
+    }
+
+    fn new(outcome: Outcome, made: Made) -> Self {
+        Self {
+            outcome,
+            made,
+            late: None,
+        }
+    }
+
+    /// Its repeat must hear the same, or the repeat pays a second time.
+    fn uncertain() -> Self {
+        Self::new(Outcome::Refused(Refusal::Uncertain), Made::Perhaps)
+    }
+}
+
+/// The slot is the task's from now on.
+fn give(slot: Slot, record: &TaskRecord, key: &Key) {
+    let price = record.price_micro_usd.unwrap_or_default();
+    slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
 }
 
 /// What all the refused keys come to.

@@ -10,14 +10,17 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Server;
 use super::admit::Caller;
-use super::forward::{Route, Sending, forward};
+use super::forward::{Answered, Route, Sending, forward};
 use super::poll::{Owner, POLL_PATIENCE, Relayed, hears, owner, relayed};
+use super::respond::Relay;
 use super::trace::Trace;
 use crate::live::Snapshot;
 use crate::tasks::Task;
 use crate::tasks::company::{Boarded, Boarding};
-use crate::tasks::course::{News, Word};
+use crate::tasks::course::{Heard, News, Word};
 use crate::vendor::answer::{self, Asked, Reading};
+use crate::vendor::profile::Profile;
+use crate::wire::Hints;
 
 /// How long a poll that is due waits for others.
 const GATHER: Duration = Duration::from_millis(30);
@@ -61,7 +64,9 @@ async fn travel(server: Arc<Server>, snapshot: Arc<Snapshot>, boarding: Arc<Boar
         0 | 1 => Together::Unclear,
         _ => {
             let mut trace = Trace::own();
-            ask_vendor(&server, &snapshot, &Caller::OWN, tasks, &mut trace).await
+            let deadline = Instant::now() + POLL_PATIENCE;
+            let caller = Caller::OWN;
+            ask_vendor(&server, &snapshot, &caller, tasks, deadline, &mut trace).await
         }
     };
     let news = |place: usize| match &came_to {
@@ -87,7 +92,7 @@ pub(super) enum Together {
     NotAsked,
 }
 
-pub(super) fn is_not_ready(piece: &str) -> bool {
+fn is_not_ready(piece: &str) -> bool {
     matches!(piece, "CAPCHA_NOT_READY" | "CAPTCHA_NOT_READY")
 }
 
@@ -97,6 +102,7 @@ pub(super) async fn ask_vendor(
     snapshot: &Snapshot,
     caller: &Caller<'_>,
     tasks: &[Arc<Task>],
+    deadline: Instant,
     trace: &mut Trace,
 ) -> Together {
     let Some(first) = tasks.first() else {
@@ -108,7 +114,7 @@ pub(super) async fn ask_vendor(
         endpoint: caller.endpoint,
         user_agent: caller.user_agent,
         asked: Asked::Poll,
-        deadline: Instant::now() + POLL_PATIENCE,
+        deadline,
         client_left: None,
         is_probe: false,
     };
@@ -149,4 +155,58 @@ pub(super) async fn ask_vendor(
         break;
     }
     came_to
+}
+
+/// As an answer by itself: only those about the task or the request are told, all else is trouble on the way.
+pub(super) fn read_piece(profile: &Profile, text: &str) -> (Heard, News) {
+    let answered = Answered {
+        reading: answer::read_piece(profile, text),
+        relay: Relay {
+            body: text.to_owned().into(),
+            content_type: None,
+            allow_origin: None,
+        },
+    };
+    match relayed(answered, Hints::default()) {
+        Relayed::Answer(heard, news) => (heard, news),
+        Relayed::Trouble | Relayed::KeyBad | Relayed::NotAsked | Relayed::Gone => {
+            (Heard::Word(Word::Trouble), News::Trouble)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_judged_by_the_profile_like_an_answer_by_itself() {
+        let profile = Profile::builtin("2captcha").unwrap();
+        let read = |text: &str| read_piece(&profile, text);
+        let relay = |text: &'static str| {
+            Heard::Relay(Relay {
+                body: text.into(),
+                content_type: None,
+                allow_origin: None,
+            })
+        };
+        for text in ["solved-7", "ERRORS ARE HUMAN", "IP_BANNED_"] {
+            assert_eq!(read(text), (relay(text), News::Final(None)));
+        }
+        let not_ready = "CAPCHA_NOT_READY";
+        assert_eq!(read(not_ready), (relay(not_ready), News::NotReady));
+        let unsolvable = "ERROR_CAPTCHA_UNSOLVABLE";
+        let ended = News::Final(Some(unsolvable.into()));
+        assert_eq!(read(unsolvable), (relay(unsolvable), ended));
+        let unknown = "ERROR_NEVER_HEARD_OF";
+        let news = News::Code(unknown.into());
+        assert_eq!(read(unknown), (relay(unknown), news));
+        for trouble in [
+            "ERROR_KEY_DOES_NOT_EXIST",
+            "IP_BANNED",
+            "ERROR_SERVER_ERROR",
+        ] {
+            assert_eq!(read(trouble), (Heard::Word(Word::Trouble), News::Trouble));
+        }
+    }
 }

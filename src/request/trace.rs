@@ -24,6 +24,7 @@ pub struct Trace {
     vendor: Duration,
     tries: u32,
     unheard: bool,
+    repeat: bool,
     /// Stays so when the client hangs up and nothing goes on without it.
     outcome: &'static str,
 }
@@ -72,6 +73,11 @@ impl Trace {
         self.unheard = true;
     }
 
+    /// The answer belongs to an earlier submit with the same idempotency key.
+    pub fn repeat(&mut self) {
+        self.repeat = true;
+    }
+
     pub fn end(&mut self, outcome: &Outcome) {
         self.outcome = match outcome {
             Outcome::Relay(_) => "relayed",
@@ -93,6 +99,7 @@ impl Trace {
             vendor: Duration::ZERO,
             tries: 0,
             unheard: false,
+            repeat: false,
             outcome: "client_left",
         }
     }
@@ -137,6 +144,7 @@ impl Drop for Trace {
             own_us = own.as_micros() as u64,
             tries = self.tries,
             unheard = self.unheard.then_some(true),
+            repeat = self.repeat.then_some(true),
             "request"
         );
     }

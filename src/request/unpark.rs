@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::admit::Admitted;
 use super::choose::choose;
 use super::refuse::Refusal;
+use super::submit::late::Late;
 use super::submit::{Ended, Made, Submitting};
 use super::trace::Trace;
 use super::{Server, clock};
@@ -127,13 +128,16 @@ async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slo
         server: Arc::clone(server),
         snapshot: Arc::clone(snapshot),
         admitted,
+        claim: None,
         left: CancellationToken::new(),
         parked: Some(id),
     };
     server.background.spawn(async move {
         let mut trace = Trace::own();
         let ended = work.tries(Some((key, slot)), &mut trace).await;
-        settle(taken, ended);
+        if let Some(late) = settle(taken, ended) {
+            work.hear_late(late, None).await;
+        }
     });
 }
 
@@ -155,11 +159,12 @@ fn admitted(record: &ParkedRecord, request: ParkedRequest, held: HeldBody) -> Op
     ))
 }
 
-fn settle(taken: Taken, ended: Option<Ended>) {
+/// What its clients hear from now on. Its answer may still come late, which then stands in the uncertain list.
+fn settle<'a>(taken: Taken, ended: Option<Ended<'a>>) -> Option<Box<Late<'a>>> {
     let (id, now) = (taken.record.id, Instant::now());
-    let Some(Ended { made, .. }) = ended else {
+    let Some(Ended { made, late, .. }) = ended else {
         taken.back(now);
-        return;
+        return None;
     };
     match made {
         Made::Task(task) => {
@@ -174,4 +179,5 @@ fn settle(taken: Taken, ended: Option<Ended>) {
         }
         Made::Nothing => taken.back(now),
     }
+    late
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::parked::{OwnId, ParkedRecord, ParkedRequest};
+use super::parked::{OwnId, ParkedRecord, ParkedRequest, Parking};
 use super::rows::{
-    BAD_KEY_ANSWERS_KEPT, Change, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
-    UncertainRow,
+    BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claim, Claimed, Intent, IntentId, Resolved, TaskKey,
+    TaskRecord, TaskState, UncertainRow,
 };
 
 /// A std mutex: every section is short and none awaits.
@@ -20,10 +20,20 @@ struct Inner {
     by_use: BTreeSet<(i64, TaskKey)>,
     intents: HashMap<IntentId, Intent>,
     uncertain: BTreeMap<IntentId, UncertainRow>,
+    claims: HashMap<[u8; 32], ClaimRow>,
+    /// Exactly the keys of `claims`.
+    claims_by_intent: HashMap<IntentId, [u8; 32]>,
     bad_key_answers: BTreeMap<i64, i64>,
     /// With its request, as long as it may be sent.
     parked: BTreeMap<OwnId, (ParkedRecord, Option<ParkedRequest>)>,
     replaced: u64,
+}
+
+#[derive(Debug)]
+struct ClaimRow {
+    intent: IntentId,
+    claimed: Claimed,
+    at_ms: i64,
 }
 
 impl Tables {
@@ -34,6 +44,10 @@ impl Tables {
 
     pub(super) fn task(&self, key: &TaskKey) -> Option<TaskRecord> {
         self.lock().tasks.get(key).cloned()
+    }
+
+    pub(super) fn claim(&self, scope: &[u8; 32]) -> Option<Claimed> {
+        self.lock().claims.get(scope).map(|row| row.claimed.clone())
     }
 
     pub(super) fn uncertain(&self, limit: usize) -> Vec<UncertainRow> {
@@ -88,18 +102,30 @@ impl Tables {
 impl Inner {
     fn apply(&mut self, change: Change) -> u64 {
         match change {
-            Change::Intend(id, intent) => {
+            Change::Intend(id, intent, claim) => {
+                if let Some(claim) = claim {
+                    self.claim(id, claim, intent.at_ms);
+                }
                 self.intents.insert(id, intent);
                 0
             }
             Change::Accept(intent, task) => {
                 if let Some(intent) = intent {
                     self.intents.remove(&intent);
+                    self.claim_came_to(intent, CameTo::Task(Arc::clone(&task.key.id)));
                 }
                 self.insert(task)
             }
+            Change::Answered(id, answer) => {
+                self.intents.remove(&id);
+                self.claim_came_to(id, answer.map_or(CameTo::Unknown, CameTo::Answer));
+                0
+            }
             Change::ForgetIntent(id) => {
                 self.intents.remove(&id);
+                if let Some(scope) = self.claims_by_intent.remove(&id) {
+                    self.claims.remove(&scope);
+                }
                 0
             }
             Change::Uncertain(row) => {
@@ -117,6 +143,7 @@ impl Inner {
                         at_ms: task.used_at_ms,
                     });
                 }
+                self.claim_came_to(id, CameTo::Task(Arc::clone(&task.key.id)));
                 self.insert(task)
             }
             Change::Touch(key, used_at_ms, state) => {
@@ -148,8 +175,21 @@ impl Inner {
                 }
                 old.len() as u64
             }
-            Change::Park(parked) => {
-                let (record, request) = *parked;
+            Change::ForgetClaims {
+                before_ms,
+                most,
+                limit,
+            } => self.forget_claims(before_ms, most, limit),
+            Change::Park(parking) => {
+                let Parking {
+                    record,
+                    request,
+                    claim,
+                } = *parking;
+                if let Some((intent, claim)) = claim {
+                    self.claim(intent, claim, record.parked_at_ms);
+                    self.claim_came_to(intent, CameTo::Task(record.id.to_string().into()));
+                }
                 self.parked.insert(record.id, (record, Some(request)));
                 self.bound_parked();
                 0
@@ -200,6 +240,48 @@ impl Inner {
             self.tasks.remove(&key);
         }
         u64::from(replaced)
+    }
+
+    fn claim(&mut self, intent: IntentId, claim: Claim, at_ms: i64) {
+        let claimed = Claimed {
+            parameters: claim.parameters,
+            came_to: CameTo::Unknown,
+        };
+        let row = ClaimRow {
+            intent,
+            claimed,
+            at_ms,
+        };
+        if let Some(before) = self.claims.insert(claim.scope, row) {
+            self.claims_by_intent.remove(&before.intent);
+        }
+        self.claims_by_intent.insert(intent, claim.scope);
+    }
+
+    fn claim_came_to(&mut self, intent: IntentId, came_to: CameTo) {
+        let scope = self.claims_by_intent.get(&intent);
+        if let Some(row) = scope.and_then(|scope| self.claims.get_mut(scope)) {
+            row.claimed.came_to = came_to;
+        }
+    }
+
+    fn forget_claims(&mut self, before_ms: i64, most: usize, limit: usize) -> u64 {
+        let mut by_time: Vec<_> = self
+            .claims
+            .iter()
+            .map(|(scope, row)| (row.at_ms, *scope))
+            .collect();
+        by_time.sort_unstable();
+        let oldest_kept = by_time.iter().rev().nth(most - 1);
+        let before_ms = oldest_kept.map_or(before_ms, |(at_ms, _)| before_ms.max(*at_ms));
+        by_time.retain(|(at_ms, _)| *at_ms < before_ms);
+        by_time.truncate(limit);
+        for (_, scope) in &by_time {
+            if let Some(row) = self.claims.remove(scope) {
+                self.claims_by_intent.remove(&row.intent);
+            }
+        }
+        by_time.len() as u64
     }
 
     fn touch(&mut self, key: &TaskKey, used_at_ms: i64, state: TaskState) {

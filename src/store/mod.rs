@@ -24,13 +24,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use parked::{Lack, OwnId, ParkedRecord, ParkedRequest, ParkedState, Unsent};
 pub use rows::{
-    Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
+    CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
+    UncertainRow,
 };
 pub use sqlite::{OpenError, Recovered};
 pub use written::Written;
@@ -157,9 +159,9 @@ impl Store {
     }
 
     /// To be waited for before the first byte goes out. The id is good whatever the store does.
-    pub fn intend(&self, intent: Intent) -> (IntentId, Written) {
+    pub fn intend(&self, intent: Intent, claim: Option<Claim>) -> (IntentId, Written) {
         let id = self.next_intent();
-        (id, self.change(Change::Intend(id, intent)))
+        (id, self.change(Change::Intend(id, intent, claim)))
     }
 
     fn next_intent(&self) -> IntentId {
@@ -171,12 +173,18 @@ impl Store {
         self.change(Change::Accept(Some(intent), task))
     }
 
+    /// `solve.php` answered, which makes no task. Kept for its claim, if it is not too long.
+    pub fn answered(&self, intent: IntentId, answer: &Bytes) -> Written {
+        let kept = (answer.len() <= LONGEST_ANSWER).then(|| Bytes::copy_from_slice(answer));
+        self.change(Change::Answered(intent, kept))
+    }
+
     /// A task that was found without its submit: an account answered for an id that nobody knew.
     pub fn learn(&self, task: TaskRecord) -> Written {
         self.change(Change::Accept(None, task))
     }
 
-    /// The vendor refused, or nothing was sent.
+    /// The vendor refused, or nothing was sent. Its claim is forgotten, too.
     pub fn forget(&self, intent: IntentId) {
         self.note(Change::ForgetIntent(intent));
     }
@@ -198,6 +206,20 @@ impl Store {
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
                     statements::uncertain(connection, limit)
+                })
+                .await
+            }
+        }
+    }
+
+    /// What a repeat of this claim is to hear.
+    pub async fn find_claim(&self, scope: &[u8; 32]) -> Result<Option<Claimed>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.claim(scope)),
+            Self::Sqlite(sqlite) => {
+                let scope = *scope;
+                reader::ask(&sqlite.questions, move |connection| {
+                    statements::claim(connection, &scope)
                 })
                 .await
             }
@@ -234,6 +256,16 @@ impl Store {
     pub async fn forget_uncertain_before(&self, before_ms: i64) -> Result<u64, StoreError> {
         self.forget_all(Change::ForgetUncertain {
             before_ms,
+            limit: FORGET_AT_ONCE,
+        })
+        .await
+    }
+
+    /// Also those that are younger, while there are more than are kept: the oldest first.
+    pub async fn forget_claims_before(&self, before_ms: i64) -> Result<u64, StoreError> {
+        self.forget_all(Change::ForgetClaims {
+            before_ms,
+            most: MOST_CLAIMS,
             limit: FORGET_AT_ONCE,
         })
         .await
@@ -411,6 +443,12 @@ fn write_seconds() -> Histogram {
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0,
     ])
 }
+
+/// SECURITY: clients decide how many idempotency keys there are. Each of these cost a paid submit.
+const MOST_CLAIMS: usize = 50_000;
+
+/// An answer of `solve.php` that is kept for a repeat. Tokens have 2 to 4 KiB.
+const LONGEST_ANSWER: usize = 8 << 10;
 
 /// Rows in one transaction of forgetting: a few milliseconds.
 const FORGET_AT_ONCE: usize = 1000;

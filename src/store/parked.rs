@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::rows::{Change, Intent, IntentId, TaskRecord, UncertainRow};
+use super::rows::{Change, Claim, Intent, IntentId, TaskRecord, UncertainRow};
 use super::{FORGET_AT_ONCE, Store, StoreError, Written, reader, statements};
 use crate::wire::Parts;
 
@@ -63,6 +63,14 @@ pub enum Unsent {
     Dropped,
     /// By the operator.
     Cancelled,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Parking {
+    pub(super) record: ParkedRecord,
+    pub(super) request: ParkedRequest,
+    /// Made by its client's own key; under a number of its own, as there is no intent yet.
+    pub(super) claim: Option<(IntentId, Claim)>,
 }
 
 /// What goes out when its turn comes: the client's request, with an empty `key`. Tokens are stored nowhere.
@@ -174,14 +182,26 @@ impl Store {
     }
 
     /// To be waited for before the client hears the id.
-    pub fn park(&self, record: ParkedRecord, request: ParkedRequest) -> Written {
-        self.change(Change::Park(Box::new((record, request))))
+    /// The number is for `forget`, which forgets the claim.
+    pub fn park(
+        &self,
+        record: ParkedRecord,
+        request: ParkedRequest,
+        claim: Option<Claim>,
+    ) -> (IntentId, Written) {
+        let number = self.next_intent();
+        let parking = Parking {
+            record,
+            request,
+            claim: claim.map(|claim| (number, claim)),
+        };
+        (number, self.change(Change::Park(Box::new(parking))))
     }
 
     /// As `intend`, for a parked submit.
     pub fn intend_parked(&self, parked: OwnId, intent: Intent) -> (IntentId, Written) {
         let id = self.next_intent();
-        let with = Change::Intend(id, intent.clone());
+        let with = Change::Intend(id, intent.clone(), None);
         let written = self.turn(parked, ParkedState::Sending, intent.at_ms, with);
         (id, written)
     }

@@ -1,8 +1,11 @@
 //! What is kept, and the changes that can be made to it. Both stores carry out the same changes.
 
+use std::fmt;
 use std::sync::Arc;
 
-use super::parked::{OwnId, ParkedRecord, ParkedRequest, ParkedState};
+use bytes::Bytes;
+
+use super::parked::{OwnId, ParkedState, Parking};
 use crate::keys::secret::Identity;
 
 /// Which task it is. Ids are the vendor's, so they are unique only below profile and tenant.
@@ -68,6 +71,38 @@ impl Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IntentId(pub i64);
 
+/// A submit that carries an idempotency key of its client's. Digests only: the key may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which key of whom.
+    pub scope: [u8; 32],
+    /// What was asked for with it.
+    pub parameters: [u8; 32],
+}
+
+/// What is kept of a claim.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub parameters: [u8; 32],
+    pub came_to: CameTo,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum CameTo {
+    Task(Arc<str>),
+    /// The whole answer of `solve.php`.
+    Answer(Bytes),
+    /// It is on its way, or nobody can know whether there is a task, or its answer was too long to be kept.
+    Unknown,
+}
+
+/// Says nothing of ids and answers.
+impl fmt::Debug for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Claimed(…)")
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UncertainRow {
     pub id: IntentId,
@@ -97,8 +132,9 @@ pub(super) const GOOD_KEYS_KEPT: i64 = 50_000;
 /// nobody knows whether it was carried out once.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    Intend(IntentId, Intent),
+    Intend(IntentId, Intent, Option<Claim>),
     Accept(Option<IntentId>, TaskRecord),
+    Answered(IntentId, Option<Bytes>),
     ForgetIntent(IntentId),
     Uncertain(Box<UncertainRow>),
     Resolve(IntentId, TaskRecord),
@@ -117,7 +153,12 @@ pub(super) enum Change {
         before_ms: i64,
         limit: usize,
     },
-    Park(Box<(ParkedRecord, ParkedRequest)>),
+    ForgetClaims {
+        before_ms: i64,
+        most: usize,
+        limit: usize,
+    },
+    Park(Box<Parking>),
     /// A parked submit comes into another state, by the change `with`.
     Turn {
         id: OwnId,

@@ -12,7 +12,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5364_4b79;
 const MAJOR: i64 = 1;
 
 /// Tasks have no rowid: one tree fewer to write at every submit. The index is for forgetting them.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     "
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
@@ -73,6 +73,18 @@ const STEPS: &[&str] = &[
         identity BLOB PRIMARY KEY,
         at_ms    INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE claims (
+        scope      BLOB PRIMARY KEY,
+        parameters BLOB NOT NULL,
+        intent     INTEGER NOT NULL,
+        task_id    TEXT,
+        answer     BLOB,
+        at_ms      INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX claims_by_intent ON claims (intent);
+    CREATE INDEX claims_by_time ON claims (at_ms);
 ",
     "
     CREATE TABLE counters (

@@ -82,7 +82,7 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) lock: File,
     pub(super) salt: Salt,
-    /// The highest number used so far by intents and uncertain submits, and by bad-key answers.
+    /// The highest number used so far by intents, uncertain submits and claims, and by bad-key answers.
     pub(super) last_intent: i64,
     pub(super) last_bad_key_answer: i64,
     pub(super) last_own_id: i64,
@@ -292,7 +292,10 @@ fn recover(connection: &mut Connection) -> rusqlite::Result<Result<Found, i64>> 
     let salt = "SELECT value FROM meta WHERE name = 'salt'";
     let salt = transaction.query_row(salt, [], |row| statements::digest(row, 0))?;
     let last = |sql| transaction.query_row(sql, [], |row| row.get(0));
-    let last_intent = last("SELECT coalesce(max(id), 0) FROM uncertain")?;
+    // A claim is found by the number of its intent, so none may come twice while it is kept.
+    let last_intent = last(
+        "SELECT max(coalesce((SELECT max(id) FROM uncertain), 0), coalesce((SELECT max(intent) FROM claims), 0))",
+    )?;
     let last_bad_key_answer = last("SELECT coalesce(max(id), 0) FROM bad_key_answers")?;
     let last_own_id = statements::parked::last_own_id(&transaction)?;
     transaction.commit()?;

@@ -5,19 +5,21 @@ pub(super) mod parked;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::parked::Parking;
 use super::rows::{
-    BAD_KEY_ANSWERS_KEPT, Change, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId, Resolved, TaskKey,
-    TaskRecord, TaskState, UncertainRow,
+    BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claimed, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId,
+    Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
 };
 use crate::keys::secret::Identity;
 
 /// Returns how many rows it replaced or forgot.
 pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
     match change {
-        Change::Intend(id, intent) => {
+        Change::Intend(id, intent, claim) => {
             connection.prepare_cached(INTEND)?.execute(params![
                 id.0,
                 &*intent.profile,
@@ -29,15 +31,36 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
                 &intent.owner_identity.0[..],
                 intent.at_ms,
             ])?;
+            if let Some(claim) = claim {
+                connection.prepare_cached(CLAIM)?.execute(params![
+                    &claim.scope[..],
+                    &claim.parameters[..],
+                    id.0,
+                    intent.at_ms,
+                ])?;
+            }
             Ok(0)
         }
         Change::Accept(intent, task) => {
             if let Some(id) = intent {
                 forget_intent(connection, *id)?;
+                claim_has_task(connection, *id, &task.key.id)?;
             }
             insert_task(connection, task)
         }
-        Change::ForgetIntent(id) => forget_intent(connection, *id),
+        Change::Answered(id, answer) => {
+            forget_intent(connection, *id)?;
+            connection
+                .prepare_cached("UPDATE claims SET task_id = NULL, answer = ?2 WHERE intent = ?1")?
+                .execute(params![id.0, answer.as_deref()])?;
+            Ok(0)
+        }
+        Change::ForgetIntent(id) => {
+            connection
+                .prepare_cached("DELETE FROM claims WHERE intent = ?")?
+                .execute([id.0])?;
+            forget_intent(connection, *id)
+        }
         Change::Uncertain(row) => {
             forget_intent(connection, row.id)?;
             let intent = &row.intent;
@@ -62,6 +85,7 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
                 &*task.key.id,
                 task.used_at_ms
             ])?;
+            claim_has_task(connection, *id, &task.key.id)?;
             insert_task(connection, task)
         }
         Change::Touch(key, used_at_ms, state) => {
@@ -113,7 +137,23 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
                 .execute(params![before_ms, *limit as i64])?;
             Ok(forgotten as u64)
         }
-        Change::Park(parked) => parked::park(connection, &parked.0, &parked.1),
+        Change::Park(parking) => {
+            let Parking {
+                record,
+                request,
+                claim,
+            } = &**parking;
+            if let Some((intent, claim)) = claim {
+                connection.prepare_cached(CLAIM)?.execute(params![
+                    &claim.scope[..],
+                    &claim.parameters[..],
+                    intent.0,
+                    record.parked_at_ms,
+                ])?;
+                claim_has_task(connection, *intent, &record.id.to_string())?;
+            }
+            parked::park(connection, record, request)
+        }
         Change::Turn {
             id,
             state,
@@ -128,8 +168,26 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
             unused_since_ms,
             limit,
         } => parked::forget(connection, *unused_since_ms, *limit),
+        Change::ForgetClaims {
+            before_ms,
+            most,
+            limit,
+        } => {
+            let forgotten = connection.prepare_cached(FORGET_CLAIMS)?.execute(params![
+                before_ms,
+                *most as i64,
+                *limit as i64
+            ])?;
+            Ok(forgotten as u64)
+        }
         Change::Nothing => Ok(0),
     }
+}
+
+fn claim_has_task(connection: &Connection, id: IntentId, task: &str) -> Result<usize> {
+    connection
+        .prepare_cached("UPDATE claims SET task_id = ?2 WHERE intent = ?1")?
+        .execute(params![id.0, task])
 }
 
 fn forget_intent(connection: &Connection, id: IntentId) -> Result<u64> {
@@ -186,6 +244,24 @@ pub(super) fn task(connection: &Connection, key: &TaskKey) -> Result<Option<Task
                 },
                 submitted_at_ms: row.get(6)?,
                 used_at_ms: row.get(7)?,
+            })
+        })
+        .optional()
+}
+
+pub(super) fn claim(connection: &Connection, scope: &[u8; 32]) -> Result<Option<Claimed>> {
+    connection
+        .prepare_cached("SELECT parameters, task_id, answer FROM claims WHERE scope = ?")?
+        .query_row([&scope[..]], |row| {
+            let task = optional_text(row, 1)?;
+            let answer = row.get_ref(2)?.as_blob_or_null()?;
+            Ok(Claimed {
+                parameters: digest(row, 0)?,
+                came_to: match (task, answer) {
+                    (Some(id), _) => CameTo::Task(id),
+                    (None, Some(answer)) => CameTo::Answer(Bytes::copy_from_slice(answer)),
+                    (None, None) => CameTo::Unknown,
+                },
             })
         })
         .optional()
@@ -309,6 +385,15 @@ const FORGET_TASKS: &str = "DELETE FROM tasks WHERE (profile, tenant, id) IN
 
 const FORGET_UNCERTAIN: &str = "DELETE FROM uncertain WHERE id IN
     (SELECT id FROM uncertain WHERE at_ms < ?1 ORDER BY id LIMIT ?2)";
+
+const CLAIM: &str = "INSERT OR REPLACE INTO claims (scope, parameters, intent, at_ms)
+    VALUES (?, ?, ?, ?)";
+
+/// The old ones, and those behind the newest `most`.
+const FORGET_CLAIMS: &str = "DELETE FROM claims WHERE scope IN
+    (SELECT scope FROM claims
+     WHERE at_ms < max(?1, coalesce((SELECT at_ms FROM claims ORDER BY at_ms DESC LIMIT 1 OFFSET ?2 - 1), ?1))
+     ORDER BY at_ms, scope LIMIT ?3)";
 
 const FORGET_GOOD_KEYS: &str = "DELETE FROM good_keys WHERE identity IN
     (SELECT identity FROM good_keys ORDER BY at_ms DESC LIMIT -1 OFFSET ?)";

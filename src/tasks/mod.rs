@@ -81,10 +81,11 @@ impl Tasks {
         }
     }
 
-    /// A task that was accepted just now and stands in the store, or will when the store is back.
+    /// A task that was accepted just now and stands in the store, or will when the store is back. Of two with one id the
+    /// second wins, as in the store.
     pub fn remember(&self, record: TaskRecord, now: Instant) -> Arc<Task> {
         let now_ms = record.used_at_ms;
-        self.insert(record, now, now, now_ms)
+        self.insert(record, now, now, now_ms, true)
     }
 
     /// Tasks that ran when the program ended: those of pingbacks, and those whose clients are gone, are followed again.
@@ -93,15 +94,32 @@ impl Tasks {
         let running = self.store.running_tasks(since, MOST_RESUMED).await?;
         let resumed = running.len();
         for record in running {
-            if !self.shard(&record.key).contains_key(&record.key) {
-                let used = before(now, now_ms - record.used_at_ms);
-                self.insert(record, used, now, now_ms);
-            }
+            let used = before(now, now_ms - record.used_at_ms);
+            self.insert_found(record, used, now, now_ms);
         }
         Ok(resumed)
     }
 
-    fn insert(&self, record: TaskRecord, used: Instant, now: Instant, now_ms: i64) -> Arc<Task> {
+    /// From the store. Whatever came into memory while it was read is newer.
+    fn insert_found(
+        &self,
+        record: TaskRecord,
+        used: Instant,
+        now: Instant,
+        now_ms: i64,
+    ) -> Arc<Task> {
+        self.insert(record, used, now, now_ms, false)
+    }
+
+    /// Returns the task that is in memory then.
+    fn insert(
+        &self,
+        record: TaskRecord,
+        used: Instant,
+        now: Instant,
+        now_ms: i64,
+        replaces: bool,
+    ) -> Arc<Task> {
         let submitted = before(now, now_ms - record.submitted_at_ms);
         let finished = record.state == TaskState::Final;
         let task = Arc::new(Task {
@@ -109,6 +127,11 @@ impl Tasks {
             course: Mutex::new(Course::new(submitted, used, now, finished)),
         });
         let mut shard = self.shard(&task.record.key);
+        if let Some(known) = shard.get(&task.record.key)
+            && !replaces
+        {
+            return Arc::clone(known);
+        }
         if shard.len() >= MOST_IN_A_SHARD {
             forget(&mut shard, now);
         }
@@ -129,7 +152,7 @@ impl Tasks {
         // A disk that hangs gives no error, and a client that waits for it gives its task up.
         let looked = timeout(LOOK_UP, self.store.find_task(key)).await;
         let record = looked.unwrap_or_else(|_| Err(StoreError::Unreadable(TOO_LONG.to_owned())))?;
-        Ok(record.map(|record| self.insert(record, now, now, now_ms)))
+        Ok(record.map(|record| self.insert_found(record, now, now, now_ms)))
     }
 
     /// A poll has come, for its answer in this view.
@@ -191,7 +214,8 @@ impl Tasks {
         self.store.touch(&task.record.key, now_ms, state);
     }
 
-    /// The vendor has answered. `heard` is that answer as one view gives it, to be kept if it is final.
+    /// The vendor has answered. `heard` is that answer as one view gives it, to be kept if it is final. True once for
+    /// each task: when this is its end.
     pub fn heard(
         &self,
         task: &Arc<Task>,
@@ -200,7 +224,7 @@ impl Tasks {
         rules: &Rules,
         now: Instant,
         now_ms: i64,
-    ) {
+    ) -> bool {
         let is_final = matches!(news, News::Final(_));
         let keep = match heard {
             Some((view, Heard::Relay(relay))) if is_final && relay.body.len() <= LONGEST_ANSWER => {
@@ -224,6 +248,7 @@ impl Tasks {
         if ended {
             self.ended(task, now_ms);
         }
+        ended
     }
 
     /// Each task comes here once, by its final answer or by the end of its lease.
@@ -262,11 +287,19 @@ impl Tasks {
         }
     }
 
-    pub fn in_memory(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len())
-            .sum()
+    /// Of those in memory: how many run, and how many have ended.
+    pub fn in_memory(&self) -> (u64, u64) {
+        let (mut running, mut ended) = (0, 0);
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for task in shard.values() {
+                match task.course().is_finished() {
+                    true => ended += 1,
+                    false => running += 1,
+                }
+            }
+        }
+        (running, ended)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -362,4 +395,43 @@ fn forget(shard: &mut HashMap<TaskKey, Arc<Task>>, now: Instant) {
     let (_, median, _) = idle.select_nth_unstable(middle);
     let median = *median;
     shard.retain(|_, task| task.course().unused_for(now) < median);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::secret::Identity;
+
+    fn record(owner: &str, submitted_at_ms: i64) -> TaskRecord {
+        TaskRecord {
+            key: TaskKey {
+                profile: "2captcha".into(),
+                tenant: "".into(),
+                id: "7".into(),
+            },
+            owner_name: owner.into(),
+            owner_identity: Identity([1; 32]),
+            kind: "image".into(),
+            project: None,
+            price_micro_usd: None,
+            state: TaskState::Running,
+            submitted_at_ms,
+            used_at_ms: submitted_at_ms,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_before_an_id_was_given_again_does_not_hide_the_newer_task() {
+        let tasks = Tasks::new(Store::memory());
+        let now = Instant::now();
+        let newer = tasks.remember(record("newer", 2_000), now);
+        // As a look-up does that read the store before the newer task was there.
+        let found = tasks.insert_found(record("older", 1_000), now, now, 2_000);
+        assert!(Arc::ptr_eq(&newer, &found));
+        let key = record("", 0).key;
+        let found = tasks.find(&key, now, 2_000).await.unwrap().unwrap();
+        assert_eq!(&*found.record.owner_name, "newer");
+        let newest = tasks.remember(record("newest", 3_000), now);
+        assert_eq!(&*newest.record.owner_name, "newest");
+    }
 }

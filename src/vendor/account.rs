@@ -1,6 +1,7 @@
 //! Numbers in the answers of account calls. Pure.
 
 use super::answer::{fields, scalar};
+use crate::money::micro_usd;
 
 /// Slots of an account, in the vendor's words threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +15,23 @@ pub fn balance(body: &[u8]) -> Option<i64> {
     let text = body.trim_ascii();
     if text.first() == Some(&b'{') {
         let fields = fields(text)?;
-        return dollars(&scalar(
-            fields.get("request").or_else(|| fields.get("balance"))?,
-        ));
+        let said = fields.get("request").or_else(|| fields.get("balance"))?;
+        return micro_usd(scalar(said).trim());
     }
     let text = std::str::from_utf8(text).ok()?;
-    dollars(text.strip_prefix("OK|").unwrap_or(text))
+    micro_usd(text.strip_prefix("OK|").unwrap_or(text).trim())
+}
+
+/// What a solve cost, in the answer to `get2`: `OK|ABCDE|0.00085` or `{"status":1,"request":"ABCDE","price":"0.00085"}`.
+pub fn price(body: &[u8]) -> Option<i64> {
+    let text = body.trim_ascii();
+    let price = if text.first() == Some(&b'{') {
+        micro_usd(scalar(fields(text)?.get("price")?).trim())
+    } else {
+        let answer = std::str::from_utf8(text).ok()?.strip_prefix("OK|")?;
+        micro_usd(answer.rsplit_once('|')?.1)
+    };
+    price.filter(|price| (0..=DEAREST).contains(price))
 }
 
 /// `{"threads":"5","working_threads":"0"}`, as strings or numbers. The text form is documented nowhere.
@@ -32,21 +44,35 @@ pub fn threads(body: &[u8]) -> Option<Threads> {
     })
 }
 
-/// PHP writes small numbers as `8.0E-5`. Letters are kept out because `inf` and `nan` would parse too.
-fn dollars(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let numeric = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E');
-    if text.is_empty() || !text.bytes().all(numeric) {
-        return None;
-    }
-    let micros = text.parse::<f64>().ok()? * 1e6;
-    // Beyond 2^53 a float no longer counts in ones; no account holds nine billion dollars.
-    (micros.abs() < 9e15).then(|| micros.round() as i64)
-}
+/// A hundred dollars a solve: what is more is no price.
+const DEAREST: i64 = 100_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prices_stand_behind_the_answer() {
+        for body in [
+            "OK|ABCDE|0.00085",
+            "OK|A|B|0.00085\n",
+            r#"{"status":1,"request":"ABCDE","price":"0.00085"}"#,
+            r#"{"status":1,"request":"ABCDE","price":0.00085}"#,
+        ] {
+            assert_eq!(price(body.as_bytes()), Some(850), "{body}");
+        }
+        for body in [
+            "OK|12345",
+            "OK|ABCDE|-0.1",
+            "OK|ABCDE|101",
+            "OK|ABCDE|",
+            "0.5|0.5",
+            r#"{"status":1,"request":"0.5"}"#,
+            "",
+        ] {
+            assert_eq!(price(body.as_bytes()), None, "{body}");
+        }
+    }
 
     #[test]
     fn balance_is_read_from_text_and_json() {

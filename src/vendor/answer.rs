@@ -237,6 +237,11 @@ pub(super) fn scalar(raw: &RawValue) -> String {
     serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
 }
 
+/// One of them. Without its `OK|` a solution is whatever is no code.
+pub fn read_piece(profile: &Profile, piece: &str) -> Reading {
+    read_code(profile, Asked::Poll, piece.trim().as_bytes()).unwrap_or(Reading::Final)
+}
+
 /// The joined answers to `ids=`: JSON, one piece for each id in the order asked.
 pub fn pieces(body: &[u8]) -> Option<Vec<String>> {
     let fields = fields(body)?;

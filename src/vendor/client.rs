@@ -68,20 +68,12 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// May share the connection's read buffer: copy what is kept for long.
     pub body: Bytes,
-    /// From the first step towards the vendor to the last byte of the answer.
-    pub took: Duration,
 }
 
 /// A solution, or an echo of the key, must not reach a log by way of `{:?}`.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Answer({}, {} bytes, {:?})",
-            self.status,
-            self.body.len(),
-            self.took
-        )
+        write!(f, "Answer({}, {} bytes)", self.status, self.body.len())
     }
 }
 
@@ -139,7 +131,6 @@ impl Client {
         };
         // SECURITY: a vendor that answers nothing holds this many sockets and no more; others wait for their deadline.
         let _permit = limits.hold(self.0.calls.acquire()).await?;
-        let started = Instant::now();
         let mut reuse = true;
         let mut left_before = false;
         loop {
@@ -156,7 +147,7 @@ impl Client {
                 Ok((connection, head, body)) => {
                     let now = Instant::now();
                     self.0.idle.put(connection, now);
-                    return Ok(answer(&head, body, now - started));
+                    return Ok(answer(&head, body));
                 }
                 // The next round opens a new connection, so there is one at most.
                 Err(broken)
@@ -306,7 +297,7 @@ fn pass(headers: &mut HeaderMap, name: HeaderName, value: Option<&Bytes>) {
     }
 }
 
-fn answer(head: &response::Parts, body: Bytes, took: Duration) -> Answer {
+fn answer(head: &response::Parts, body: Bytes) -> Answer {
     let header = |name: HeaderName| head.headers.get(name).cloned();
     Answer {
         status: head.status.as_u16(),
@@ -314,7 +305,6 @@ fn answer(head: &response::Parts, body: Bytes, took: Duration) -> Answer {
         acao: header(header::ACCESS_CONTROL_ALLOW_ORIGIN),
         retry_after: header(header::RETRY_AFTER).and_then(|value| retry_after(&value)),
         body,
-        took,
     }
 }
 

@@ -16,6 +16,7 @@ pub struct Profile {
     pub hosts: Vec<String>,
     pub endpoints: Endpoints,
     pub takes: Takes,
+    pub billing: Billing,
     /// What the vendor states that an account may call.
     pub limits: Rates,
     /// JSON fields that make an answer without `status` a solution.
@@ -44,6 +45,16 @@ pub struct Takes {
     pub ids: bool,
     /// `res.php?action=threadsinfo`
     pub threadsinfo: bool,
+}
+
+/// What an account pays for, and so what decides whether it can take work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Billing {
+    /// For each solve, out of its balance.
+    Balance,
+    /// For so many slots at a time. Its balance then says nothing.
+    Threads,
 }
 
 /// 0 is no limit.
@@ -235,6 +246,14 @@ mod tests {
             ("ERROR_CAPTCHA_UNSOLVABLE", rule(Class::Task, 0)),
         ] {
             assert_eq!(codes[code], expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn only_captchaai_sells_threads() {
+        for name in Profile::NAMES {
+            let threads = builtin(name).billing == Billing::Threads;
+            assert_eq!(threads, *name == "captchaai", "{name}");
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Fields {
     pub pingback: bool,
     /// `x_project`, which does not go out.
     pub project: Option<String>,
-    /// `x_idempotency_key`, which does not go out.
+    /// `x_idempotency_key` of a submit, which does not go out.
     pub idempotency_key: Option<String>,
 }
 
@@ -86,9 +86,16 @@ pub(super) fn merge(
         module: both.label(Name::Module),
         pingback: both.is_filled(Name::Pingback),
         project: both.exact(Name::Project, "x_project", MAX_OWN)?,
-        idempotency_key: both.exact(Name::IdempotencyKey, "x_idempotency_key", MAX_OWN)?,
         ..Fields::default()
     };
+    if matches!(endpoint, Endpoint::Submit | Endpoint::Solve) {
+        both.no_array(Name::IdempotencyKey, IDEMPOTENCY_KEY)?;
+        // Which of the two the client means nobody can tell, and the wrong one could pay twice.
+        if both.differ(Name::IdempotencyKey) {
+            return Err(BadParameters::Disagree(IDEMPOTENCY_KEY));
+        }
+        fields.idempotency_key = both.exact(Name::IdempotencyKey, IDEMPOTENCY_KEY, MAX_OWN)?;
+    }
     if endpoint == Endpoint::Result {
         for (name, text) in [
             (Name::Action, "action"),
@@ -230,4 +237,5 @@ const MAX_ACTION: usize = 64;
 const MAX_ID: usize = 1024;
 /// As long as the longest query.
 const MAX_IDS: usize = 60 * 1024;
-const MAX_OWN: usize = 256;
+const MAX_OWN: usize = 255;
+const IDEMPOTENCY_KEY: &str = "x_idempotency_key";

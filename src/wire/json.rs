@@ -245,8 +245,10 @@ impl Members {
                     self.found.splice.cut(name, self.start..end);
                     self.pending = Some(name);
                 }
-                return;
+            } else {
+                self.found.splice.keep(name, self.start..end);
             }
+            return;
         }
         self.found.splice.kept = true;
     }

@@ -6,6 +6,7 @@
 
 mod fields;
 mod json;
+mod meaning;
 mod multipart;
 mod names;
 mod query;

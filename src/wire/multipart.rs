@@ -122,7 +122,7 @@ pub(super) fn scan(body: &[u8], boundary: &[u8]) -> Result<Found, BadParameters>
                 if name.is_cut() {
                     found.splice.cut(name, at..next);
                 } else {
-                    found.splice.kept = true;
+                    found.splice.keep(name, at..next);
                 }
             }
             None => found.splice.kept = true,

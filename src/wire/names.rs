@@ -50,6 +50,11 @@ impl Name {
             Self::Key | Self::DebugDump | Self::Project | Self::IdempotencyKey
         )
     }
+
+    /// Whether this field says only how the answer is to look.
+    pub(super) fn is_about_the_answer(self) -> bool {
+        matches!(self, Self::Json | Self::HeaderAcao)
+    }
 }
 
 /// A name as PHP registers it. `array` is `name[]` or `name[x]`.

@@ -37,7 +37,7 @@ pub(super) fn scan(raw: &[u8]) -> Result<Found, BadParameters> {
                 if name.is_cut() {
                     found.splice.cut_pair(name, start..end, raw.len());
                 } else {
-                    found.splice.kept = true;
+                    found.splice.keep(name, start..end);
                 }
             }
             None => found.splice.kept = true,

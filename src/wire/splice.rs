@@ -63,6 +63,18 @@ impl Message {
         &self.parts
     }
 
+    pub(super) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    pub(super) fn query_splice(&self) -> &Splice {
+        &self.query
+    }
+
+    pub(super) fn body_splice(&self) -> &Splice {
+        &self.body
+    }
+
     /// Exactly one `key`, first in its container. The key must hold no control bytes.
     pub fn with_key(&self, key: &[u8]) -> Rewritten {
         match self.place {
@@ -159,17 +171,13 @@ impl fmt::Debug for Rewritten {
     }
 }
 
-impl Rewritten {
-    pub fn body_len(&self) -> usize {
-        self.body.iter().map(Bytes::len).sum()
-    }
-}
-
 /// What changes in one container.
 #[derive(Debug, Default)]
 pub(super) struct Splice {
     /// In order, disjoint, none before `insert_at`.
     cuts: Vec<Range<usize>>,
+    /// What stays and says only how the answer is to look. In order.
+    about_the_answer: Vec<Range<usize>>,
     /// Where a key is put in.
     pub(super) insert_at: usize,
     /// Whether any field stays, so that a separator is needed.
@@ -198,6 +206,27 @@ impl Splice {
         } else {
             self.cut(name, pair.start..len.min(pair.end + 1));
         }
+    }
+
+    /// A field that stays as it is.
+    pub(super) fn keep(&mut self, name: Name, range: Range<usize>) {
+        self.kept = true;
+        if name.is_about_the_answer() {
+            self.about_the_answer.push(range);
+        }
+    }
+
+    /// The pieces that say what is asked for, from `insert_at` on.
+    pub(super) fn meant_ranges(&self, len: usize) -> impl Iterator<Item = Range<usize>> {
+        let mut left_out = [&self.cuts[..], &self.about_the_answer].concat();
+        left_out.sort_unstable_by_key(|range| range.start);
+        left_out.push(len..len);
+        let mut at = self.insert_at;
+        left_out.into_iter().filter_map(move |out| {
+            let meant = at..out.start.min(len);
+            at = at.max(out.end);
+            (!meant.is_empty()).then_some(meant)
+        })
     }
 
     /// The pieces of `original` that stay, from `insert_at` on.

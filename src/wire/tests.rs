@@ -4,6 +4,7 @@ mod clients;
 mod containers;
 mod invariants;
 mod json;
+mod meaning;
 mod php;
 mod properties;
 

@@ -73,6 +73,39 @@ async fn good_keys_among_dead_ones_serve_from_the_first_submit() {
     world.end().await;
 }
 
+/// A store that stands still holds the submit between the choice of its key and its first byte.
+#[tokio::test]
+async fn a_submit_whose_key_is_revoked_before_it_was_sent_is_not_sent() {
+    let world = World::start(vendor(Dialect::Twocaptcha, 1), "submit.wait = \"2s\"").await;
+    let id = world.submit().await;
+    let path = world.place.path().join("sidekey.db");
+    let operator = rusqlite::Connection::open(path).unwrap();
+    let revoked = async {
+        operator.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let submit = async { world.get(&format!("/in.php?key={{}}&{TASK}")).await };
+        let revoke = async {
+            until("the submit has its key", async || {
+                let keys = world.api("/api/keys").await;
+                keys["keys"][0]["slots"]["used"] == 2
+            })
+            .await;
+            world.sandbox.remove_account(&name(1)).unwrap();
+            world.poll(&id).await;
+            until("the key is revoked", async || {
+                world.state_of(&name(1)).await.as_deref() == Some("revoked")
+            })
+            .await;
+        };
+        let (answer, ()) = tokio::join!(submit, revoke);
+        answer
+    };
+    assert_eq!(revoked.await, "ERROR_KEY_DOES_NOT_EXIST");
+    operator.execute_batch("ROLLBACK").unwrap();
+    let sent = world.sandbox.counts().endpoints["in.php"];
+    assert_eq!(sent, 1, "it was sent with a key that was known to be bad");
+    world.end().await;
+}
+
 /// Submits and the account calls that clients start with, as they come.
 async fn call(world: &World, n: usize) -> String {
     match n % 3 {

@@ -2,16 +2,20 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod bad_keys;
+mod balances;
+mod by_hand;
 mod calls;
 mod check;
 mod failover;
 mod faulty_vendor;
 mod hang_up;
 mod hot_reload;
+mod idempotency;
 mod parked;
 mod polls;
 mod process;
 mod reload_under_load;
 mod rotation;
 mod slots;
+mod status;
 mod support;

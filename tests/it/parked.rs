@@ -103,6 +103,23 @@ async fn a_restart_loses_none_and_gives_no_id_twice() {
 }
 
 #[tokio::test]
+async fn the_repeat_of_a_parked_submit_under_its_own_key_hears_the_same_id() {
+    let mut world = World::start(penniless(), PARK).await;
+    let submit = format!("/in.php?key={{}}&x_idempotency_key=order-7&{TASK}");
+    let first = world.get(&submit).await;
+    assert_eq!(first.len(), "OK|".len() + 16, "not parked: {first}");
+    assert_eq!(world.get(&submit).await, first);
+    world.stop().await;
+    world.sandbox.set_balance(&name(1), 1_000_000).unwrap();
+    world.start_again().await;
+    assert_eq!(world.get(&submit).await, first);
+    solved(&world, &first[3..]).await;
+    assert_eq!(world.get(&submit).await, first);
+    assert_eq!(world.sandbox.tasks().len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn after_its_time_a_parked_submit_ends_in_the_vendors_words_and_is_never_sent() {
     let mut world = World::start(penniless(), &format!("{PARK}\nsubmit.park_for = \"1s\"")).await;
     let id = park(&world, 1).await.remove(0);

@@ -89,6 +89,49 @@ async fn a_disabled_key_is_polled_with_but_submits_nothing_also_after_a_restart(
     world.end().await;
 }
 
+#[tokio::test]
+async fn a_key_disabled_by_hand_is_polled_with_but_submits_nothing_until_it_is_enabled() {
+    let world = World::start(slow(2), REFUSE).await;
+    let ids = submit(&world).await;
+    let (status, told) = world.change("/api/keys/account-1/disable").await;
+    assert_eq!(
+        (status, told["key"]["why"].as_str()),
+        (200, Some("disabled by hand"))
+    );
+    drains(&world, &ids, "disabled").await;
+    let (status, told) = world.change("/api/keys/account-1/enable").await;
+    assert_eq!(
+        (status, told["key"]["state"].as_str()),
+        (200, Some("healthy"))
+    );
+    let before = made(&world, 1);
+    for _ in 0..4 {
+        world.submit().await;
+    }
+    assert!(made(&world, 1) > before, "it is used again");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_hand_disables_the_name_whatever_value_stands_under_it() {
+    let world = World::start(vendor(Dialect::Captchaai, 2), REFUSE).await;
+    world.change("/api/keys/account-1/disable").await;
+    let new = key(9);
+    world
+        .sandbox
+        .change_account(&name(1), |account| account.key.clone_from(&new))
+        .unwrap();
+    world.write_keys(&keys([(name(1), new), (name(2), key(2))]));
+    assert_eq!(world.change("/api/reload").await.0, 200);
+    assert_eq!(world.state_of(&name(1)).await.as_deref(), Some("disabled"));
+    assert_eq!(world.change("/api/keys/account-1/enable").await.0, 200);
+    until("it is probed", async || {
+        world.state_of(&name(1)).await.as_deref() == Some("healthy")
+    })
+    .await;
+    world.end().await;
+}
+
 /// Solves long enough for a key to change meanwhile.
 fn slow(accounts: usize) -> SandboxConfig {
     let mut vendor = vendor(Dialect::Captchaai, accounts);

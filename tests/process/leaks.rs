@@ -271,7 +271,9 @@ impl Watched {
             "/readyz",
             "/startupz",
             "/metrics",
+            "/api/status",
             "/api/keys",
+            "/api/types",
             "/api/uncertain",
             "/TOKEN",
         ] {

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod canary;
+mod commands;
 mod crash;
 mod demo;
 mod leaks;
 mod parked;
+mod repeats;
 mod signals;
 mod store_trouble;
 mod support;

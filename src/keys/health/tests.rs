@@ -177,14 +177,62 @@ async fn an_empty_key_rests_a_minute_at_least_and_then_a_probe_decides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn disabled_by_hand_lies_over_everything_and_enabling_probes_at_once() {
+async fn disabled_by_hand_lies_over_everything_and_enabled_again_it_goes_on() {
     let now = Instant::now();
     let mut health = healthy(now);
     health.disable(now);
     assert!(!health.may_submit(now) && !health.wants_probe(now));
     assert_eq!(health.describe(now).state, "disabled");
     health.enable(now);
+    assert!(health.may_submit(now) && !health.wants_probe(now));
+    blame(&mut health, Class::KeyEmpty, 1, now);
+    health.disable(now);
+    assert!(!health.wants_probe(now + SHORTEST_EMPTY));
+    health.enable(now);
+    assert!(health.wants_probe(now), "what was not healthy is probed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_that_is_disabled_is_probed_because_its_tasks_wait_for_it() {
+    let now = Instant::now();
+    let mut health = healthy(now);
+    blame(&mut health, Class::KeyBad, 60, now);
+    health.disable(now);
     assert!(health.wants_probe(now));
+    health.begin_probe();
+    health.end_probe(Evidence::Passed, now, 0.0);
+    assert!(!health.is_called_bad(now) && !health.may_submit(now));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_asked_for_by_hand_leaves_a_healthy_key_at_work() {
+    let now = Instant::now();
+    let mut health = healthy(now);
+    health.ask_for_probe();
+    assert!(health.may_submit(now) && health.wants_probe(now));
+    assert!(health.begin_probe() && !health.wants_probe(now));
+    health.end_probe(Evidence::Nothing, now, 0.0);
+    assert!(health.may_submit(now) && !health.awaits_probe());
+    assert_eq!(health.describe(now).probed, Some((now, Evidence::Nothing)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_asked_for_by_hand_ends_no_rest_that_the_vendor_demands() {
+    let now = Instant::now();
+    let mut cooling = healthy(now);
+    blame(&mut cooling, Class::KeyBusy, 30, now);
+    let mut empty = healthy(now);
+    blame(&mut empty, Class::KeyEmpty, 600, now);
+    for health in [&mut cooling, &mut empty] {
+        let until = health.describe(now).until.unwrap();
+        health.ask_for_probe();
+        health.begin_probe();
+        health.end_probe(Evidence::Passed, now, 0.0);
+        assert!(!health.may_submit(now));
+        assert!(health.describe(now).until.unwrap() <= until);
+    }
+    // There is money again, so the minute that the vendor asks for is enough.
+    assert!(empty.wants_probe(now + SHORTEST_EMPTY));
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,7 +315,7 @@ proptest! {
                 Step::BeginProbe | Step::EndProbe(_) => {}
                 Step::Disable => health.disable(now),
                 Step::Enable => health.enable(now),
-                Step::ProbeNow => health.probe_now(now),
+                Step::ProbeNow => health.ask_for_probe(),
                 Step::Wait(seconds) => now += Duration::from_secs(seconds),
             }
             // Whatever it is now: it may submit, or has a probe due or under way, or says when one of both will be so.

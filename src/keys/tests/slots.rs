@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::strategy::Strategy as _;
 
 use super::*;
-use crate::keys::account::{LEASE, Slot};
+use crate::keys::account::{Bill, LEASE, Slot};
 use crate::keys::key::Key;
 use crate::store::TaskKey;
 use crate::vendor::account::Threads;
@@ -50,7 +50,7 @@ async fn a_full_key_is_skipped_until_one_of_its_tasks_ends() {
     owners.sort();
     assert_eq!(owners, ["a", "b", "b"]);
     assert_eq!(submit(&set, 3), Err(NoKey::Full { until: None }));
-    set.task_ended("a", &task(of_a), true);
+    set.task_ended("a", &task(of_a), Bill::AsExpected);
     assert_eq!(submit(&set, 3), Ok("a".to_owned()));
 }
 
@@ -169,7 +169,7 @@ async fn slots_follow_the_name_through_new_values_and_absence() {
         .unwrap()
         .accepted(Accepted::Submit, Instant::now(), Instant::now());
     assert_eq!(submit(&next, 2), Err(NoKey::Full { until: None }));
-    next.task_ended("a", &task(of_a), true);
+    next.task_ended("a", &task(of_a), Bill::AsExpected);
     assert!(submit(&next, 2).is_ok());
     let back = after(&after(&next, &[]), &[limited("b", 1)]);
     assert_eq!(used(&back, "b"), 1, "while its task ran");
@@ -261,7 +261,7 @@ proptest! {
                     Step::Final(id) => {
                         let known = set.accounts().any(|account| account.holds(&task(id)));
                         for name in ["a", "b", "c"] {
-                            set.task_ended(name, &task(id), true);
+                            set.task_ended(name, &task(id), Bill::AsExpected);
                         }
                         if known {
                             alive.remove(&id);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::keys::account::Slot;
+use crate::keys::account::{Bill, Slot};
 use crate::keys::key::Key;
 
 const PICKS: usize = 100_000;
@@ -138,7 +138,8 @@ async fn balance_follows_the_money_and_takes_an_unknown_balance_for_the_mean() {
 async fn what_runs_and_what_was_settled_lowers_the_virtual_balance_and_time_forgets_it() {
     let set = set(Strategy::Balance, &[entry("a", 1, 0)]);
     let account = set.account("a").unwrap();
-    assert_eq!(account.virtual_balance(Instant::now()), None);
+    let limits = &set.keys()[0].limits;
+    assert_eq!(account.virtual_balance(limits, Instant::now()), None);
     account.learn_balance(1_000_000, Instant::now());
     let task = |id: &str| crate::store::TaskKey {
         profile: "captchaai".into(),
@@ -149,15 +150,30 @@ async fn what_runs_and_what_was_settled_lowers_the_virtual_balance_and_time_forg
         let (key, slot) = choose(&set);
         slot.give_to(task(id), price, &key.limits, Instant::now());
     }
-    assert_eq!(account.virtual_balance(Instant::now()), Some(993_000));
-    account.task_ended(&task("1"), true);
-    account.task_ended(&task("2"), false);
-    assert_eq!(account.virtual_balance(Instant::now()), Some(995_000));
+    assert_eq!(
+        account.virtual_balance(limits, Instant::now()),
+        Some(993_000)
+    );
+    account.task_ended(&task("1"), Bill::AsExpected);
+    account.task_ended(&task("2"), Bill::Nothing);
+    assert_eq!(
+        account.virtual_balance(limits, Instant::now()),
+        Some(995_000)
+    );
+    assert_eq!(account.balance(limits, Instant::now()), Some(999_000));
     account.learn_balance(999_000, Instant::now());
-    assert_eq!(account.virtual_balance(Instant::now()), Some(995_000));
+    assert_eq!(
+        account.virtual_balance(limits, Instant::now()),
+        Some(995_000)
+    );
+    account.task_ended(&task("3"), Bill::Said(500));
+    assert_eq!(
+        account.virtual_balance(limits, Instant::now()),
+        Some(998_500)
+    );
     tokio::time::advance(Duration::from_secs(3600)).await;
     assert_eq!(
-        account.virtual_balance(Instant::now()),
+        account.virtual_balance(limits, Instant::now()),
         None,
         "stale is not zero"
     );

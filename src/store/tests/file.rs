@@ -43,7 +43,7 @@ async fn what_was_durable_is_there_after_a_crash_and_open_intents_are_uncertain(
         for number in 0..50 {
             submit(&store, task(&number.to_string(), "main")).await;
         }
-        let (open_intent, written) = store.intend(intent("main"));
+        let (open_intent, written) = store.intend(intent("main"), None);
         written.await.unwrap();
 
         let crashed = copy(&directory);
@@ -58,8 +58,52 @@ async fn what_was_durable_is_there_after_a_crash_and_open_intents_are_uncertain(
         assert_eq!(uncertain.len(), 1);
         assert_eq!(uncertain[0].intent, intent("main"));
         assert_eq!(&*uncertain[0].why, rows::ENDED_IN_MID_SUBMIT);
-        let (next, _) = again.intend(intent("main"));
+        let (next, _) = again.intend(intent("main"), None);
         assert!(next > open_intent, "an id was given twice");
+    }
+}
+
+#[tokio::test]
+async fn after_a_crash_a_claim_is_what_was_durable_and_its_number_is_not_used_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory, Sync::Full);
+    let (open_intent, written) = store.intend(intent("main"), Some(claim(1, 0)));
+    written.await.unwrap();
+    let in_mid_submit = copy(&directory);
+    store.accept(open_intent, task("7", "main")).await.unwrap();
+    let accepted = copy(&directory);
+
+    let store = open(&in_mid_submit, Sync::Full);
+    assert!(came_to(&store, 1).await == Some(CameTo::Unknown));
+    assert_eq!(store.uncertain_list(10).await.unwrap().len(), 1);
+    let store = open(&accepted, Sync::Full);
+    assert!(came_to(&store, 1).await == Some(CameTo::Task("7".into())));
+    assert!(store.uncertain_list(10).await.unwrap().is_empty());
+    let (next, _) = store.intend(intent("main"), None);
+    store.accept(next, task("8", "main")).await.unwrap();
+    assert!(came_to(&store, 1).await == Some(CameTo::Task("7".into())));
+}
+
+#[tokio::test]
+async fn a_file_of_any_version_before_is_opened_and_gets_what_is_new() {
+    for taken in 1..schema::STEPS.len() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = Connection::open(file_in(directory.path())).unwrap();
+        for step in &schema::STEPS[..taken] {
+            before.execute_batch(step).unwrap();
+        }
+        let rest = format!(
+            "INSERT INTO meta (name, value) VALUES ('salt', zeroblob(32));
+             PRAGMA application_id = {}; PRAGMA user_version = {}; PRAGMA journal_mode = WAL;",
+            schema::APPLICATION_ID,
+            1000 + taken
+        );
+        before.execute_batch(&rest).unwrap();
+        drop(before);
+        let store = open(&directory, Sync::Full);
+        let (id, _) = store.intend(intent("main"), Some(claim(1, 0)));
+        store.accept(id, task("7", "main")).await.unwrap();
+        assert!(came_to(&store, 1).await == Some(CameTo::Task("7".into())));
     }
 }
 
@@ -68,7 +112,7 @@ async fn close_writes_what_nobody_waited_for_and_leaves_one_file() {
     let directory = closed_store_with_a_task().await;
     let store = open(&directory, Sync::Full);
     store.touch(&key("", "7"), 4_000, TaskState::Final);
-    let (id, _) = store.intend(intent("main"));
+    let (id, _) = store.intend(intent("main"), None);
     store.forget(id);
     store.find_task(&key("", "7")).await.unwrap();
     let later = store.clone();

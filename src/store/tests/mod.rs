@@ -77,8 +77,20 @@ fn uncertain(id: IntentId, intent: Intent, why: &str) -> UncertainRow {
     }
 }
 
+fn claim(of: u8, asks: u8) -> Claim {
+    Claim {
+        scope: [of; 32],
+        parameters: [asks; 32],
+    }
+}
+
+async fn came_to(store: &Store, of: u8) -> Option<CameTo> {
+    let found = store.find_claim(&[of; 32]).await.unwrap();
+    found.map(|found| found.came_to)
+}
+
 async fn submit(store: &Store, task: TaskRecord) -> u64 {
-    let (id, written) = store.intend(intent(&task.owner_name));
+    let (id, written) = store.intend(intent(&task.owner_name), None);
     written.await.unwrap();
     store.accept(id, task).await.unwrap()
 }
@@ -153,7 +165,7 @@ async fn what_nobody_waits_for_is_written_all_the_same() {
 #[tokio::test]
 async fn an_uncertain_submit_is_listed_and_a_late_id_resolves_it() {
     for (store, _directory) in stores() {
-        let (id, written) = store.intend(intent("main"));
+        let (id, written) = store.intend(intent("main"), None);
         written.await.unwrap();
         let hash = Some([3; 32]);
         let mut row = UncertainRow {
@@ -182,7 +194,7 @@ async fn uncertain_submits_come_newest_first_and_old_ones_can_be_forgotten() {
         for at_ms in [1, 2, 3] {
             let mut intent = intent("main");
             intent.at_ms = at_ms;
-            let (id, _) = store.intend(intent.clone());
+            let (id, _) = store.intend(intent.clone(), None);
             let row = uncertain(id, intent, "timeout");
             store.uncertain(row).await.unwrap();
         }
@@ -266,5 +278,70 @@ async fn a_thousand_callers_at_once_are_all_answered() {
         }
         assert_eq!(store.running_tasks(0, 2_000).await.unwrap().len(), 1_000);
         background.spawn(store.close()).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_claim_comes_to_what_its_submit_comes_to() {
+    for (store, _directory) in stores() {
+        let intend = async |of| {
+            let (id, written) = store.intend(intent("main"), Some(claim(of, 9)));
+            written.await.unwrap();
+            id
+        };
+        assert!(store.find_claim(&[1; 32]).await.unwrap().is_none());
+        let accepted = intend(1).await;
+        assert!(came_to(&store, 1).await == Some(CameTo::Unknown));
+        let found = store.find_claim(&[1; 32]).await.unwrap().unwrap();
+        assert_eq!(found.parameters, [9; 32]);
+        store.accept(accepted, task("7", "main")).await.unwrap();
+        assert!(came_to(&store, 1).await == Some(CameTo::Task("7".into())));
+
+        let refused = intend(2).await;
+        store.forget(refused);
+        store.flush().await.unwrap();
+        assert!(came_to(&store, 2).await.is_none());
+        // The next key in line.
+        let again = intend(2).await;
+        store.accept(again, task("8", "main")).await.unwrap();
+        assert!(came_to(&store, 2).await == Some(CameTo::Task("8".into())));
+
+        let lost = intend(3).await;
+        let uncertain = store.uncertain(uncertain(lost, intent("main"), "reset"));
+        uncertain.await.unwrap();
+        assert!(came_to(&store, 3).await == Some(CameTo::Unknown));
+        let late = store.resolve_uncertain(lost, task("9", "main"));
+        late.await.unwrap();
+        assert!(came_to(&store, 3).await == Some(CameTo::Task("9".into())));
+
+        let answer = Bytes::from_static(b"OK|solved");
+        let solved = intend(4).await;
+        store.answered(solved, &answer).await.unwrap();
+        assert!(came_to(&store, 4).await == Some(CameTo::Answer(answer)));
+        let solved = intend(5).await;
+        let long = Bytes::from(vec![b'a'; LONGEST_ANSWER + 1]);
+        store.answered(solved, &long).await.unwrap();
+        assert!(came_to(&store, 5).await == Some(CameTo::Unknown));
+        assert_eq!(store.uncertain_list(10).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn old_claims_are_forgotten_and_of_too_many_the_oldest() {
+    for (store, _directory) in stores() {
+        for at_ms in 1..=6_u8 {
+            let mut intent = intent("main");
+            intent.at_ms = at_ms.into();
+            drop(store.intend(intent, Some(claim(at_ms, 0))).1);
+        }
+        assert_eq!(store.forget_claims_before(3).await.unwrap(), 2);
+        assert!(came_to(&store, 2).await.is_none() && came_to(&store, 3).await.is_some());
+        let change = Change::ForgetClaims {
+            before_ms: 0,
+            most: 2,
+            limit: 10,
+        };
+        assert_eq!(store.change(change).await.unwrap(), 2);
+        assert!(came_to(&store, 4).await.is_none() && came_to(&store, 5).await.is_some());
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn parked_submit(id: OwnId, byte: u8) -> (ParkedRecord, ParkedRequest
 async fn park(store: &Store) -> OwnId {
     let (record, request) = parked_submit(store.next_own_id(), 7);
     let id = record.id;
-    store.park(record, request).await.unwrap();
+    store.park(record, request, None).1.await.unwrap();
     id
 }
 
@@ -42,7 +42,11 @@ async fn a_parked_submit_is_found_as_it_was_until_it_ends() {
     for (store, _directory) in stores() {
         let (record, request) = parked_submit(store.next_own_id(), 120);
         let id = record.id;
-        store.park(record.clone(), request.clone()).await.unwrap();
+        store
+            .park(record.clone(), request.clone(), None)
+            .1
+            .await
+            .unwrap();
         assert_eq!(store.find_parked(id).await.unwrap(), Some(record));
         assert_eq!(store.parked_request(id).await.unwrap(), Some(request));
 

@@ -8,6 +8,9 @@ enum Step {
     Submit(TaskRecord),
     Learn(TaskRecord),
     Intend,
+    Claim(u8, u8, i64),
+    Answered(usize, usize),
+    ForgetClaims(i64, usize),
     Forget(usize),
     Uncertain(usize),
     Resolve(usize, TaskRecord),
@@ -55,6 +58,9 @@ fn any_step() -> impl Strategy<Value = Step> {
         any_task().prop_map(Step::Submit),
         any_task().prop_map(Step::Learn),
         Just(Step::Intend),
+        (0..4_u8, 0..3_u8, 0..50_i64).prop_map(|(of, asks, at)| Step::Claim(of, asks, at)),
+        ((0..9_usize), (0..2_usize)).prop_map(|(id, long)| Step::Answered(id, long)),
+        ((0..60_i64), (1..4_usize)).prop_map(|(before, most)| Step::ForgetClaims(before, most)),
         (0..9_usize).prop_map(Step::Forget),
         (0..9_usize).prop_map(Step::Uncertain),
         ((0..9_usize), any_task()).prop_map(|(id, task)| Step::Resolve(id, task)),
@@ -100,9 +106,28 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
             Step::Submit(task) => told.push(submit(store, task).await),
             Step::Learn(task) => told.push(store.learn(task).await.unwrap()),
             Step::Intend => {
-                let (id, written) = store.intend(intent("main"));
+                let (id, written) = store.intend(intent("main"), None);
                 told.push(written.await.unwrap());
                 ids.push(id);
+            }
+            Step::Claim(of, asks, at_ms) => {
+                let mut intent = intent("main");
+                intent.at_ms = at_ms;
+                let (id, written) = store.intend(intent, Some(claim(of, asks)));
+                told.push(written.await.unwrap());
+                ids.push(id);
+            }
+            Step::Answered(number, long) => {
+                let answer = Bytes::from(vec![b'a'; 4 + long * LONGEST_ANSWER]);
+                told.push(store.answered(pick(&number), &answer).await.unwrap());
+            }
+            Step::ForgetClaims(before_ms, most) => {
+                let change = Change::ForgetClaims {
+                    before_ms,
+                    most,
+                    limit: 2,
+                };
+                told.push(store.change(change).await.unwrap());
             }
             Step::Forget(number) => store.forget(pick(&number)),
             Step::Uncertain(number) => {
@@ -125,7 +150,7 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
             Step::Park(byte) => {
                 let (record, request) = parked_submit(store.next_own_id(), byte);
                 parked.push(record.id);
-                told.push(store.park(record, request).await.unwrap());
+                told.push(store.park(record, request, None).1.await.unwrap());
             }
             Step::SendParked(number) => {
                 let (id, written) = store.intend_parked(own(number), intent("main"));
@@ -152,6 +177,11 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
         }
     }
     store.flush().await.unwrap();
+    let mut claims = Vec::new();
+    for of in 0..4 {
+        let claimed = store.find_claim(&claim(of, 0).scope).await.unwrap();
+        claims.push(claimed.map(|claimed| (claimed.parameters, told_of(&claimed))));
+    }
     let mut found = Vec::new();
     for step in steps {
         if let Step::Submit(task) | Step::Learn(task) | Step::Resolve(_, task) = step {
@@ -171,11 +201,20 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
         told,
         found,
         all_parked,
+        claims,
         store.uncertain_list(100).await.unwrap(),
         store.bad_key_answers_since(20).await.unwrap(),
         sorted(store.running_tasks(10, 1_000).await.unwrap()),
         store.health().replaced,
     )
+}
+
+fn told_of(claimed: &Claimed) -> String {
+    match &claimed.came_to {
+        CameTo::Task(id) => format!("task {id}"),
+        CameTo::Answer(answer) => format!("{} bytes", answer.len()),
+        CameTo::Unknown => "unknown".to_owned(),
+    }
 }
 
 /// Tasks used at the same time have no order.

@@ -30,7 +30,7 @@ async fn parked(store: &Store, tenant: &str) -> (Arc<Parked>, OwnId) {
         parked.take("captchaai", Instant::now()).is_none(),
         "taken before it is durable"
     );
-    store.park(record, request).await.unwrap();
+    store.park(record, request, None).1.await.unwrap();
     assert!(parked.ready(id));
     (parked, id)
 }

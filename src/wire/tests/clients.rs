@@ -89,7 +89,6 @@ fn every_measured_request_goes_out_with_the_real_key_first_and_nothing_else_chan
         let out = message.with_key(REAL.as_bytes());
         assert_eq!(text(&out.query), put(want_query), "{client}");
         assert_eq!(text(&out.body.concat()), put(want_body), "{client}");
-        assert_eq!(out.body_len(), put(want_body).len(), "{client}");
     }
 }
 

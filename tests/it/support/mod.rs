@@ -226,6 +226,12 @@ impl World {
         serde_json::from_str(&answer.body).unwrap()
     }
 
+    /// A change by hand, with the header that it needs.
+    pub(crate) async fn change(&self, path: &str) -> (u16, Value) {
+        let answer = http::send(self.admin(), "POST", path, "X-Sidekey: 1\r\n", "").await;
+        (answer.status, serde_json::from_str(&answer.body).unwrap())
+    }
+
     /// One value of the store, read from its file as any other program may.
     pub(crate) fn stored<T: FromSql>(&self, query: &str) -> T {
         let path = self.place.path().join("sidekey.db");

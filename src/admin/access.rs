@@ -1,0 +1,67 @@
+//! Who may use the JSON API.
+
+use hyper::header::{AUTHORIZATION, ORIGIN};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use subtle::ConstantTimeEq;
+
+use crate::keys::secret::Secret;
+use crate::listen::{Peer, gate};
+
+/// A status and one sentence.
+pub(super) type Refused = (StatusCode, &'static str);
+
+/// SECURITY: a page in the operator's browser can reach a loopback port, by its own name (rebinding) or across sites. So
+/// the Host must be an address or `localhost`, the target must not name another one, and an Origin must be this port's
+/// own. A form sends no header of its own choice and a script of another site none without asking first, which is never
+/// answered: so changes need one. Off loopback only the token opens the API; no page knows it, so it stands for all this.
+pub(super) fn check(head: &Parts, peer: Peer, token: Option<&Secret>) -> Result<(), Refused> {
+    let named = host(head).ok_or((StatusCode::FORBIDDEN, BY_ADDRESS))?;
+    if let Some(token) = token {
+        let sent = head
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        return if sent.is_some_and(|sent| bool::from(sent.ct_eq(token.expose()))) {
+            Ok(())
+        } else {
+            Err((StatusCode::UNAUTHORIZED, WITH_TOKEN))
+        };
+    }
+    if !peer.address.ip().to_canonical().is_loopback() {
+        return Err((StatusCode::FORBIDDEN, OFF_LOOPBACK));
+    }
+    let bare = gate::host(head).ok().flatten().unwrap_or_default();
+    let is_address = bare
+        .trim_matches(['[', ']'])
+        .parse::<std::net::IpAddr>()
+        .is_ok();
+    let own_page =
+        |origin: &[u8]| origin.eq_ignore_ascii_case(format!("http://{named}").as_bytes());
+    let mut origins = head.headers.get_all(ORIGIN).iter();
+    if !(is_address || bare.eq_ignore_ascii_case("localhost"))
+        || !origins.all(|origin| own_page(origin.as_bytes()))
+    {
+        return Err((StatusCode::FORBIDDEN, BY_ADDRESS));
+    }
+    if head.method != Method::GET && !head.headers.contains_key(CHANGE_HEADER) {
+        return Err((StatusCode::FORBIDDEN, WITH_HEADER));
+    }
+    Ok(())
+}
+
+/// Host and port as the request names them: once in the header, and in an absolute target nothing else.
+fn host(head: &Parts) -> Option<&str> {
+    gate::host(head).ok()?;
+    let header = head.headers.get(hyper::header::HOST);
+    let header = header.map_or(Some(""), |host| host.to_str().ok())?;
+    let same =
+        |authority: &hyper::http::uri::Authority| authority.as_str().eq_ignore_ascii_case(header);
+    head.uri.authority().is_none_or(same).then_some(header)
+}
+
+pub(crate) const CHANGE_HEADER: &str = "x-sidekey";
+const BY_ADDRESS: &str = "name this port by its address or as localhost, and not from a web page";
+const WITH_TOKEN: &str = "send the admin token: `Authorization: Bearer …`";
+const OFF_LOOPBACK: &str = "off loopback the API needs admin.token_file";
+const WITH_HEADER: &str = "send the header `X-Sidekey: 1` with a change, which no web form can";

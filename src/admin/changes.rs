@@ -1,0 +1,133 @@
+//! What can be changed by hand. Each change is a log line.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use super::api::{self, Clocks};
+use crate::keys::health::Health;
+use crate::keys::key::{Key, Standing};
+use crate::live::Snapshot;
+use crate::live::reload::Asks;
+use crate::request::Server;
+
+type Told = (StatusCode, Value);
+
+/// A probe has 5 s and may wait for one other.
+const PROBE_PATIENCE: Duration = Duration::from_secs(12);
+/// Of the names that an answer lists.
+const MOST_NAMES: usize = 100;
+
+pub(super) fn disable(server: &Server, name: &str) -> Told {
+    let snapshot = server.live.load();
+    let Some(key) = snapshot.keys.by_name(name) else {
+        return unknown(&snapshot);
+    };
+    if key.disable(Instant::now()) {
+        tracing::info!(key = %key.name, "a key was disabled by hand");
+    }
+    let note = "no new submits until it is enabled again or this program ends; its tasks are polled to their end. \
+        `disabled = true` in the keys file survives restarts";
+    done(server, key, note)
+}
+
+pub(super) fn enable(server: &Server, name: &str) -> Told {
+    let snapshot = server.live.load();
+    let Some(key) = snapshot.keys.by_name(name) else {
+        return unknown(&snapshot);
+    };
+    if key.enable(Instant::now()) {
+        tracing::info!(key = %key.name, "a key was enabled by hand");
+    }
+    if key.standing == Standing::Disabled {
+        let error = "`disabled = true` stands in the keys file: remove it there, the file is read again by itself";
+        return (StatusCode::CONFLICT, json!({ "error": error }));
+    }
+    done(
+        server,
+        key,
+        "if it was not healthy before, it is probed first",
+    )
+}
+
+/// Waits for the outcome, which nearly always is there within a second.
+pub(super) async fn probe(server: &Server, name: &str) -> Told {
+    let snapshot = server.live.load();
+    let Some(key) = snapshot.keys.by_name(name) else {
+        return unknown(&snapshot);
+    };
+    tracing::info!(key = %key.name, "a probe was asked for by hand");
+    key.ask_for_probe(Instant::now());
+    let ended = async {
+        loop {
+            let news = snapshot.keys.events().next();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if !key.look(Health::awaits_probe) {
+                return;
+            }
+            news.await;
+        }
+    };
+    let now = Instant::now();
+    // What certainly takes longer is not waited for.
+    let held_up = held_up(server, key, now);
+    if held_up.is_none() && timeout(PROBE_PATIENCE, ended).await.is_ok() {
+        let probed = key.describe(Instant::now()).probed;
+        let outcome = probed.map(|(_, evidence)| api::outcome(&evidence));
+        let answer = json!({ "probe": outcome, "key": api::describe(server, key) });
+        return (StatusCode::OK, answer);
+    }
+    let note =
+        held_up.unwrap_or_else(|| "it is under way, ask /api/keys for its outcome".to_owned());
+    let answer = json!({ "probe": "waits", "note": note, "key": api::describe(server, key) });
+    (StatusCode::ACCEPTED, answer)
+}
+
+pub(super) async fn reload(server: &Server, asks: &Asks) -> Told {
+    tracing::info!("a reload was asked for by hand");
+    match asks.ask().await {
+        Ok(()) => {
+            let keys = server.live.load().keys.listed().count();
+            (StatusCode::OK, json!({ "reloaded": true, "keys": keys }))
+        }
+        Err(why) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            json!({ "reloaded": false, "error": why, "note": "the last good configuration goes on serving" }),
+        ),
+    }
+}
+
+fn done(server: &Server, key: &Key, note: &str) -> Told {
+    let answer = json!({ "note": note, "key": api::describe(server, key) });
+    (StatusCode::OK, answer)
+}
+
+fn unknown(snapshot: &Snapshot) -> Told {
+    let names = snapshot.keys.listed().map(|key| &*key.name);
+    let names: Vec<_> = names.take(MOST_NAMES).collect();
+    let error = "no key of the files has this name";
+    (
+        StatusCode::NOT_FOUND,
+        json!({ "error": error, "names": names }),
+    )
+}
+
+/// Why the probe does not go out now.
+fn held_up(server: &Server, key: &Key, now: Instant) -> Option<String> {
+    let clocks = Clocks::now();
+    if let Some(until) = server.egress.banned_until(now) {
+        let until = clocks.wall(until);
+        return Some(format!("the vendor bans this address until {until}"));
+    }
+    if server.outage.open_until().is_some() {
+        return Some("the vendor cannot be reached; the probe follows when it can".to_owned());
+    }
+    let next = api::next_probe(server, key, now).filter(|next| *next > now)?;
+    let next = clocks.wall(next);
+    Some(format!(
+        "vendors ban an address after a few bad-key answers, and three came within ten minutes: the probe follows at {next}"
+    ))
+}

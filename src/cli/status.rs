@@ -1,0 +1,317 @@
+//! `sidekey status`: how the keys of a running Sidekey are.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use rustix::termios::tcgetwinsize;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::signal::ctrl_c;
+use tokio::time::sleep;
+
+use super::admin::{AdminError, Client, Where};
+use super::check::Format;
+use super::table::{shortened, span, table};
+use crate::config::environment::Environment;
+use crate::money;
+
+const DONE: u8 = 0;
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Show the keys of the running sidekey: state, next probe, slots, balance, solves
+///
+/// Asks its admin port. Where a token is configured, it is read from the same admin.token_file, or from
+/// SIDEKEY_ADMIN_TOKEN. Exit code 69: it cannot be reached.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sidekey status
+  sidekey status --watch                        drawn anew every 2 s, until Ctrl-C
+  sidekey status --admin http://10.0.0.7:9090   another host's; needs its token
+  sidekey status --format json | jq '.keys[] | select(.state != \"healthy\")'")]
+pub struct Args {
+    #[command(flatten)]
+    pub place: Where,
+    /// Go on, every 2 s, also while it cannot be reached
+    #[arg(long)]
+    pub watch: bool,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+pub async fn run(
+    args: &Args,
+    environment: Environment,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<u8> {
+    let client = match Client::new(&args.place, &environment) {
+        Ok(client) => client,
+        Err(error) => return failed(&error, err),
+    };
+    if args.watch {
+        let look = Look::of_stdout(&environment);
+        tokio::select! {
+            done = watch(&client, args.format, look, out) => done?,
+            stopped = ctrl_c() => stopped?,
+        }
+        return Ok(DONE);
+    }
+    match ask(&client).await {
+        Ok(answers) => {
+            let look = Look::of_stdout(&environment);
+            write!(out, "{}", shown(&answers, args.format, look))?;
+            Ok(DONE)
+        }
+        Err(error) => failed(&error, err),
+    }
+}
+
+/// Both answers, as they came.
+struct Answers {
+    status: Value,
+    keys: Value,
+}
+
+async fn ask(client: &Client) -> Result<Answers, AdminError> {
+    Ok(Answers {
+        status: client.get("/api/status").await?,
+        keys: client.get("/api/keys").await?,
+    })
+}
+
+async fn watch(
+    client: &Client,
+    format: Format,
+    look: Look,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut in_vain = 0_u32;
+    loop {
+        let text = match ask(client).await {
+            Ok(answers) => {
+                in_vain = 0;
+                shown(&answers, format, look)
+            }
+            Err(error) => {
+                in_vain = in_vain.saturating_add(1);
+                format!("{error}\nno answer {in_vain} times in a row; asked again every 2 s\n")
+            }
+        };
+        // To the top and clear: what is drawn anew stays where it was.
+        let before = if look.is_terminal {
+            "\x1b[H\x1b[2J"
+        } else {
+            ""
+        };
+        write!(out, "{before}{text}")?;
+        out.flush()?;
+        sleep(AGAIN).await;
+    }
+}
+
+fn failed(error: &AdminError, err: &mut impl Write) -> io::Result<u8> {
+    writeln!(err, "sidekey: {error}")?;
+    Ok(error.exit_code())
+}
+
+/// What the output can show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    pub is_terminal: bool,
+    pub colours: bool,
+    /// None: lines are not cut.
+    pub width: Option<usize>,
+}
+
+impl Look {
+    fn of_stdout(environment: &Environment) -> Self {
+        let out = io::stdout();
+        let is_terminal = out.is_terminal();
+        let size = is_terminal.then(|| tcgetwinsize(&out).ok()).flatten();
+        Self {
+            is_terminal,
+            colours: is_terminal && environment.get("NO_COLOR").is_none(),
+            width: size
+                .map(|size| usize::from(size.ws_col))
+                .filter(|width| *width > 0),
+        }
+    }
+}
+
+fn shown(answers: &Answers, format: Format, look: Look) -> String {
+    match format {
+        Format::Json => {
+            let mut object = answers.keys.clone();
+            object["status"] = answers.status.clone();
+            format!("{object}\n")
+        }
+        Format::Text => draw(&answers.status, &answers.keys, look),
+    }
+}
+
+#[derive(Deserialize)]
+struct Key {
+    name: String,
+    state: String,
+    since_seconds: f64,
+    until_seconds: Option<f64>,
+    next_probe_seconds: Option<f64>,
+    why: Option<String>,
+    slots: Slots,
+    balance_micro_usd: Option<i64>,
+    solves: Solves,
+}
+
+#[derive(Deserialize)]
+struct Slots {
+    used: u64,
+    max: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Solves {
+    done: u64,
+    failed: u64,
+}
+
+/// The whole screen.
+pub fn draw(status: &Value, keys: &Value, look: Look) -> String {
+    let keys = keys["keys"].as_array().cloned().unwrap_or_default();
+    let keys: Vec<Key> = keys
+        .into_iter()
+        .filter_map(|key| serde_json::from_value(key).ok())
+        .collect();
+    let mut text = String::new();
+    for line in headlines(status) {
+        text.push_str(&shortened(&line, look.width.unwrap_or(usize::MAX)));
+        text.push('\n');
+    }
+    if keys.is_empty() {
+        text.push_str("no key: write one into the keys file, or set CAPTCHAAI_KEYS\n");
+        return text;
+    }
+    let head = HEAD.map(str::to_owned).to_vec();
+    let rows: Vec<Vec<String>> = [head].into_iter().chain(keys.iter().map(row)).collect();
+    for (place, mut cells) in table(&rows, look.width).into_iter().enumerate() {
+        let key = place.checked_sub(1).and_then(|place| keys.get(place));
+        if let Some(key) = key.filter(|_| look.colours) {
+            cells[1] = format!("\x1b[{}m{}\x1b[0m", colour(&key.state), cells[1]);
+        }
+        text.push_str(cells.concat().trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+const HEAD: [&str; 8] = [
+    "KEY",
+    "STATE",
+    "SINCE",
+    "NEXT",
+    "SLOTS",
+    "BALANCE",
+    "DONE/FAIL",
+    "WHY",
+];
+
+/// What stops every key has a line of its own.
+fn headlines(status: &Value) -> Vec<String> {
+    let text = |name: &str| status[name].as_str().unwrap_or("?").to_owned();
+    let mut line = format!("sidekey {}, profile {}", text("version"), text("profile"));
+    line.push_str(match status["ready"].as_bool() {
+        Some(true) => ", ready",
+        _ => ", NOT READY",
+    });
+    for (name, what) in [
+        ("waiting", "submits wait"),
+        ("parked", "parked"),
+        ("uncertain", "uncertain"),
+    ] {
+        if let Some(count) = status[name].as_u64() {
+            line.push_str(&format!(", {count} {what}"));
+        }
+    }
+    let mut lines = vec![line];
+    if let Some(since) = status["vendor_unreachable_since"].as_str() {
+        lines.push(format!("THE VENDOR IS OUT OF REACH since {since}"));
+    }
+    if let Some(until) = status["banned_until"].as_str() {
+        lines.push(format!("THE VENDOR BANS THIS ADDRESS until {until}"));
+    }
+    lines
+}
+
+fn row(key: &Key) -> Vec<String> {
+    let next = match (key.next_probe_seconds, key.until_seconds) {
+        (Some(probe), _) => format!("probe {}", span(probe)),
+        (None, Some(until)) => format!("back {}", span(until)),
+        (None, None) => "-".to_owned(),
+    };
+    vec![
+        key.name.clone(),
+        key.state.clone(),
+        span(key.since_seconds),
+        next,
+        match key.slots.max {
+            Some(max) => format!("{}/{max}", key.slots.used),
+            None => key.slots.used.to_string(),
+        },
+        key.balance_micro_usd.map_or_else(
+            || "-".to_owned(),
+            |balance| format!("${}", money::decimal(in_cents(balance))),
+        ),
+        format!("{}/{}", key.solves.done, key.solves.failed),
+        key.why.clone().unwrap_or_default(),
+    ]
+}
+
+/// Whole cents, never more than there is.
+fn in_cents(micro_usd: i64) -> i64 {
+    micro_usd - micro_usd.rem_euclid(10_000)
+}
+
+/// Green works, yellow comes back by itself, red needs somebody.
+fn colour(state: &str) -> u8 {
+    match state {
+        "healthy" => 32,
+        "revoked" | "empty" => 31,
+        "disabled" | "draining" => 2,
+        _ => 33,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn states_have_colours_on_a_terminal_only() {
+        let keys = json!({ "keys": [{
+            "name": "account-1", "state": "revoked", "since_seconds": 1.0, "slots": { "used": 0 },
+            "solves": { "done": 0, "failed": 0 },
+        }]});
+        let draw = |colours| {
+            let look = Look {
+                colours,
+                ..Look::default()
+            };
+            draw(&json!({}), &keys, look)
+        };
+        assert!(draw(true).contains("\x1b[31mrevoked"));
+        assert!(!draw(false).contains('\x1b'));
+    }
+
+    /// Also what `sidekey status --format json` prints.
+    #[test]
+    fn both_answers_are_one_object() {
+        let answers = Answers {
+            status: json!({ "ready": true }),
+            keys: json!({ "keys": [] }),
+        };
+        let text = shown(&answers, Format::Json, Look::default());
+        assert_eq!(text, "{\"keys\":[],\"status\":{\"ready\":true}}\n");
+    }
+}
