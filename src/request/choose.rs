@@ -1,4 +1,4 @@
-//! The key for one try of a submit, waited for as long as the configuration allows, in order of arrival.
+//! The key for one try of a submit, waited if it is to wait, in order of arrival.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Server;
 use super::refuse::Refusal;
-use crate::config::settings::WhenBusy;
 use crate::keys::account::Slot;
 use crate::keys::health::Condition;
 use crate::keys::key::Key;
@@ -21,12 +20,12 @@ pub(super) const LEARNING: Duration = Duration::from_millis(500);
 pub(super) async fn choose(
     server: &Server,
     snapshot: &Snapshot,
+    waits: bool,
     wait_until: Instant,
     deadline: Instant,
 ) -> Result<(Arc<Key>, Slot), Refusal> {
     // An error is the end of the time, and then what was learnt so far has to do.
     let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
-    let waits = snapshot.settings.submit.when_busy == WhenBusy::Wait;
     let (mut front, mut gave_up) = (None, false);
     loop {
         // Nobody overtakes those who wait.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::parked::{OwnId, ParkedState, Parking};
 use crate::keys::secret::Identity;
 
 /// Which task it is. Ids are the vendor's, so they are unique only below profile and tenant.
@@ -157,6 +158,19 @@ pub(super) enum Change {
         most: usize,
         limit: usize,
     },
+    Park(Box<Parking>),
+    /// A parked submit comes into another state, by the change `with`.
+    Turn {
+        id: OwnId,
+        state: ParkedState,
+        at_ms: i64,
+        with: Box<Self>,
+    },
+    TouchParked(OwnId, i64),
+    ForgetParked {
+        unused_since_ms: i64,
+        limit: usize,
+    },
     Nothing,
 }
 
@@ -164,10 +178,17 @@ impl Change {
     /// Nobody waits for these, and losing the last of them in a crash costs no task: they may wait for
     /// company, so that they seldom cost a commit of their own.
     pub(super) fn may_wait(&self) -> bool {
-        matches!(self, Self::ForgetIntent(_) | Self::Touch(..))
+        matches!(
+            self,
+            Self::ForgetIntent(_) | Self::Touch(..) | Self::TouchParked(..)
+        )
     }
 
     pub(super) fn inserts_a_task(&self) -> bool {
-        matches!(self, Self::Accept(..) | Self::Resolve(..))
+        match self {
+            Self::Accept(..) | Self::Resolve(..) => true,
+            Self::Turn { with, .. } => with.inserts_a_task(),
+            _ => false,
+        }
     }
 }
