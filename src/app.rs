@@ -27,6 +27,7 @@ use crate::request::{self, Server, clock};
 use crate::store::{OpenError, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
+use crate::tasks::parked::Parked;
 use crate::tasks::unknown::Asking;
 use crate::upkeep;
 use crate::vendor::client::ClientError;
@@ -106,12 +107,21 @@ pub async fn start(
     };
     let live = Arc::new(Live::new(loaded, remembered, background)?);
     hold_slots(&store, &live).await?;
+    let parked = Arc::new(Parked::new(store.clone()));
+    let waiting = parked.resume(Instant::now(), clock::now_ms()).await?;
+    if waiting > 0 {
+        tracing::info!(
+            submits = waiting,
+            "parked submits of the last run wait again"
+        );
+    }
     let metrics = Arc::new(Metrics::new(&store));
     metrics.uncertain_submits(cut_off);
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
     let server = Arc::new(Server {
         live: Arc::clone(&live),
         tasks: Tasks::new(store.clone()),
+        parked,
         store,
         tenants: Default::default(),
         asking: Asking::default(),
@@ -151,6 +161,7 @@ pub async fn start(
     };
     background.spawn(reloader.run(background.clone()));
     background.spawn(request::abandoned::run(Arc::clone(&server)));
+    background.spawn(request::unpark::run(Arc::clone(&server)));
     background.spawn(Prober::run(Arc::clone(&server)));
     background.spawn(alerts::run(Arc::clone(&server)));
     background.spawn(alerts::delivery::run(Arc::clone(&server)));

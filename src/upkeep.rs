@@ -56,6 +56,9 @@ async fn look_after(server: &Server, clocks: &mut Clocks) {
         if let Err(error) = server.store.forget_tasks_unused_since(unused_since).await {
             tracing::warn!(%error, "old tasks could not be forgotten");
         }
+        if let Err(error) = server.store.forget_parked_unused_since(unused_since).await {
+            tracing::warn!(%error, "old parked submits could not be forgotten");
+        }
     }
     if clocks.may_forget(CLAIMS_KEPT, now, now_ms) {
         let before = now_ms - milliseconds(CLAIMS_KEPT);

@@ -16,6 +16,7 @@ use crate::vendor::profile::Billing;
 
 /// Newest first; the rest is in the store, which can be asked in SQL.
 const UNCERTAIN_SHOWN: usize = 1000;
+const PARKED_SHOWN: usize = 1000;
 
 pub(super) fn status(server: &Server, ready: bool) -> Value {
     let clocks = Clocks::now();
@@ -103,6 +104,30 @@ pub(super) fn state(key: &Key, now: Instant) -> &'static str {
         Standing::Disabled => "disabled",
         Standing::Active => key.describe(now).state,
     }
+}
+
+/// The oldest first: those are sent first.
+pub(super) fn parked(server: &Server) -> Value {
+    let now = Instant::now();
+    let rows: Vec<_> = server
+        .parked
+        .list(PARKED_SHOWN)
+        .iter()
+        .map(|seen| {
+            let record = &seen.record;
+            json!({
+                "id": record.id.to_string(),
+                "state": if seen.sending { "sending" } else { "waiting" },
+                "lacks": record.lacks.as_str(),
+                "at_ms": record.parked_at_ms,
+                "polled_seconds": now.duration_since(seen.polled).as_secs(),
+                "type": &*record.kind,
+                "project": record.project.as_deref(),
+                "bytes": record.bytes,
+            })
+        })
+        .collect();
+    json!({ "parked": rows, "count": server.parked.count() })
 }
 
 pub(super) fn outcome(evidence: &Evidence) -> String {

@@ -42,6 +42,7 @@ enum Route {
     Keys,
     Types,
     Uncertain,
+    Parked,
     Enable(String),
     Disable(String),
     Probe(String),
@@ -76,6 +77,7 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         Route::Metrics => metrics(server),
         Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready())),
         Route::Keys => said(StatusCode::OK, &api::keys(server)),
+        Route::Parked => said(StatusCode::OK, &api::parked(server)),
         Route::Types => said(StatusCode::OK, &api::types(server)),
         Route::Uncertain => match api::uncertain(server).await {
             Ok(rows) => said(StatusCode::OK, &rows),
@@ -105,6 +107,7 @@ impl Route {
             ["api", "keys"] => (Method::GET, Self::Keys),
             ["api", "types"] => (Method::GET, Self::Types),
             ["api", "uncertain"] => (Method::GET, Self::Uncertain),
+            ["api", "parked"] => (Method::GET, Self::Parked),
             ["api", "keys", key, "enable"] => (Method::POST, Self::Enable(name(key)?)),
             ["api", "keys", key, "disable"] => (Method::POST, Self::Disable(name(key)?)),
             ["api", "keys", key, "probe"] => (Method::POST, Self::Probe(name(key)?)),
@@ -121,7 +124,7 @@ impl Route {
     }
 }
 
-const PATHS: &str = "here are /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/types, /api/uncertain, \
+const PATHS: &str = "here are /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/types, /api/uncertain, /api/parked, \
     and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe and /api/reload\n";
 
 impl Admin {

@@ -155,6 +155,13 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         server.lines.waiting() as u64,
     );
 
+    gauge(
+        registry,
+        "parked_submits",
+        "Submits that clients wait for and that are sent once a key is usable",
+        server.parked.count() as u64,
+    );
+
     let health = server.store.health();
     gauge(
         registry,

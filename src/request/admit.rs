@@ -104,6 +104,34 @@ impl Caller<'static> {
 }
 
 impl Admitted {
+    /// A submit that was admitted before it was parked.
+    pub(super) fn parked(
+        message: Message,
+        method: Method,
+        user_agent: Option<Bytes>,
+        tenant: Arc<Tenant>,
+        project: Option<Arc<str>>,
+        held: HeldBody,
+    ) -> Self {
+        let fields = message.fields();
+        let hints = Hints {
+            json: fields.json,
+            header_acao: fields.header_acao,
+        };
+        Self {
+            call: Call::Submit,
+            endpoint: Endpoint::Submit,
+            method,
+            message: Box::new(message),
+            hints,
+            user_agent,
+            tenant,
+            project,
+            idempotency_key: None,
+            _held: held,
+        }
+    }
+
     pub fn caller(&self) -> Caller<'_> {
         Caller {
             endpoint: self.endpoint,
@@ -115,8 +143,11 @@ impl Admitted {
 
     /// What the client sent as its key: it stands in for the real one where an answer echoes that.
     pub fn token(&self) -> &[u8] {
-        self.message.fields().token.as_deref().unwrap_or(NO_TOKEN)
+        let token = self.message.fields().token.as_deref();
+        // That of a parked submit is not known any more.
+        token.filter(|token| !token.is_empty()).unwrap_or(NO_TOKEN)
     }
 }
 
-const NO_TOKEN: &[u8] = b"********************************";
+/// Stands in for a key where there is no token, or where the token must not be seen either.
+pub(super) const NO_TOKEN: &[u8] = b"********************************";

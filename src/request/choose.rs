@@ -1,4 +1,4 @@
-//! The key for one try of a submit, waited for as long as the configuration allows, in order of arrival.
+//! The key for one try of a submit, waited if it is to wait, in order of arrival.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Server;
 use super::refuse::Refusal;
-use crate::config::settings::WhenBusy;
 use crate::keys::account::Slot;
 use crate::keys::egress::Egress;
 use crate::keys::health::Condition;
@@ -24,13 +23,13 @@ pub(super) async fn choose(
     server: &Server,
     snapshot: &Snapshot,
     tenant: &Tenant,
+    waits: bool,
     wait_until: Instant,
     deadline: Instant,
 ) -> Result<(Arc<Key>, Slot), Refusal> {
     // An error is the end of the time, and then what was learnt so far has to do.
     let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
     let line = server.lines.of(tenant.first_pool());
-    let waits = snapshot.settings.submit.when_busy == WhenBusy::Wait;
     let (mut front, mut gave_up) = (None, false);
     loop {
         // Nobody overtakes those who wait.
@@ -120,12 +119,15 @@ fn pick(
 /// Keys that all rest because the vendor had no slot for them are as full as those whose slots we count ourselves.
 fn why_resting(snapshot: &Snapshot, tenant: &Tenant) -> Refusal {
     let (now, profile) = (Instant::now(), &snapshot.settings.vendor.profile);
-    let mut resting = snapshot.keys.in_pool(tenant.first_pool()).filter_map(|key| {
-        key.look(|health| {
-            let cools = health.condition(now) == Condition::Cooling && !health.is_disabled();
-            cools.then(|| health.describe(now).why.unwrap_or_default())
-        })
-    });
+    let mut resting = snapshot
+        .keys
+        .in_pool(tenant.first_pool())
+        .filter_map(|key| {
+            key.look(|health| {
+                let cools = health.condition(now) == Condition::Cooling && !health.is_disabled();
+                cools.then(|| health.describe(now).why.unwrap_or_default())
+            })
+        });
     match resting.next() {
         Some(first)
             if profile.is_no_slot(&first) && resting.all(|code| profile.is_no_slot(&code)) =>

@@ -1,6 +1,7 @@
 //! `ids=`: the tasks may belong to several accounts. Each account is asked for its own, all at once, and the answers are
 //! put together in the order that the client asked in.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 
 use super::admit::Admitted;
 use super::forward::Sending;
+use super::park::{self, Name};
 use super::poll::{self, POLL_PATIENCE, task_key};
 use super::refuse::Refusal;
 use super::respond::Outcome;
@@ -41,9 +43,12 @@ pub(super) async fn poll_many(
     let rules = &snapshot.settings.poll;
     let unknown = Refusal::UnknownTask.code();
     let mut pieces = vec![unknown.to_owned(); ids.len()];
-    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut places: HashMap<Cow<'_, str>, Vec<usize>> = HashMap::new();
     for (place, id) in ids.iter().enumerate() {
-        places.entry(id).or_default().push(place);
+        match park::name(server, snapshot, admitted, id).await {
+            Name::Task(id) => places.entry(id).or_default().push(place),
+            Name::Said(said) => pieces[place] = piece(said),
+        }
     }
     let mut accounts: HashMap<Account, Vec<Arc<Task>>> = HashMap::new();
     for (id, places) in &places {

@@ -11,6 +11,7 @@
 //! respond  in the client's own format, or refuse in it              respond, refuse
 //! trace    one log line and one metric, however it ends             trace
 //! ```
+//! A submit that finds no usable key may be parked (`park`), and is sent later (`unpark`).
 //! A submit may go round from choose again with another key (`submit`); a poll never does (`poll`).
 
 pub mod abandoned;
@@ -25,6 +26,7 @@ pub mod idempotency;
 mod info;
 pub mod line;
 mod many;
+mod park;
 mod poll;
 pub mod prober;
 pub mod read;
@@ -36,6 +38,7 @@ mod submit;
 mod together;
 pub mod trace;
 mod unknown;
+pub mod unpark;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -56,6 +59,7 @@ use crate::live::{Live, Snapshot};
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
+use crate::tasks::parked::Parked;
 use crate::tasks::unknown::Asking;
 use crate::tenants::accounts::Accounts;
 use crate::vendor::answer::Asked;
@@ -83,6 +87,7 @@ pub struct Server {
     pub tasks: Tasks,
     /// What each tenant has used of its limits.
     pub tenants: Accounts,
+    pub parked: Arc<Parked>,
     pub asking: Asking,
     pub companies: Companies,
     pub unheard: Unheard,
@@ -150,6 +155,13 @@ async fn carry_out(
     admitted: Admitted,
     mut trace: Trace,
 ) -> (Outcome, Option<Receipt>) {
+    let admitted = match park::resolve(server, &snapshot, admitted).await {
+        Ok(admitted) => admitted,
+        Err(said) => {
+            trace.end(&said);
+            return (said, None);
+        }
+    };
     let outcome = match &admitted.call {
         Call::Submit | Call::Solve => {
             if let Some(key) = &admitted.idempotency_key {

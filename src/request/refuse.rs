@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::store::Unsent;
 use crate::wire::BadParameters;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +45,8 @@ pub enum Refusal {
     /// Changes accounts: every key would have to be changed alike.
     PingbackRegistration,
     OriginNotAllowed,
+    /// A parked submit that never went out.
+    Unsent(Unsent),
     /// A call ended in a panic; it was caught.
     Internal,
 }
@@ -67,6 +70,8 @@ impl Refusal {
             Self::PollTrouble => "CAPCHA_NOT_READY",
             Self::VendorTrouble | Self::Internal => "ERROR_SERVER_ERROR",
             Self::UnknownTask => "ERROR_WRONG_CAPTCHA_ID",
+            // Of the codes that end a poll this is the one that every client knows, and the one that vendors do not charge for.
+            Self::Unsent(_) => "ERROR_CAPTCHA_UNSOLVABLE",
             Self::BadParameters(_)
             | Self::IdempotencyKey(_)
             | Self::OtherParameters
@@ -129,6 +134,16 @@ impl Refusal {
             Self::OriginNotAllowed => {
                 "calls from web pages are refused, list the origin in clients.origins".into()
             }
+            Self::Unsent(why) => match why {
+                Unsent::Expired => {
+                    "no key was usable within submit.park_for, nothing was sent or charged"
+                }
+                Unsent::Dropped => {
+                    "nobody asked for it for two minutes, nothing was sent or charged"
+                }
+                Unsent::Cancelled => "the operator cancelled it, nothing was sent or charged",
+            }
+            .into(),
             Self::Internal => "an internal error, see the log".into(),
         }
     }
@@ -158,6 +173,7 @@ impl Refusal {
             Self::UnknownAction => "unknown_action",
             Self::PingbackRegistration => "pingback_registration",
             Self::OriginNotAllowed => "origin_not_allowed",
+            Self::Unsent(why) => why.as_str(),
             Self::Internal => "internal",
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use late::{LATE, Late};
 
@@ -17,17 +18,21 @@ use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::Answered;
+use super::park;
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::settle::{Ending, settle};
 use super::trace::Trace;
 use super::{Server, clock};
+use crate::config::settings::WhenBusy;
 use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::listen::Receipt;
 use crate::live::Snapshot;
-use crate::store::{self, Claim, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
+use crate::store::{
+    self, Claim, Intent, IntentId, OwnId, TaskKey, TaskRecord, TaskState, UncertainRow, Written,
+};
 use crate::tasks::kind;
 use crate::vendor::answer::Reading;
 use crate::vendor::client::CallError;
@@ -37,7 +42,7 @@ use crate::wire::Endpoint;
 /// solve.php answers when the captcha is solved. The vendor's own limit is not documented; clients wait 600 s at most.
 const SOLVE_PATIENCE: Duration = Duration::from_secs(600);
 /// After that the store's trouble is not the client's any more: the id is kept in memory and relayed.
-const STORE_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(1);
 /// Two proven keys that the vendor calls bad for one submit: the submit is to blame, and must not bench the others.
 const PROVEN_KEYS_BLAMED: usize = 2;
 /// Before the second try of a submit that did not reach the vendor; doubled each time.
@@ -87,9 +92,10 @@ pub(super) fn start(
         snapshot,
         admitted,
         claim,
-        pilot,
+        left: pilot.client_left().clone(),
+        parked: None,
     };
-    server.background.spawn(work.run(trace));
+    server.background.spawn(work.run(pilot, trace));
     listener
 }
 
@@ -111,20 +117,33 @@ pub(super) fn lost(server: &Server) -> Outcome {
     Outcome::Refused(Refusal::Uncertain)
 }
 
-struct Submitting {
-    server: Arc<Server>,
-    snapshot: Arc<Snapshot>,
-    admitted: Admitted,
-    claim: Option<Claim>,
-    pilot: Pilot,
+pub(super) struct Submitting {
+    pub server: Arc<Server>,
+    pub snapshot: Arc<Snapshot>,
+    pub admitted: Admitted,
+    pub claim: Option<Claim>,
+    /// Cancelled when nobody wants the task any more: what was not sent yet is not sent.
+    pub left: CancellationToken,
+    /// It was parked, and no client is there to answer.
+    pub parked: Option<OwnId>,
 }
 
-/// How a submit ends.
-struct Ended<'a> {
-    outcome: Outcome,
-    /// The vendor made a task, or may have.
-    accepted: bool,
-    late: Option<Box<Late<'a>>>,
+/// How a submit ends: what its client hears, and what there is at the vendor now.
+pub(super) struct Ended<'a> {
+    pub outcome: Outcome,
+    pub made: Made,
+    pub late: Option<Box<Late<'a>>>,
+}
+
+pub(super) enum Made {
+    Task(Arc<str>),
+    /// solve.php: the task has ended with its submit.
+    Answer,
+    /// Nobody can know.
+    Perhaps,
+    /// The vendor blames the submit, with this code.
+    Refused(Arc<str>),
+    Nothing,
 }
 
 /// What one try came to.
@@ -133,57 +152,92 @@ enum Tried<'a> {
     /// The vendor blames the key; `words` are what it said to the submit itself.
     Refused {
         class: Class,
-        no_slot: bool,
-        words: Option<Outcome>,
+        code: Arc<str>,
+        words: Outcome,
     },
     NotSent,
 }
 
+impl Made {
+    /// The vendor made a task, or may have.
+    fn is_something(&self) -> bool {
+        match self {
+            // The repeat of an uncertain submit must hear the same, or it pays a second time.
+            Self::Task(_) | Self::Answer | Self::Perhaps => true,
+            Self::Refused(_) | Self::Nothing => false,
+        }
+    }
+}
+
 impl Submitting {
-    async fn run(self, mut trace: Trace) {
-        match self.tries(&mut trace).await {
-            Some(ended) => {
-                trace.end(&ended.outcome);
-                drop(trace);
-                self.pilot.land(ended.outcome, ended.accepted);
-                if let Some(late) = ended.late {
-                    self.hear_late(late).await;
-                }
-            }
-            None => self.pilot.drop_unsent(),
+    async fn run(self, pilot: Pilot, mut trace: Trace) {
+        let (server, snapshot, admitted) = (&self.server, &self.snapshot, &self.admitted);
+        let ended = match park::behind(server, snapshot, admitted) {
+            Some(refusal) => Some(Ended::refused(refusal)),
+            None => self.tries(None, &mut trace).await,
+        };
+        let is_wanted = |ended: &Ended<'_>| ended.made.is_something() || !self.left.is_cancelled();
+        let Some(mut ended) = ended.filter(is_wanted) else {
+            pilot.drop_unsent();
+            return;
+        };
+        if let Outcome::Refused(refusal) = &ended.outcome
+            && let Some(id) = park::instead(server, snapshot, admitted, self.claim, refusal).await
+        {
+            let id: Arc<str> = id.to_string().into();
+            trace.task(&id);
+            ended = Ended::new(Outcome::Value(id.as_ref().to_owned()), Made::Task(id));
+        }
+        trace.end(&ended.outcome);
+        drop(trace);
+        pilot.land(ended.outcome, ended.made.is_something());
+        if let Some(late) = ended.late {
+            self.hear_late(late, Some(&pilot)).await;
         }
     }
 
-    /// `None` when the client left before anything was sent.
-    async fn tries(&self, trace: &mut Trace) -> Option<Ended<'_>> {
-        let refuse = |refusal| Some(Ended::without_a_task(Outcome::Refused(refusal)));
+    /// Beginning with the key that was chosen already, if one was. `None` when the client left before anything was sent.
+    pub(super) async fn tries(
+        &self,
+        mut first: Option<(Arc<Key>, Slot)>,
+        trace: &mut Trace,
+    ) -> Option<Ended<'_>> {
+        let refuse = |refusal| Some(Ended::refused(refusal));
         let rules = &self.snapshot.settings.submit;
         let began = Instant::now();
         let (deadline, wait_until) = match self.admitted.endpoint {
             Endpoint::Solve => (began + SOLVE_PATIENCE, began + rules.wait),
+            // Whose place is among the parked ones waits there.
+            _ if self.parked.is_some() => (began + rules.deadline, began),
             _ => (
                 began + rules.deadline,
                 began + rules.wait.min(rules.deadline),
             ),
         };
         let mut refused: Vec<Refused> = Vec::new();
-        let no_slot = &self.snapshot.settings.vendor.profile.no_slot_json;
-        let all_refused = |refused: &[Refused]| refuse(after(refused, no_slot));
+        let profile = &self.snapshot.settings.vendor.profile;
+        let all_refused = |refused: &[Refused]| refuse(after(refused, &profile.no_slot_json));
+        let waits = rules.when_busy == WhenBusy::Wait && self.parked.is_none();
         let mut blamed_though_proven = 0;
         // A key that was refused at its trial was not tried for this submit: a file with dead keys must not fail clients.
         let mut sent_with = 0;
         let mut pause = FIRST_PAUSE;
         loop {
-            let chosen = choose(
+            let tenant = &self.admitted.tenant;
+            let choose = choose(
                 &self.server,
                 &self.snapshot,
-                &self.admitted.tenant,
+                tenant,
+                waits,
                 wait_until,
                 deadline,
             );
-            let chosen = tokio::select! {
-                chosen = chosen => chosen,
-                () = self.pilot.client_left().cancelled() => return None,
+            let chosen = match first.take() {
+                Some(chosen) => Ok(chosen),
+                None => tokio::select! {
+                    chosen = choose => chosen,
+                    () = self.left.cancelled() => return None,
+                },
             };
             let (key, slot) = match chosen {
                 Ok(chosen) => chosen,
@@ -197,7 +251,7 @@ impl Submitting {
             }
             match self.once(&key, slot, deadline, trace).await {
                 Tried::Done(ended) => return Some(ended),
-                Tried::NotSent if self.pilot.client_left().is_cancelled() => return None,
+                Tried::NotSent if self.left.is_cancelled() => return None,
                 Tried::NotSent => {
                     if Instant::now() + pause >= wait_until {
                         return refuse(Refusal::VendorUnreachable);
@@ -205,24 +259,20 @@ impl Submitting {
                     sleep(pause).await;
                     pause *= 2;
                 }
-                Tried::Refused {
-                    class,
-                    no_slot,
-                    words,
-                } => {
+                Tried::Refused { class, code, words } => {
                     self.server.metrics.failover(class);
-                    sent_with += usize::from(!known && words.is_some());
-                    if let Some(words) = words.filter(|_| class == Class::KeyBad) {
+                    sent_with += usize::from(!known);
+                    if class == Class::KeyBad {
                         blamed_though_proven += 1;
                         if blamed_though_proven >= PROVEN_KEYS_BLAMED {
-                            return Some(Ended::without_a_task(words));
+                            return Some(Ended::new(words, Made::Refused(code)));
                         }
                     }
                     if !known {
                         refused.push(Refused {
                             identity: key.identity,
                             class,
-                            no_slot,
+                            no_slot: class == Class::KeyBusy && profile.is_no_slot(&code),
                         });
                     }
                     if Instant::now() >= deadline {
@@ -242,15 +292,22 @@ impl Submitting {
         trace: &mut Trace,
     ) -> Tried<'_> {
         let intent = self.intent(key);
-        let (intent_id, written) = self.server.store.intend(intent.clone(), self.claim);
-        if !self.stored(written, "intent").await && self.claim.is_some() {
+        let (intent_id, written) = self.intend(intent.clone());
+        if !self.stored(written, "intent").await {
             // What is not on the disk is not known to a repeat after a crash, and to prevent that is what the key is for.
-            self.server.store.forget(intent_id);
-            return Tried::refused(Refusal::NotKept);
+            if self.claim.is_some() {
+                self.forget(intent_id);
+                return Tried::Done(Ended::refused(Refusal::NotKept));
+            }
+            // Unlike a client's submit a parked one is sent again after a crash, unless the disk tells of this try.
+            if self.parked.is_some() {
+                self.forget(intent_id);
+                return Tried::NotSent;
+            }
         }
         trace.uses(key);
         let began = Instant::now();
-        let give_up = self.pilot.client_left().child_token();
+        let give_up = self.left.child_token();
         let mut call = self.call(key, deadline + LATE, give_up.clone());
         let mut answered = tokio::select! {
             biased;
@@ -294,44 +351,40 @@ impl Submitting {
         match answered {
             Err(CallError::NotSent { why }) => {
                 tracing::debug!(why, "the vendor could not be reached");
-                self.server.store.forget(intent_id);
+                self.forget(intent_id);
                 Tried::NotSent
             }
             Err(CallError::Unknown { why }) => uncertain(&why, slot).await,
             Ok(answered) => match &answered.reading {
                 Reading::Accepted { id } => {
-                    let id = id.clone();
+                    let id: Arc<str> = id.as_str().into();
                     trace.task(&id);
                     self.accepted(intent_id, intent.clone(), &id, key, slot)
                         .await;
-                    Tried::Done(Ended::paid(answered.accepted(&id, self.admitted.hints)))
+                    let outcome = answered.accepted(&id, self.admitted.hints);
+                    Tried::Done(Ended::new(outcome, Made::Task(id)))
                 }
                 Reading::Final => {
                     self.answered(intent_id, intent, &answered, key, slot).await;
-                    Tried::Done(Ended::paid(Outcome::Relay(answered.relay)))
+                    let outcome = Outcome::Relay(answered.relay);
+                    Tried::Done(Ended::new(outcome, Made::Answer))
                 }
                 Reading::Code { code, rule } => match rule.class {
                     Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
-                        self.server.store.forget(intent_id);
-                        let (class, code) = (rule.class, code.clone());
-                        let profile = &self.snapshot.settings.vendor.profile;
-                        let no_slot = class == Class::KeyBusy && profile.is_no_slot(&code);
-                        let words = Some(answered.control(&code, self.admitted.hints));
-                        Tried::Refused {
-                            class,
-                            no_slot,
-                            words,
-                        }
+                        self.forget(intent_id);
+                        let (class, code) = (rule.class, Arc::from(code.as_str()));
+                        let words = answered.control(&code, self.admitted.hints);
+                        Tried::Refused { class, code, words }
                     }
                     Class::EgressIp => {
-                        self.server.store.forget(intent_id);
-                        Tried::refused(Refusal::AllBusy)
+                        self.forget(intent_id);
+                        Tried::Done(Ended::refused(Refusal::AllBusy))
                     }
                     Class::Request | Class::NoTask | Class::Task => {
-                        self.server.store.forget(intent_id);
-                        let code = code.clone();
+                        self.forget(intent_id);
+                        let code: Arc<str> = code.as_str().into();
                         let words = answered.control(&code, self.admitted.hints);
-                        Tried::Done(Ended::without_a_task(words))
+                        Tried::Done(Ended::new(words, Made::Refused(code)))
                     }
                     Class::Server => uncertain(code, slot).await,
                 },
@@ -366,7 +419,7 @@ impl Submitting {
             let written = self.server.store.answered(intent_id, &answered.relay.body);
             self.stored(written, "answer").await;
         } else {
-            self.server.store.forget(intent_id);
+            self.forget(intent_id);
         }
     }
 
@@ -374,7 +427,11 @@ impl Submitting {
     async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
         let record = self.record(intent, id, key);
         give(slot, &record, key);
-        let written = self.server.store.accept(intent_id, record.clone());
+        let store = &self.server.store;
+        let written = match self.parked {
+            Some(parked) => store.accept_parked(parked, intent_id, record.clone()),
+            None => store.accept(intent_id, record.clone()),
+        };
         self.server.tasks.remember(record, Instant::now());
         #[cfg(not(sidekey_relay_before_commit))]
         self.stored(written, "task").await;
@@ -413,14 +470,35 @@ impl Submitting {
     async fn uncertain(&self, intent_id: IntentId, intent: Intent, why: &str, key: &Key) {
         tracing::warn!(key = %key.name, why, "a submit is uncertain: it may have made a task and is not sent again");
         self.server.metrics.uncertain_submit();
-        let hash = identical(&self.admitted).digest();
-        self.stored(
-            self.server
-                .store
-                .uncertain(intent_id, intent, why, Some(hash)),
-            "uncertain submit",
-        )
-        .await;
+        let store = &self.server.store;
+        let row = UncertainRow {
+            id: intent_id,
+            intent,
+            why: why.into(),
+            parameters_hash: Some(identical(&self.admitted).digest()),
+            resolved: None,
+        };
+        let written = match self.parked {
+            Some(parked) => store.uncertain_parked(parked, row, clock::now_ms()),
+            None => store.uncertain(row),
+        };
+        self.stored(written, "uncertain submit").await;
+    }
+
+    fn intend(&self, intent: Intent) -> (IntentId, Written) {
+        match self.parked {
+            Some(parked) => self.server.store.intend_parked(parked, intent),
+            None => self.server.store.intend(intent, self.claim),
+        }
+    }
+
+    /// The vendor refused, or nothing was sent.
+    fn forget(&self, intent_id: IntentId) {
+        let store = &self.server.store;
+        match self.parked {
+            Some(parked) => store.forget_parked_intent(parked, intent_id, clock::now_ms()),
+            None => store.forget(intent_id),
+        }
     }
 
     /// Whether it is durable.
@@ -461,30 +539,21 @@ impl Submitting {
 }
 
 impl Ended<'_> {
-    fn without_a_task(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            accepted: false,
-            late: None,
-        }
+    fn refused(refusal: Refusal) -> Self {
+        Self::new(Outcome::Refused(refusal), Made::Nothing)
     }
 
-    fn paid(outcome: Outcome) -> Self {
+    fn new(outcome: Outcome, made: Made) -> Self {
         Self {
-            accepted: true,
-            ..Self::without_a_task(outcome)
+            outcome,
+            made,
+            late: None,
         }
     }
 
     /// Its repeat must hear the same, or the repeat pays a second time.
     fn uncertain() -> Self {
-        Self::paid(Outcome::Refused(Refusal::Uncertain))
-    }
-}
-
-impl Tried<'_> {
-    fn refused(refusal: Refusal) -> Self {
-        Self::Done(Ended::without_a_task(Outcome::Refused(refusal)))
+        Self::new(Outcome::Refused(Refusal::Uncertain), Made::Perhaps)
     }
 }
 

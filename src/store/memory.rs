@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::parked::{OwnId, ParkedRecord, ParkedRequest, Parking};
 use super::rows::{
     BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claim, Claimed, Intent, IntentId, Resolved, TaskKey,
     TaskRecord, TaskState, UncertainRow,
@@ -25,6 +26,8 @@ struct Inner {
     claims_by_intent: HashMap<IntentId, [u8; 32]>,
     bad_key_answers: BTreeMap<i64, i64>,
     usage: BTreeMap<(TaskKey, i64), UsageRow>,
+    /// With its request, as long as it may be sent.
+    parked: BTreeMap<OwnId, (ParkedRecord, Option<ParkedRequest>)>,
     replaced: u64,
 }
 
@@ -38,94 +41,7 @@ struct ClaimRow {
 impl Tables {
     /// Returns how many rows it replaced or forgot.
     pub(super) fn apply(&self, change: Change) -> u64 {
-        let mut tables = self.lock();
-        match change {
-            Change::Intend(id, intent, claim) => {
-                if let Some(claim) = claim {
-                    tables.claim(id, claim, intent.at_ms);
-                }
-                tables.intents.insert(id, intent);
-                0
-            }
-            Change::Accept(intent, task) => {
-                if let Some(intent) = intent {
-                    tables.intents.remove(&intent);
-                    tables.claim_came_to(intent, CameTo::Task(Arc::clone(&task.key.id)));
-                }
-                tables.insert(task)
-            }
-            Change::Answered(id, answer) => {
-                tables.intents.remove(&id);
-                tables.claim_came_to(id, answer.map_or(CameTo::Unknown, CameTo::Answer));
-                0
-            }
-            Change::ForgetIntent(id) => {
-                tables.intents.remove(&id);
-                if let Some(scope) = tables.claims_by_intent.remove(&id) {
-                    tables.claims.remove(&scope);
-                }
-                0
-            }
-            Change::Uncertain(row) => {
-                tables.intents.remove(&row.id);
-                tables.uncertain.insert(row.id, *row);
-                if tables.uncertain.len() > MAX_UNCERTAIN {
-                    tables.uncertain.pop_first();
-                }
-                0
-            }
-            Change::Resolve(id, task) => {
-                if let Some(row) = tables.uncertain.get_mut(&id) {
-                    row.resolved = Some(Resolved {
-                        task_id: Arc::clone(&task.key.id),
-                        at_ms: task.used_at_ms,
-                    });
-                }
-                tables.claim_came_to(id, CameTo::Task(Arc::clone(&task.key.id)));
-                tables.insert(task)
-            }
-            Change::Touch(key, used_at_ms, state) => {
-                tables.touch(&key, used_at_ms, state);
-                0
-            }
-            Change::Settle(row) => {
-                tables.touch(&row.task, row.ended_at_ms, TaskState::Final);
-                tables.settle(*row);
-                0
-            }
-            // Asked for at a start only, and this store ends with the process.
-            Change::GoodKey(..) | Change::NoGoodKey(_) | Change::Refused(_) => 0,
-            Change::BadKeyAnswer { id, at_ms } => {
-                tables.bad_key_answers.insert(id, at_ms);
-                tables
-                    .bad_key_answers
-                    .retain(|&older, _| older > id - BAD_KEY_ANSWERS_KEPT);
-                0
-            }
-            Change::ForgetTasks {
-                unused_since_ms,
-                limit,
-            } => tables.forget_tasks(unused_since_ms, limit),
-            Change::ForgetUncertain { before_ms, limit } => {
-                let old: Vec<_> = tables
-                    .uncertain
-                    .iter()
-                    .filter(|(_, row)| row.intent.at_ms < before_ms)
-                    .map(|(id, _)| *id)
-                    .take(limit)
-                    .collect();
-                for id in &old {
-                    tables.uncertain.remove(id);
-                }
-                old.len() as u64
-            }
-            Change::ForgetClaims {
-                before_ms,
-                most,
-                limit,
-            } => tables.forget_claims(before_ms, most, limit),
-            Change::Nothing => 0,
-        }
+        self.lock().apply(change)
     }
 
     pub(super) fn task(&self, key: &TaskKey) -> Option<TaskRecord> {
@@ -184,6 +100,15 @@ impl Tables {
         settled
     }
 
+    pub(super) fn parked(&self, id: OwnId) -> Option<ParkedRecord> {
+        let tables = self.lock();
+        tables.parked.get(&id).map(|(record, _)| record.clone())
+    }
+
+    pub(super) fn parked_request(&self, id: OwnId) -> Option<ParkedRequest> {
+        self.lock().parked.get(&id)?.1.clone()
+    }
+
     pub(super) fn replaced(&self) -> u64 {
         self.lock().replaced
     }
@@ -194,6 +119,134 @@ impl Tables {
 }
 
 impl Inner {
+    fn apply(&mut self, change: Change) -> u64 {
+        match change {
+            Change::Intend(id, intent, claim) => {
+                if let Some(claim) = claim {
+                    self.claim(id, claim, intent.at_ms);
+                }
+                self.intents.insert(id, intent);
+                0
+            }
+            Change::Accept(intent, task) => {
+                if let Some(intent) = intent {
+                    self.intents.remove(&intent);
+                    self.claim_came_to(intent, CameTo::Task(Arc::clone(&task.key.id)));
+                }
+                self.insert(task)
+            }
+            Change::Answered(id, answer) => {
+                self.intents.remove(&id);
+                self.claim_came_to(id, answer.map_or(CameTo::Unknown, CameTo::Answer));
+                0
+            }
+            Change::ForgetIntent(id) => {
+                self.intents.remove(&id);
+                if let Some(scope) = self.claims_by_intent.remove(&id) {
+                    self.claims.remove(&scope);
+                }
+                0
+            }
+            Change::Uncertain(row) => {
+                self.intents.remove(&row.id);
+                self.uncertain.insert(row.id, *row);
+                if self.uncertain.len() > MAX_UNCERTAIN {
+                    self.uncertain.pop_first();
+                }
+                0
+            }
+            Change::Resolve(id, task) => {
+                if let Some(row) = self.uncertain.get_mut(&id) {
+                    row.resolved = Some(Resolved {
+                        task_id: Arc::clone(&task.key.id),
+                        at_ms: task.used_at_ms,
+                    });
+                }
+                self.claim_came_to(id, CameTo::Task(Arc::clone(&task.key.id)));
+                self.insert(task)
+            }
+            Change::Touch(key, used_at_ms, state) => {
+                self.touch(&key, used_at_ms, state);
+                0
+            }
+            Change::Settle(row) => {
+                self.touch(&row.task, row.ended_at_ms, TaskState::Final);
+                self.settle(*row);
+                0
+            }
+            // Asked for at a start only, and this store ends with the process.
+            Change::GoodKey(..) | Change::NoGoodKey(_) | Change::Refused(_) => 0,
+            Change::BadKeyAnswer { id, at_ms } => {
+                self.bad_key_answers.insert(id, at_ms);
+                self.bad_key_answers
+                    .retain(|&older, _| older > id - BAD_KEY_ANSWERS_KEPT);
+                0
+            }
+            Change::ForgetTasks {
+                unused_since_ms,
+                limit,
+            } => self.forget_tasks(unused_since_ms, limit),
+            Change::ForgetUncertain { before_ms, limit } => {
+                let old: Vec<_> = self
+                    .uncertain
+                    .iter()
+                    .filter(|(_, row)| row.intent.at_ms < before_ms)
+                    .map(|(id, _)| *id)
+                    .take(limit)
+                    .collect();
+                for id in &old {
+                    self.uncertain.remove(id);
+                }
+                old.len() as u64
+            }
+            Change::ForgetClaims {
+                before_ms,
+                most,
+                limit,
+            } => self.forget_claims(before_ms, most, limit),
+            Change::Park(parking) => {
+                let Parking {
+                    record,
+                    request,
+                    claim,
+                } = *parking;
+                if let Some((intent, claim)) = claim {
+                    self.claim(intent, claim, record.parked_at_ms);
+                    self.claim_came_to(intent, CameTo::Task(record.id.to_string().into()));
+                }
+                self.parked.insert(record.id, (record, Some(request)));
+                self.bound_parked();
+                0
+            }
+            Change::Turn {
+                id,
+                state,
+                at_ms,
+                with,
+            } => {
+                if let Some((record, request)) = self.parked.get_mut(&id) {
+                    if !state.is_open() {
+                        *request = None;
+                    }
+                    record.state = state;
+                    record.used_at_ms = record.used_at_ms.max(at_ms);
+                }
+                self.apply(*with)
+            }
+            Change::TouchParked(id, used_at_ms) => {
+                if let Some((record, _)) = self.parked.get_mut(&id) {
+                    record.used_at_ms = record.used_at_ms.max(used_at_ms);
+                }
+                0
+            }
+            Change::ForgetParked {
+                unused_since_ms,
+                limit,
+            } => self.forget_parked(unused_since_ms, limit),
+            Change::Nothing => 0,
+        }
+    }
+
     fn insert(&mut self, task: TaskRecord) -> u64 {
         let (key, used_at_ms) = (task.key.clone(), task.used_at_ms);
         let mut replaced = false;
@@ -278,6 +331,33 @@ impl Inner {
         }
     }
 
+    fn forget_parked(&mut self, unused_since_ms: i64, limit: usize) -> u64 {
+        let old = self.parked.values().map(|(record, _)| record);
+        let old = old.filter(|r| r.used_at_ms < unused_since_ms && !r.state.is_open());
+        let mut old: Vec<_> = old.map(|record| (record.used_at_ms, record.id)).collect();
+        old.sort_unstable();
+        old.truncate(limit);
+        for (_, id) in &old {
+            self.parked.remove(id);
+        }
+        old.len() as u64
+    }
+
+    fn bound_parked(&mut self) {
+        if self.parked.len() <= MAX_PARKED {
+            return;
+        }
+        let ended = |(record, _): &&(ParkedRecord, _)| !record.state.is_open();
+        let oldest = self
+            .parked
+            .values()
+            .find(ended)
+            .map(|(record, _)| record.id);
+        if let Some(oldest) = oldest {
+            self.parked.remove(&oldest);
+        }
+    }
+
     fn forget_tasks(&mut self, unused_since_ms: i64, limit: usize) -> u64 {
         let mut forgotten = 0;
         while forgotten < limit as u64
@@ -294,6 +374,9 @@ impl Inner {
         forgotten
     }
 }
+
+/// SECURITY: those that wait are bounded by `submit.park_max`; of those that have ended the oldest goes.
+const MAX_PARKED: usize = 200_000;
 
 /// SECURITY: clients decide how many tasks there are. About 500 bytes each; then the least recently used one goes.
 const MAX_TASKS: usize = 200_000;

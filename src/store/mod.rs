@@ -5,6 +5,7 @@
 //! `queue` and `writer` are the way to the disk, `reader` the way back, `sqlite` opens the file.
 
 mod memory;
+mod parked;
 mod queue;
 mod reader;
 mod rows;
@@ -29,6 +30,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub use parked::{Lack, OwnId, ParkedRecord, ParkedRequest, ParkedState, Unsent};
 pub use rows::{
     CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
     UncertainRow,
@@ -73,6 +75,7 @@ struct Numbers {
     salt: Salt,
     last_intent: AtomicI64,
     last_bad_key_answer: AtomicI64,
+    last_own_id: AtomicI64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +121,7 @@ impl Store {
                 salt: Salt(salt),
                 last_intent: AtomicI64::new(0),
                 last_bad_key_answer: AtomicI64::new(0),
+                last_own_id: AtomicI64::new(OwnId::before_the_first()),
             },
             write_seconds: write_seconds(),
         }))
@@ -144,6 +148,7 @@ impl Store {
                 salt: opened.salt,
                 last_intent: AtomicI64::new(opened.last_intent),
                 last_bad_key_answer: AtomicI64::new(opened.last_bad_key_answer),
+                last_own_id: AtomicI64::new(opened.last_own_id),
             },
             threads: Mutex::new(Some(threads)),
         }));
@@ -157,8 +162,12 @@ impl Store {
 
     /// To be waited for before the first byte goes out. The id is good whatever the store does.
     pub fn intend(&self, intent: Intent, claim: Option<Claim>) -> (IntentId, Written) {
-        let id = IntentId(self.numbers().last_intent.fetch_add(1, Ordering::Relaxed) + 1);
+        let id = self.next_intent();
         (id, self.change(Change::Intend(id, intent, claim)))
+    }
+
+    fn next_intent(&self) -> IntentId {
+        IntentId(self.numbers().last_intent.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The vendor accepted. To be waited for before the client gets the id.
@@ -183,20 +192,8 @@ impl Store {
     }
 
     /// Nobody can know whether the vendor accepted.
-    pub fn uncertain(
-        &self,
-        id: IntentId,
-        intent: Intent,
-        why: &str,
-        parameters_hash: Option<[u8; 32]>,
-    ) -> Written {
-        self.change(Change::Uncertain(Box::new(UncertainRow {
-            id,
-            intent,
-            why: Arc::from(why),
-            parameters_hash,
-            resolved: None,
-        })))
+    pub fn uncertain(&self, row: UncertainRow) -> Written {
+        self.change(Change::Uncertain(Box::new(row)))
     }
 
     /// The id came late, after the submit had been called uncertain.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::parked::{OwnId, ParkedState, Parking};
 use super::usage::{Refused, UsageRow};
 use crate::keys::secret::Identity;
 
@@ -164,6 +165,19 @@ pub(super) enum Change {
         most: usize,
         limit: usize,
     },
+    Park(Box<Parking>),
+    /// A parked submit comes into another state, by the change `with`.
+    Turn {
+        id: OwnId,
+        state: ParkedState,
+        at_ms: i64,
+        with: Box<Self>,
+    },
+    TouchParked(OwnId, i64),
+    ForgetParked {
+        unused_since_ms: i64,
+        limit: usize,
+    },
     Nothing,
 }
 
@@ -173,11 +187,15 @@ impl Change {
     pub(super) fn may_wait(&self) -> bool {
         matches!(
             self,
-            Self::ForgetIntent(_) | Self::Touch(..) | Self::Refused(_)
+            Self::ForgetIntent(_) | Self::Touch(..) | Self::TouchParked(..) | Self::Refused(_)
         )
     }
 
     pub(super) fn inserts_a_task(&self) -> bool {
-        matches!(self, Self::Accept(..) | Self::Resolve(..))
+        match self {
+            Self::Accept(..) | Self::Resolve(..) => true,
+            Self::Turn { with, .. } => with.inserts_a_task(),
+            _ => false,
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What each change and each look-up is in SQL.
 
+pub(super) mod parked;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use bytes::Bytes;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::parked::Parking;
 use super::rows::{
     BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claimed, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId,
     Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
@@ -42,7 +45,7 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
         Change::Accept(intent, task) => {
             if let Some(id) = intent {
                 forget_intent(connection, *id)?;
-                claim_has_task(connection, *id, task)?;
+                claim_has_task(connection, *id, &task.key.id)?;
             }
             insert_task(connection, task)
         }
@@ -83,7 +86,7 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
                 &*task.key.id,
                 task.used_at_ms
             ])?;
-            claim_has_task(connection, *id, task)?;
+            claim_has_task(connection, *id, &task.key.id)?;
             insert_task(connection, task)
         }
         Change::Touch(key, used_at_ms, state) => {
@@ -151,6 +154,37 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
                 .execute(params![before_ms, *limit as i64])?;
             Ok(forgotten as u64)
         }
+        Change::Park(parking) => {
+            let Parking {
+                record,
+                request,
+                claim,
+            } = &**parking;
+            if let Some((intent, claim)) = claim {
+                connection.prepare_cached(CLAIM)?.execute(params![
+                    &claim.scope[..],
+                    &claim.parameters[..],
+                    intent.0,
+                    record.parked_at_ms,
+                ])?;
+                claim_has_task(connection, *intent, &record.id.to_string())?;
+            }
+            parked::park(connection, record, request)
+        }
+        Change::Turn {
+            id,
+            state,
+            at_ms,
+            with,
+        } => {
+            parked::turn(connection, *id, state, *at_ms)?;
+            apply(connection, with)
+        }
+        Change::TouchParked(id, used_at_ms) => parked::touch(connection, *id, *used_at_ms),
+        Change::ForgetParked {
+            unused_since_ms,
+            limit,
+        } => parked::forget(connection, *unused_since_ms, *limit),
         Change::ForgetClaims {
             before_ms,
             most,
@@ -167,10 +201,10 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
     }
 }
 
-fn claim_has_task(connection: &Connection, id: IntentId, task: &TaskRecord) -> Result<usize> {
+fn claim_has_task(connection: &Connection, id: IntentId, task: &str) -> Result<usize> {
     connection
         .prepare_cached("UPDATE claims SET task_id = ?2 WHERE intent = ?1")?
-        .execute(params![id.0, &*task.key.id])
+        .execute(params![id.0, task])
 }
 
 fn forget_intent(connection: &Connection, id: IntentId) -> Result<u64> {

@@ -6,6 +6,7 @@ pub mod company;
 pub mod course;
 mod kept;
 pub mod kind;
+pub mod parked;
 pub mod unknown;
 
 use std::collections::HashMap;

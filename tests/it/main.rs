@@ -15,6 +15,7 @@ mod hot_reload;
 mod idempotency;
 mod limits;
 mod outage;
+mod parked;
 mod polls;
 mod process;
 mod reload_under_load;

@@ -245,7 +245,7 @@ impl Watched {
             "OPTIONS * HTTP/1.1\r\nhost: TOKEN\r\n\r\n".into(),
             "\u{16}\u{3}\u{1}TOKEN\r\n\r\n".into(),
             get("/nothing/TOKEN?key=TOKEN"),
-            get("/project/TOKEN/in.php?key=TOKEN"),
+            get("/project/ci/in.php?key=TOKEN"),
             get("/../TOKEN/in.php"),
             get("/%2e%2e/in.php?key=TOKEN"),
             get(&format!("/in.php?key=TOKEN&body={long}")),

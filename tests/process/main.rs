@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod demo;
 mod leaks;
+mod parked;
 mod repeats;
 mod signals;
 mod spread;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Submitting, give};
 use crate::keys::account::Slot;
 use crate::keys::key::Key;
+use crate::request::flight::Pilot;
 use crate::request::forward::{Answered, Route, Sending, forward};
 use crate::request::trace::Trace;
 use crate::store::{Intent, IntentId};
@@ -29,7 +30,7 @@ const MOST_LATE: usize = 64;
 pub struct LateAnswers(Semaphore);
 
 /// A call that left and was not answered by its deadline.
-pub(super) struct Late<'a> {
+pub(in crate::request) struct Late<'a> {
     pub call: BoxFuture<'a, Result<Answered, CallError>>,
     pub intent_id: IntentId,
     pub intent: Intent,
@@ -80,7 +81,7 @@ impl Submitting {
     }
 
     /// The client has heard that nobody knows. Whoever asks later hears the id, if it comes.
-    pub(super) async fn hear_late(&self, late: Box<Late<'_>>) {
+    pub(in crate::request) async fn hear_late(&self, late: Box<Late<'_>>, pilot: Option<&Pilot>) {
         let Late {
             call,
             intent_id,
@@ -109,8 +110,9 @@ impl Submitting {
                 self.stored(written, "late task").await;
                 self.server.metrics.late_answer();
                 tracing::info!(key = %key.name, task = %id, "the id of an uncertain submit came late");
-                let outcome = answered.accepted(&id, self.admitted.hints);
-                self.pilot.land(outcome, true);
+                if let Some(pilot) = pilot {
+                    pilot.land(answered.accepted(&id, self.admitted.hints), true);
+                }
             }
             Reading::Final => {
                 self.answered(intent_id, intent, &answered, &key, slot)

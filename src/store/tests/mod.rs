@@ -1,6 +1,7 @@
 //! What every store does, shown for each of them. The submodules are about the file.
 
 mod file;
+mod parked;
 mod same;
 mod trouble;
 
@@ -64,6 +65,16 @@ fn intent(owner: &str) -> Intent {
         owner_name: Arc::from(owner),
         owner_identity: Identity([9; 32]),
         at_ms: 5_000,
+    }
+}
+
+fn uncertain(id: IntentId, intent: Intent, why: &str) -> UncertainRow {
+    UncertainRow {
+        id,
+        intent,
+        why: Arc::from(why),
+        parameters_hash: None,
+        resolved: None,
     }
 }
 
@@ -158,15 +169,11 @@ async fn an_uncertain_submit_is_listed_and_a_late_id_resolves_it() {
         let (id, written) = store.intend(intent("main"), None);
         written.await.unwrap();
         let hash = Some([3; 32]);
-        let uncertain = store.uncertain(id, intent("main"), "reset after the request", hash);
-        uncertain.await.unwrap();
         let mut row = UncertainRow {
-            id,
-            intent: intent("main"),
-            why: Arc::from("reset after the request"),
             parameters_hash: hash,
-            resolved: None,
+            ..uncertain(id, intent("main"), "reset after the request")
         };
+        store.uncertain(row.clone()).await.unwrap();
         assert_eq!(store.uncertain_list(10).await.unwrap(), [row.clone()]);
 
         store
@@ -189,7 +196,8 @@ async fn uncertain_submits_come_newest_first_and_old_ones_can_be_forgotten() {
             let mut intent = intent("main");
             intent.at_ms = at_ms;
             let (id, _) = store.intend(intent.clone(), None);
-            store.uncertain(id, intent, "timeout", None).await.unwrap();
+            let row = uncertain(id, intent, "timeout");
+            store.uncertain(row).await.unwrap();
         }
         let times = |rows: Vec<UncertainRow>| -> Vec<i64> {
             rows.iter().map(|row| row.intent.at_ms).collect()
@@ -300,7 +308,7 @@ async fn a_claim_comes_to_what_its_submit_comes_to() {
         assert!(came_to(&store, 2).await == Some(CameTo::Task("8".into())));
 
         let lost = intend(3).await;
-        let uncertain = store.uncertain(lost, intent("main"), "reset", None);
+        let uncertain = store.uncertain(uncertain(lost, intent("main"), "reset"));
         uncertain.await.unwrap();
         assert!(came_to(&store, 3).await == Some(CameTo::Unknown));
         let late = store.resolve_uncertain(lost, task("9", "main"));

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::parked::parked_submit;
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -17,6 +18,14 @@ enum Step {
     ForgetTasks(i64),
     ForgetUncertain(i64),
     BadKey(i64),
+    Park(u8),
+    SendParked(usize),
+    AcceptParked(usize, TaskRecord),
+    UncertainParked(usize),
+    ForgetParkedIntent(usize),
+    EndParked(usize, ParkedState),
+    TouchParked(usize, i64),
+    ForgetParked(i64),
 }
 
 fn any_task() -> impl Strategy<Value = TaskRecord> {
@@ -60,6 +69,27 @@ fn any_step() -> impl Strategy<Value = Step> {
         (0..60_i64).prop_map(Step::ForgetTasks),
         (4_990..5_020_i64).prop_map(Step::ForgetUncertain),
         (0..60_i64).prop_map(Step::BadKey),
+        any_parked_step(),
+    ]
+}
+
+fn any_parked_step() -> impl Strategy<Value = Step> {
+    let number = 0..9_usize;
+    let end = prop_oneof![
+        Just(ParkedState::Refused(Arc::from("ERROR_PAGEURL"))),
+        Just(ParkedState::Unsent(Unsent::Expired)),
+        Just(ParkedState::Unsent(Unsent::Dropped)),
+        Just(ParkedState::Unsent(Unsent::Cancelled)),
+    ];
+    prop_oneof![
+        3 => any::<u8>().prop_map(Step::Park),
+        2 => number.clone().prop_map(Step::SendParked),
+        1 => (number.clone(), any_task()).prop_map(|(n, task)| Step::AcceptParked(n, task)),
+        1 => number.clone().prop_map(Step::UncertainParked),
+        1 => number.clone().prop_map(Step::ForgetParkedIntent),
+        1 => (number.clone(), end).prop_map(|(n, end)| Step::EndParked(n, end)),
+        1 => (number, 0..60_i64).prop_map(|(n, at)| Step::TouchParked(n, at)),
+        1 => (0..60_i64).prop_map(Step::ForgetParked),
     ]
 }
 
@@ -67,8 +97,12 @@ fn any_step() -> impl Strategy<Value = Step> {
 async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::Debug + use<> {
     let mut ids = vec![IntentId(1_000_000)];
     let mut told = Vec::new();
+    let mut parked = vec![store.next_own_id()];
+    let first = parked[0].0;
     for (at, step) in steps.iter().enumerate() {
         let pick = |number: &usize| ids[number % ids.len()];
+        let own = |number: usize| parked[number % parked.len()];
+        let at_ms = at as i64;
         match step.clone() {
             Step::Submit(task) => told.push(submit(store, task).await),
             Step::Learn(task) => told.push(store.learn(task).await.unwrap()),
@@ -100,8 +134,8 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
             Step::Uncertain(number) => {
                 let mut intent = intent("main");
                 intent.at_ms += at as i64;
-                let written = store.uncertain(pick(&number), intent, "reset", None);
-                told.push(written.await.unwrap());
+                let row = uncertain(pick(&number), intent, "reset");
+                told.push(store.uncertain(row).await.unwrap());
             }
             Step::Resolve(number, task) => {
                 told.push(store.resolve_uncertain(pick(&number), task).await.unwrap());
@@ -114,6 +148,33 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
                 told.push(store.forget_uncertain_before(before).await.unwrap());
             }
             Step::BadKey(at_ms) => store.note_bad_key_answer(at_ms),
+            Step::Park(byte) => {
+                let (record, request) = parked_submit(store.next_own_id(), byte);
+                parked.push(record.id);
+                told.push(store.park(record, request, None).1.await.unwrap());
+            }
+            Step::SendParked(number) => {
+                let (id, written) = store.intend_parked(own(number), intent("main"));
+                told.push(written.await.unwrap());
+                ids.push(id);
+            }
+            Step::AcceptParked(number, task) => {
+                let written = store.accept_parked(own(number), pick(&number), task);
+                told.push(written.await.unwrap());
+            }
+            Step::UncertainParked(number) => {
+                let row = uncertain(pick(&number), intent("main"), "reset");
+                let written = store.uncertain_parked(own(number), row, at_ms);
+                told.push(written.await.unwrap());
+            }
+            Step::ForgetParkedIntent(number) => {
+                store.forget_parked_intent(own(number), pick(&number), at_ms);
+            }
+            Step::EndParked(number, end) => store.end_parked(own(number), end, at_ms),
+            Step::TouchParked(number, at_ms) => store.touch_parked(own(number), at_ms),
+            Step::ForgetParked(before) => {
+                told.push(store.forget_parked_unused_since(before).await.unwrap());
+            }
         }
     }
     store.flush().await.unwrap();
@@ -128,9 +189,19 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
             found.push(store.find_task(&task.key).await.unwrap());
         }
     }
+    let mut all_parked = Vec::new();
+    for id in parked {
+        let mut record = store.find_parked(id).await.unwrap();
+        if let Some(record) = &mut record {
+            // Stores begin at different numbers.
+            record.id.0 -= first;
+        }
+        all_parked.push((record, store.parked_request(id).await.unwrap()));
+    }
     (
         told,
         found,
+        all_parked,
         claims,
         store.uncertain_list(100).await.unwrap(),
         store.bad_key_answers_since(20).await.unwrap(),
