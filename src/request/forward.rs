@@ -192,19 +192,20 @@ pub(super) async fn forward(
     let secret = key.map(Key::value).unwrap_or_default();
     // SECURITY: an id is logged and stored, and a vendor that repeats the key may put it there: `OK|73548291|KEY`. The
     // client's token has no more business in a log than the key; and the client must poll for the id that it was given.
-    let stands_in = match &reading {
-        Reading::Accepted { .. } => NO_TOKEN,
-        _ => token,
+    let (reading, stands_in) = match reading {
+        Reading::Accepted { id } => {
+            let seen = scrub::scrub(&id.clone().into(), &secret, NO_TOKEN);
+            let stands_in = if *seen == *id.as_bytes() {
+                token
+            } else {
+                NO_TOKEN
+            };
+            let id = String::from_utf8_lossy(&seen).into_owned();
+            (Reading::Accepted { id }, stands_in)
+        }
+        reading => (reading, token),
     };
     let body = scrub::scrub(&answer::trim(&answer.body), &secret, stands_in);
-    let reading = match reading {
-        Reading::Accepted { id } => {
-            let id = scrub::scrub(&id.into(), &secret, stands_in);
-            let id = String::from_utf8_lossy(&id).into_owned();
-            Reading::Accepted { id }
-        }
-        reading => reading,
-    };
     let relay = Relay {
         body,
         content_type: answer.content_type.filter(|value| !shows(value, &secret)),

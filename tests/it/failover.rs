@@ -197,12 +197,14 @@ async fn a_key_that_the_vendor_repeats_reaches_no_client() {
                 for n in 1..=KEYS {
                     assert!(!all.contains(&key(n)), "{target}: a real key got out");
                 }
+                // In text it came as a part of the id, which is logged and stored: then not even the token stands in.
+                let is_in_id = json.is_empty();
                 if place == Place::Body && target.starts_with("/in.php") {
-                    assert!(answer.body.contains(PLACEHOLDER), "{answer:?}");
+                    assert!(answer.body.contains("****") == is_in_id, "{answer:?}");
+                    assert!(answer.body.contains(PLACEHOLDER) != is_in_id, "{answer:?}");
                 }
             }
         }
-        // In text the key came as a part of the id, which is stored.
         for file in fs::read_dir(world.place.path()).unwrap() {
             let path = file.unwrap().path();
             let stored = fs::read(&path).unwrap();
