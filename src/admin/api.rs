@@ -30,6 +30,7 @@ pub(super) fn status(server: &Server, ready: bool) -> Value {
         "started": clocks.wall(server.started),
         "keys": snapshot.keys.listed().count(),
         "waiting": server.lines.waiting(),
+        "parked": server.parked.count(),
         "uncertain": server.metrics.uncertain_so_far(),
         "vendor_unreachable_since": server.outage.since().map(|since| clocks.wall(since)),
         "banned_until": server.egress.banned_until(clocks.now).map(|until| clocks.wall(until)),

@@ -11,7 +11,8 @@ use crate::keys::health::Health;
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
 use crate::live::reload::Asks;
-use crate::request::Server;
+use crate::request::{Server, clock};
+use crate::store::OwnId;
 
 type Told = (StatusCode, Value);
 
@@ -84,6 +85,17 @@ pub(super) async fn probe(server: &Server, name: &str) -> Told {
         held_up.unwrap_or_else(|| "it is under way, ask /api/keys for its outcome".to_owned());
     let answer = json!({ "probe": "waits", "note": note, "key": api::describe(server, key) });
     (StatusCode::ACCEPTED, answer)
+}
+
+/// Its client hears at its next poll that the task failed, and pays nothing.
+pub(super) fn cancel(server: &Server, id: &str) -> Told {
+    let own = OwnId::parse(id);
+    if own.is_some_and(|own| server.parked.cancel(own, Instant::now(), clock::now_ms())) {
+        tracing::info!(parked = id, "a parked submit was cancelled by hand");
+        return (StatusCode::OK, json!({ "cancelled": id }));
+    }
+    let error = "no parked submit with this id waits: it is on its way, has ended, or never was";
+    (StatusCode::NOT_FOUND, json!({ "error": error }))
 }
 
 pub(super) async fn reload(server: &Server, asks: &Asks) -> Told {

@@ -46,6 +46,7 @@ enum Route {
     Enable(String),
     Disable(String),
     Probe(String),
+    Cancel(String),
     Reload,
 }
 
@@ -89,6 +90,7 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         Route::Enable(name) => told(changes::enable(server, &name)),
         Route::Disable(name) => told(changes::disable(server, &name)),
         Route::Probe(name) => told(changes::probe(server, &name).await),
+        Route::Cancel(id) => told(changes::cancel(server, &id)),
         Route::Reload => told(changes::reload(server, &admin.reload).await),
     }
 }
@@ -111,6 +113,7 @@ impl Route {
             ["api", "keys", key, "enable"] => (Method::POST, Self::Enable(name(key)?)),
             ["api", "keys", key, "disable"] => (Method::POST, Self::Disable(name(key)?)),
             ["api", "keys", key, "probe"] => (Method::POST, Self::Probe(name(key)?)),
+            ["api", "parked", id] => (Method::DELETE, Self::Cancel(name(id)?)),
             ["api", "reload"] => (Method::POST, Self::Reload),
             _ => return None,
         })
@@ -125,7 +128,7 @@ impl Route {
 }
 
 const PATHS: &str = "here are /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/types, /api/uncertain, /api/parked, \
-    and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe and /api/reload\n";
+    and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe and /api/reload, by DELETE /api/parked/ID\n";
 
 impl Admin {
     fn is_ready(&self) -> bool {

@@ -154,11 +154,10 @@ async fn what_cannot_be_parked_is_refused_as_ever() {
     }
     assert_eq!(world.sandbox.record().counts, asked);
 
-    let now = tokio::time::Instant::now();
-    let own = sidekey::store::OwnId::parse(&ids[0]).unwrap();
-    let parked = &world.running().server.parked;
-    assert!(parked.cancel(own, now, 0));
-    assert!(!parked.cancel(own, now, 0), "cancelled twice");
+    let cancel = format!("/api/parked/{}", ids[0]);
+    assert_eq!(world.change_by("DELETE", &cancel).await.0, 200);
+    let (status, told) = world.change_by("DELETE", &cancel).await;
+    assert_eq!(status, 404, "cancelled twice: {told}");
     assert_eq!(world.poll(&ids[0]).await, "ERROR_CAPTCHA_UNSOLVABLE");
     world.end().await;
 }
