@@ -88,7 +88,7 @@ impl Refusal {
                 "every slot of every key is taken, try again when a task has ended".into()
             }
             Self::AllEmpty => "no key has balance left, refill an account or add a key".into(),
-            Self::NoKey => "no usable key, see the keys file and `sidekey check`".into(),
+            Self::NoKey => "no usable key, `sidekey status` says why".into(),
             Self::VendorUnreachable => {
                 "the vendor could not be reached and nothing was sent".into()
             }
