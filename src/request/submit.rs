@@ -17,7 +17,7 @@ use late::{LATE, Late};
 use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
-use super::forward::Answered;
+use super::forward::{Answered, Unanswered};
 use super::park;
 use super::poll::solved;
 use super::refuse::Refusal;
@@ -330,9 +330,9 @@ impl Submitting {
                         ..Ended::uncertain()
                     });
                 }
-                None => Err(CallError::Unknown {
+                None => Err(Unanswered::Failed(CallError::Unknown {
                     why: TOO_LATE.to_owned(),
-                }),
+                })),
             },
         };
         let uncertain = async |why: &str, slot: Slot| {
@@ -341,12 +341,17 @@ impl Submitting {
             Tried::Done(Ended::uncertain())
         };
         match answered {
-            Err(CallError::NotSent { why }) => {
+            // A submit has its right to call by its slot.
+            Err(Unanswered::NotNow) => {
+                self.forget(intent_id);
+                Tried::NotSent
+            }
+            Err(Unanswered::Failed(CallError::NotSent { why })) => {
                 tracing::debug!(why, "the vendor could not be reached");
                 self.forget(intent_id);
                 Tried::NotSent
             }
-            Err(CallError::Unknown { why }) => uncertain(&why, slot).await,
+            Err(Unanswered::Failed(CallError::Unknown { why })) => uncertain(&why, slot).await,
             Ok(answered) => match &answered.reading {
                 Reading::Accepted { id } => {
                     let id: Arc<str> = id.as_str().into();

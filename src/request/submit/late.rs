@@ -12,11 +12,10 @@ use super::{Submitting, give};
 use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::request::flight::Pilot;
-use crate::request::forward::{Answered, Route, Sending, forward};
+use crate::request::forward::{Answered, Route, Sending, Unanswered, forward};
 use crate::request::trace::Trace;
 use crate::store::{Intent, IntentId};
 use crate::vendor::answer::{Asked, Reading};
-use crate::vendor::client::CallError;
 use crate::wire::Endpoint;
 
 /// How long an answer is read after its deadline.
@@ -31,7 +30,7 @@ pub struct LateAnswers(Semaphore);
 
 /// A call that left and was not answered by its deadline.
 pub(in crate::request) struct Late<'a> {
-    pub call: BoxFuture<'a, Result<Answered, CallError>>,
+    pub call: BoxFuture<'a, Result<Answered, Unanswered>>,
     pub intent_id: IntentId,
     pub intent: Intent,
     pub slot: Slot,
@@ -58,7 +57,7 @@ impl Submitting {
         key: &Arc<Key>,
         deadline: Instant,
         give_up: CancellationToken,
-    ) -> BoxFuture<'_, Result<Answered, CallError>> {
+    ) -> BoxFuture<'_, Result<Answered, Unanswered>> {
         let key = Arc::clone(key);
         Box::pin(async move {
             let route = Route {
