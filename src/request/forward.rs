@@ -133,7 +133,7 @@ pub(super) async fn forward(
     }
     // A submit has this right by its slot. Our own few probes are counted, and sent whatever the count.
     if let Some(key) = key.filter(|_| !is_submit)
-        && !key.may_ask(began)
+        && (key.polls_rest_until(began).is_some() || !key.may_ask(began))
         && !route.is_probe
     {
         return Err(Unanswered::NotNow);
@@ -371,4 +371,5 @@ pub(super) const ZERO_BALANCE: &str = "ERROR_ZERO_BALANCE";
 pub(super) const NOTHING_LEFT: CodeRule = CodeRule {
     class: Class::KeyEmpty,
     cooldown: Duration::from_secs(60),
+    polls: false,
 };

@@ -401,7 +401,11 @@ pub(super) fn relayed(answered: Answered, hints: Hints) -> Relayed {
 fn trouble(server: &Server, snapshot: &Snapshot, task: &Task) -> Outcome {
     let now = Instant::now();
     let hidden_until = task.trouble(now) + snapshot.settings.poll.hide_outage;
-    if now < hidden_until || server.egress.banned_until(now).is_some() {
+    let rests = match owner(server, &snapshot.keys, task, now) {
+        Owner::Ask(key) => key.polls_rest_until(now).is_some(),
+        Owner::Later | Owner::Gone => false,
+    };
+    if now < hidden_until || rests || server.egress.banned_until(now).is_some() {
         Outcome::Refused(Refusal::PollTrouble)
     } else {
         Outcome::Refused(Refusal::VendorTrouble)
