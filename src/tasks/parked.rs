@@ -219,6 +219,13 @@ impl Parked {
         .collect()
     }
 
+    /// The id of an uncertain one, which the store knows already. One that is forgotten here is looked up there.
+    pub fn came_late(&self, id: OwnId, task: Arc<str>) {
+        if let Some(past) = self.state().ended.get_mut(&id) {
+            past.record.state = ParkedState::Submitted(task);
+        }
+    }
+
     pub fn count(&self) -> usize {
         self.state().queue.rows().len()
     }

@@ -101,12 +101,16 @@ impl Submitting {
                 let id = id.clone();
                 let record = self.record(intent, &id, &key);
                 give(slot, &record, &key);
-                let written = self
-                    .server
-                    .store
-                    .resolve_uncertain(intent_id, record.clone());
+                let store = &self.server.store;
+                let written = match self.parked {
+                    Some(parked) => store.resolve_parked(parked, intent_id, record.clone()),
+                    None => store.resolve_uncertain(intent_id, record.clone()),
+                };
                 self.server.tasks.remember(record, Instant::now());
                 self.stored(written, "late task").await;
+                if let Some(parked) = self.parked {
+                    self.server.parked.came_late(parked, id.as_str().into());
+                }
                 self.server.metrics.late_answer();
                 tracing::info!(key = %key.name, task = %id, "the id of an uncertain submit came late");
                 if let Some(pilot) = pilot {
