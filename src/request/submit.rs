@@ -17,7 +17,7 @@ use late::{LATE, Late};
 use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
-use super::forward::Answered;
+use super::forward::{Answered, Unanswered};
 use super::park;
 use super::poll::solved;
 use super::refuse::Refusal;
@@ -330,9 +330,9 @@ impl Submitting {
                         ..Ended::uncertain()
                     });
                 }
-                None => Err(CallError::Unknown {
+                None => Err(Unanswered::Failed(CallError::Unknown {
                     why: TOO_LATE.to_owned(),
-                }),
+                })),
             },
         };
         let uncertain = async |why: &str, slot: Slot| {
@@ -341,12 +341,17 @@ impl Submitting {
             Tried::Done(Ended::uncertain())
         };
         match answered {
-            Err(CallError::NotSent { why }) => {
+            // A submit has its right to call by its slot.
+            Err(Unanswered::NotNow) => {
+                self.forget(intent_id);
+                Tried::NotSent
+            }
+            Err(Unanswered::Failed(CallError::NotSent { why })) => {
                 tracing::debug!(why, "the vendor could not be reached");
                 self.forget(intent_id);
                 Tried::NotSent
             }
-            Err(CallError::Unknown { why }) => uncertain(&why, slot).await,
+            Err(Unanswered::Failed(CallError::Unknown { why })) => uncertain(&why, slot).await,
             Ok(answered) => match &answered.reading {
                 Reading::Accepted { id } => {
                     let id: Arc<str> = id.as_str().into();
@@ -356,13 +361,9 @@ impl Submitting {
                     let outcome = answered.accepted(&id, self.admitted.hints);
                     Tried::Done(Ended::new(outcome, Made::Task(id)))
                 }
-                Reading::Final => {
-                    let kind = kind::of(self.admitted.message.fields());
-                    let owner = Some(&key.account);
-                    solved(&self.server, owner, kind, true, began.elapsed());
-                    let price = self.price(key, &intent.kind).unwrap_or_default();
-                    key.account.spend(price);
-                    self.answered(intent_id, &answered).await;
+                Reading::Final if self.admitted.endpoint == Endpoint::Solve => {
+                    self.solved_at_once(key, intent_id, &intent, &answered)
+                        .await;
                     let outcome = Outcome::Relay(answered.relay);
                     Tried::Done(Ended::new(outcome, Made::Answer))
                 }
@@ -385,7 +386,8 @@ impl Submitting {
                     }
                     Class::Server => uncertain(code, slot).await,
                 },
-                Reading::NotReady | Reading::Said => {
+                // To in.php a solution, too: forgetting its intent would send a parked one again.
+                Reading::Final | Reading::NotReady | Reading::Said => {
                     uncertain("an answer that fits no submit", slot).await
                 }
                 Reading::Trouble { why } => uncertain(why, slot).await,
@@ -393,8 +395,21 @@ impl Submitting {
         }
     }
 
-    /// `solve.php` has solved. Only a repeat of its claim needs that again.
-    async fn answered(&self, intent_id: IntentId, answered: &Answered) {
+    /// `solve.php` has solved: the task has ended with its submit.
+    async fn solved_at_once(
+        &self,
+        key: &Key,
+        intent_id: IntentId,
+        intent: &Intent,
+        answered: &Answered,
+    ) {
+        let kind = kind::named(&intent.kind);
+        let took_ms = u64::try_from(clock::now_ms() - intent.at_ms).unwrap_or_default();
+        let (owner, took) = (Some(&key.account), Duration::from_millis(took_ms));
+        solved(&self.server, owner, kind, true, took);
+        key.account
+            .spend(self.price(key, &intent.kind).unwrap_or_default());
+        // Only a repeat of its claim needs the answer again.
         if self.claim.is_some() {
             let written = self.server.store.answered(intent_id, &answered.relay.body);
             self.stored(written, "answer").await;

@@ -89,7 +89,7 @@ async fn round(server: &Arc<Server>) {
 }
 
 async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slot: Slot) {
-    let Some(taken) = server.parked.take(&snapshot.profile_name, Instant::now()) else {
+    let Some(mut taken) = server.parked.take(&snapshot.profile_name, Instant::now()) else {
         return;
     };
     let id = taken.record.id;
@@ -132,6 +132,7 @@ async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slo
         left: CancellationToken::new(),
         parked: Some(id),
     };
+    taken.leaves();
     server.background.spawn(async move {
         let mut trace = Trace::own();
         let ended = work.tries(Some((key, slot)), &mut trace).await;

@@ -212,6 +212,37 @@ async fn a_parked_submit_whose_answer_is_lost_is_uncertain_and_one_that_is_blame
     world.end().await;
 }
 
+#[tokio::test]
+async fn an_id_that_comes_late_is_heard_by_the_client_of_the_parked_submit() {
+    let config = format!("{PARK}\nsubmit.wait = \"1s\"\nsubmit.deadline = \"1s\"");
+    let mut world = World::start(penniless(), &config).await;
+    let id = park(&world, 1).await.remove(0);
+    world.stop().await;
+    world.sandbox.set_balance(&name(1), 1_000_000).unwrap();
+    let slow = FaultRule::new(Fault::Decorate {
+        before: String::new(),
+        after: String::new(),
+    });
+    let slow = slow.endpoint("in.php").delay_ms(60_000);
+    world.sandbox.set_fault(slow).unwrap();
+    world.start_again().await;
+    until("nobody knows", async || {
+        world.poll(&id).await == "ERROR_SUBMIT_UNCERTAIN"
+    })
+    .await;
+    world.sandbox.clear_faults();
+    until("its id has come", async || {
+        world.poll(&id).await.starts_with("OK|solved-")
+    })
+    .await;
+    // What it stands for is durable, too.
+    world.stop().await;
+    world.start_again().await;
+    solved(&world, &id).await;
+    assert_eq!(world.sandbox.tasks().len(), 1);
+    world.end().await;
+}
+
 /// One account without money, whose tasks cost some.
 fn penniless() -> SandboxConfig {
     let mut config = vendor(Dialect::Twocaptcha, 1);
