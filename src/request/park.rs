@@ -24,6 +24,10 @@ pub(super) fn behind(server: &Server, snapshot: &Snapshot, admitted: &Admitted) 
         return None;
     }
     let lacks = server.parked.lacks(&snapshot.profile_name)?;
+    // Nobody is parked now, and those that are cannot be sent: a disk in trouble must not stop submits that have a key.
+    if !server.store.health().writing {
+        return None;
+    }
     rules.parks_for(lacks).then_some(match lacks {
         Lack::Key => Refusal::AllBusy,
         Lack::Money => Refusal::AllEmpty,

@@ -62,7 +62,8 @@ async fn round(server: &Arc<Server>) {
             "parked submits ended unsent: submit.park_for is over, or nobody polls them"
         );
     }
-    if !parked.wants_key(&snapshot.profile_name, now) {
+    // While the store does not write none can be sent, and each try would take a slot from those who can.
+    if !parked.wants_key(&snapshot.profile_name, now) || !server.store.health().writing {
         let _ = timeout(LOOK, changed).await;
         return;
     }
