@@ -159,6 +159,7 @@ impl Parked {
         Some(Taken {
             parked: Arc::clone(self),
             record,
+            goes_out: false,
             has_ended: false,
         })
     }
@@ -251,10 +252,16 @@ impl State {
 pub struct Taken {
     parked: Arc<Parked>,
     pub record: ParkedRecord,
+    goes_out: bool,
     has_ended: bool,
 }
 
 impl Taken {
+    /// From now on it may have been sent, whatever happens.
+    pub fn goes_out(&mut self) {
+        self.goes_out = true;
+    }
+
     /// No key would take it.
     pub fn back(mut self, now: Instant) {
         self.has_ended = true;
@@ -297,10 +304,17 @@ impl Taken {
 }
 
 /// After a panic nobody knows what was sent. Its intent is still open in the store, and becomes uncertain at the next start.
+/// What a shutdown comes before still waits, and its client must not hear otherwise: the next start sends it.
 impl Drop for Taken {
     fn drop(&mut self) {
-        if !self.has_ended {
-            self.end(ParkedState::Uncertain, End::Uncertain, Instant::now());
+        let now = Instant::now();
+        if self.has_ended {
+            return;
+        }
+        if self.goes_out {
+            self.end(ParkedState::Uncertain, End::Uncertain, now);
+        } else {
+            self.parked.state().queue.back(self.record.id, now);
         }
     }
 }

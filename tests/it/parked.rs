@@ -186,6 +186,23 @@ async fn while_slots_are_taken_submits_are_parked_at_once_and_go_in_turn() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn a_vendor_that_counts_where_we_do_loses_nobody_a_task() {
+    let world = World::start(vendor(Dialect::Twocaptcha, 1), "poll.pace = \"0s\"").await;
+    let id = "9007199254740000";
+    let text = format!("OK|{id}");
+    let rule = FaultRule::new(Fault::Body { text }).endpoint("in.php");
+    world.sandbox.set_fault(rule.times(1)).unwrap();
+    assert_eq!(world.submit().await, id);
+    let text = "OK|solved".to_owned();
+    let rule = FaultRule::new(Fault::Body { text }).endpoint("res.php");
+    world.sandbox.set_fault(rule.action("get")).unwrap();
+    assert_eq!(world.poll(id).await, "OK|solved");
+    assert_eq!(many(&world, &[id.to_owned()]).await, "solved");
+    world.sandbox.clear_faults();
+    world.end().await;
+}
+
 /// A parked submit waits for the store as well; one that has a key never does for long.
 #[tokio::test]
 async fn a_store_that_stands_still_keeps_nobody_behind_those_that_are_parked() {

@@ -76,8 +76,18 @@ async fn another_tenants_id_is_unknown_wherever_it_stands() {
 async fn one_that_is_on_its_way_is_not_cancelled_and_after_a_panic_it_is_uncertain() {
     let store = Store::memory();
     let (parked, id) = parked(&store, "").await;
-    let taken = parked.take("captchaai", Instant::now()).unwrap();
+    let mut taken = parked.take("captchaai", Instant::now()).unwrap();
     assert!(!parked.cancel(id, Instant::now(), 0));
+    taken.goes_out();
     drop(taken);
     assert_eq!(found(&parked, id, "").await, Some(ParkedState::Uncertain));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_a_shutdown_stops_before_it_went_out_still_waits() {
+    let store = Store::memory();
+    let (parked, id) = parked(&store, "").await;
+    drop(parked.take("captchaai", Instant::now()).unwrap());
+    assert_eq!(found(&parked, id, "").await, Some(ParkedState::Waiting));
+    assert!(parked.cancel(id, Instant::now(), 0));
 }
