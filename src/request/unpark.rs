@@ -32,8 +32,9 @@ const LOOK_UP: Duration = Duration::from_secs(3);
 
 pub async fn run(server: Arc<Server>) {
     let for_ever = async {
+        let mut next_end = Instant::now();
         loop {
-            round(&server).await;
+            round(&server, &mut next_end).await;
         }
     };
     tokio::select! {
@@ -43,7 +44,7 @@ pub async fn run(server: Arc<Server>) {
 }
 
 /// One look, and the pause until the next is worth it.
-async fn round(server: &Arc<Server>) {
+async fn round(server: &Arc<Server>, next_end: &mut Instant) {
     let parked = &server.parked;
     let changed = parked.changed();
     tokio::pin!(changed);
@@ -54,15 +55,13 @@ async fn round(server: &Arc<Server>) {
     }
     let snapshot = server.live.load();
     let now = Instant::now();
-    let park_for = snapshot.settings.submit.park_for;
-    let ended = parked.end_due(park_for, now, clock::now_ms());
-    if ended > 0 {
-        tracing::warn!(
-            submits = ended,
-            "parked submits ended unsent: submit.park_for is over, or nobody polls them"
-        );
+    // All are looked through: not for each one that is sent.
+    if *next_end <= now {
+        *next_end = now + LOOK;
+        end_due(server, &snapshot, now);
     }
-    if !parked.wants_key(&snapshot.profile_name, now) {
+    // While the store does not write none can be sent, and each try would take a slot from those who can.
+    if !parked.wants_key(&snapshot.profile_name, now) || !server.store.health().writing {
         let _ = timeout(LOOK, changed).await;
         return;
     }
@@ -85,6 +84,17 @@ async fn round(server: &Arc<Server>) {
                 () = sleep(LOOK) => {}
             }
         }
+    }
+}
+
+fn end_due(server: &Server, snapshot: &Snapshot, now: Instant) {
+    let park_for = snapshot.settings.submit.park_for;
+    let ended = server.parked.end_due(park_for, now, clock::now_ms());
+    if ended > 0 {
+        tracing::warn!(
+            submits = ended,
+            "parked submits ended unsent: submit.park_for is over, or nobody polls them"
+        );
     }
 }
 

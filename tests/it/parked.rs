@@ -1,5 +1,6 @@
 //! Submits that no key can take now: their clients hold ids of ours, which all calls know, and each is sent once.
 
+use rusqlite::Connection;
 use serde_json::Value;
 use sidekey::sandbox::{AccountConfig, Dialect, Fault, FaultRule, SandboxConfig};
 
@@ -181,6 +182,54 @@ async fn while_slots_are_taken_submits_are_parked_at_once_and_go_in_turn() {
     let order = answers.clone();
     answers.sort_unstable();
     assert_eq!(answers, order, "not in the order of their arrival");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_vendor_that_counts_where_we_do_loses_nobody_a_task() {
+    let world = World::start(vendor(Dialect::Twocaptcha, 1), "poll.pace = \"0s\"").await;
+    let id = "9007199254740000";
+    let text = format!("OK|{id}");
+    let rule = FaultRule::new(Fault::Body { text }).endpoint("in.php");
+    world.sandbox.set_fault(rule.times(1)).unwrap();
+    assert_eq!(world.submit().await, id);
+    let text = "OK|solved".to_owned();
+    let rule = FaultRule::new(Fault::Body { text }).endpoint("res.php");
+    world.sandbox.set_fault(rule.action("get")).unwrap();
+    assert_eq!(world.poll(id).await, "OK|solved");
+    assert_eq!(many(&world, &[id.to_owned()]).await, "solved");
+    world.sandbox.clear_faults();
+    world.end().await;
+}
+
+/// A parked submit waits for the store as well; one that has a key never does for long.
+#[tokio::test]
+async fn a_store_that_stands_still_keeps_nobody_behind_those_that_are_parked() {
+    let mut config = vendor(Dialect::Captchaai, 1);
+    config.accounts[0].threads = Some(1);
+    let world = World::start(config, "submit.when_busy = \"park\"\npoll.pace = \"0s\"").await;
+    until("the limit is learnt", async || {
+        world.api("/api/keys").await["keys"][0]["slots"]["max"] == 1
+    })
+    .await;
+    let first = world.submit().await;
+    let parked = park(&world, 1).await.remove(0);
+    let operator = Connection::open(world.place.path().join("sidekey.db")).unwrap();
+    operator.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(world.poll(&first).await, format!("OK|solved-{first}"));
+    let submit = format!("/in.php?key={{}}&{TASK}");
+    let mut answer = String::new();
+    until("a submit goes past the parked one", async || {
+        answer = world.get(&submit).await;
+        answer.starts_with("OK|")
+    })
+    .await;
+    let second = &answer[3..];
+    assert_eq!(world.poll(&parked).await, NOT_READY);
+    operator.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(world.poll(second).await, format!("OK|solved-{second}"));
+    solved(&world, &parked).await;
+    assert_eq!(world.sandbox.tasks().len(), 3);
     world.end().await;
 }
 
