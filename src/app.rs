@@ -85,9 +85,7 @@ pub async fn start(
 ) -> Result<Running, StartError> {
     let Attempt { seen, outcome } = attempt;
     let loaded = outcome.map_err(|report| StartError::Config(report.to_string()))?;
-    for warning in loaded.warnings.diagnostics() {
-        tracing::warn!("{}", warning.message);
-    }
+    loaded.warnings.log();
     let settings = loaded.settings.clone();
     let certificates = settings
         .listen

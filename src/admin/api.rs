@@ -120,7 +120,7 @@ pub(super) fn parked(server: &Server) -> Value {
                 "id": record.id.to_string(),
                 "state": if seen.sending { "sending" } else { "waiting" },
                 "lacks": record.lacks.as_str(),
-                "at_ms": record.parked_at_ms,
+                "at": rfc3339(record.parked_at_ms),
                 "polled_seconds": now.duration_since(seen.polled).as_secs(),
                 "type": &*record.kind,
                 "project": record.project.as_deref(),
@@ -162,7 +162,7 @@ pub(super) async fn uncertain(server: &Server) -> Result<Value, StoreError> {
         .map(|row| {
             json!({
                 "id": row.id.0,
-                "at_ms": row.intent.at_ms,
+                "at": rfc3339(row.intent.at_ms),
                 "endpoint": row.intent.endpoint.as_str(),
                 "key": &*row.intent.owner_name,
                 "type": &*row.intent.kind,

@@ -83,7 +83,7 @@ pub fn find(view: &View, is_active: impl Fn(Cause, &str) -> bool) -> Vec<Finding
         }
         if key.condition == Condition::Revoked {
             let text = format!(
-                "{name} is refused by the vendor ({}) and no longer used: replace its value in the keys file, or renew the account",
+                "{name} is refused by the vendor ({}) and no longer used: replace its value where it is written, or renew the account",
                 why(key)
             );
             add(Cause::KeyRevoked, name, text);
@@ -194,9 +194,12 @@ fn why(key: &KeyView) -> &str {
     key.why.as_deref().unwrap_or("no reason given")
 }
 
-/// To the cent, downwards: $0.999 is not yet a dollar.
+/// To the cent, downwards: $0.999 is not yet a dollar. What is less than a cent in full.
 fn dollars(micro_usd: i64) -> String {
     const CENT: i64 = 10_000;
+    if micro_usd.abs() < CENT {
+        return decimal(micro_usd);
+    }
     decimal(micro_usd.div_euclid(CENT) * CENT)
 }
 

@@ -183,7 +183,11 @@ pub fn draw(status: &Value, keys: &Value, look: Look) -> String {
         .filter_map(|key| serde_json::from_value(key).ok())
         .collect();
     let mut text = String::new();
-    for line in headlines(status) {
+    let mut lines = headlines(status);
+    if !keys.is_empty() && keys.iter().all(|key| key.state != "healthy") {
+        lines.push("NO USABLE KEY: submits are refused, see WHY".to_owned());
+    }
+    for line in lines {
         text.push_str(&shortened(&line, look.width.unwrap_or(usize::MAX)));
         text.push('\n');
     }

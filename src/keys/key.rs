@@ -120,6 +120,11 @@ impl Key {
         }
     }
 
+    /// Until then the vendor wants no polls of it.
+    pub fn polls_rest_until(&self, now: Instant) -> Option<Instant> {
+        self.health().polls_rest_until(now)
+    }
+
     /// The right to make one call that is no submit, within the rates that the vendor allows.
     pub fn may_ask(&self, now: Instant) -> bool {
         self.account.may_ask(&self.limits, now)

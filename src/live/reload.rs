@@ -170,9 +170,7 @@ fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> 
             lost.display()
         )),
         Ok(loaded) => {
-            for warning in loaded.warnings.diagnostics() {
-                tracing::warn!("{}", warning.message);
-            }
+            loaded.warnings.log();
             live.adopt(loaded).map_err(|error| error.to_string())
         }
         Err(report) => Err(report.to_string()),

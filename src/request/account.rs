@@ -2,11 +2,12 @@
 //! which nothing is known yet are asked now; never is anything answered 0 because nobody was asked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Server;
 use super::admit::Admitted;
@@ -25,16 +26,24 @@ use crate::wire::Endpoint;
 /// after: clients ask as often as they like, and some account may never answer.
 #[derive(Default)]
 pub struct Rounds {
-    balance: Mutex<Option<Instant>>,
-    threads: Mutex<Option<Instant>>,
+    balance: Mutex<Option<Round>>,
+    threads: Mutex<Option<Round>>,
+}
+
+struct Round {
+    ended: Instant,
+    /// The vendor's own refusal, when nothing was learnt.
+    refused: Option<String>,
 }
 
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(2);
 
 /// All keys together. Half of the shortest read time-out of the SDK that starts with this call.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Three, so that accounts which were all closed cost no more bad-key answers than are safe.
 const AT_ONCE: usize = 3;
+/// Accounts may all have been closed, and refresher and prober ask as well: until one has answered well, they are asked one
+/// after the other, so that all together stay below what vendors ban at. One that hangs holds the others up for so long.
+const ALONE: Duration = Duration::from_millis(500);
 
 pub(super) async fn balance(
     server: &Server,
@@ -79,7 +88,7 @@ async fn known_of_all<T>(
     snapshot: &Snapshot,
     admitted: &Admitted,
     asked: Asked,
-    round: &Mutex<Option<Instant>>,
+    round: &Mutex<Option<Round>>,
     known: impl Fn(&Key) -> Option<T>,
     trace: &mut Trace,
 ) -> Result<Vec<T>, Outcome> {
@@ -93,11 +102,19 @@ async fn known_of_all<T>(
     if missing().next().is_none() && trusted(snapshot).next().is_some() {
         return Ok(all());
     }
+    let came = Instant::now();
     let mut last = round.lock().await;
     let found: Vec<T> = all();
-    let rests = last.is_some_and(|last| last.elapsed() < BETWEEN_ROUNDS);
-    if !found.is_empty() && (rests || missing().next().is_none()) {
+    let rests = |last: &Round| last.ended.elapsed() < BETWEEN_ROUNDS;
+    if !found.is_empty() && (last.as_ref().is_some_and(rests) || missing().next().is_none()) {
         return Ok(found);
+    }
+    // Who waited for a round in vain does not wait for one more: the last in line would wait for all of them.
+    if let Some(last) = last.as_ref().filter(|last| last.ended > came) {
+        return Err(match &last.refused {
+            Some(code) => Outcome::Code(code.clone()),
+            None => none_answered(snapshot, None, admitted),
+        });
     }
     let answers = ask(
         server,
@@ -108,10 +125,17 @@ async fn known_of_all<T>(
         trace,
     )
     .await;
-    *last = Some(Instant::now());
     let found: Vec<T> = all();
+    let refused = match found.is_empty() {
+        true => refused(answers),
+        false => None,
+    };
+    *last = Some(Round {
+        ended: Instant::now(),
+        refused: refused.as_ref().map(|(code, _)| code.clone()),
+    });
     if found.is_empty() {
-        return Err(none_answered(snapshot, answers, admitted));
+        return Err(none_answered(snapshot, refused, admitted));
     }
     Ok(found)
 }
@@ -139,7 +163,11 @@ async fn ask(
     if server.egress.banned_until(now).is_some() {
         return Vec::new();
     }
+    let (turns, one_is_good) = (Mutex::new(()), AtomicBool::new(false));
+    let (turns, one_is_good) = (&turns, &one_is_good);
     let ask = |key: Arc<Key>, mut part: Trace| async move {
+        let turn = timeout(ALONE, turns.lock()).await.ok();
+        let _turn = turn.filter(|_| !one_is_good.load(Ordering::Relaxed));
         // Keys that were all revoked at once must not each cost an answer that says so.
         if server.egress.exhausted_until(Instant::now()).is_some() {
             return (None, part);
@@ -165,6 +193,10 @@ async fn ask(
         )
         .await
         .ok();
+        let is_good = |answered: &Answered| matches!(answered.reading, Reading::Said);
+        if answered.as_ref().is_some_and(is_good) {
+            one_is_good.store(true, Ordering::Relaxed);
+        }
         (answered, part)
     };
     let mut answers = Vec::new();
@@ -182,17 +214,24 @@ async fn ask(
     answers
 }
 
-/// The vendor's own refusal where there is one.
-fn none_answered(snapshot: &Snapshot, answers: Vec<Answered>, admitted: &Admitted) -> Outcome {
-    if snapshot.keys.has_none(admitted.tenant.first_pool()) {
-        return Outcome::Refused(Refusal::NoKey);
-    }
-    let refused = answers
+fn refused(answers: Vec<Answered>) -> Option<(String, Answered)> {
+    answers
         .into_iter()
         .find_map(|answered| match &answered.reading {
             Reading::Code { code, .. } => Some((code.clone(), answered)),
             _ => None,
-        });
+        })
+}
+
+/// The vendor's own refusal where there is one.
+fn none_answered(
+    snapshot: &Snapshot,
+    refused: Option<(String, Answered)>,
+    admitted: &Admitted,
+) -> Outcome {
+    if snapshot.keys.has_none(admitted.tenant.first_pool()) {
+        return Outcome::Refused(Refusal::NoKey);
+    }
     refused.map_or(
         Outcome::Refused(Refusal::VendorTrouble),
         |(code, answered)| answered.control(&code, admitted.hints),

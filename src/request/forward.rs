@@ -78,6 +78,13 @@ pub(super) struct Route<'a> {
     pub is_probe: bool,
 }
 
+/// Why there is no answer.
+pub(super) enum Unanswered {
+    /// The account may not be asked now. Nothing was sent, and nothing is wrong.
+    NotNow,
+    Failed(CallError),
+}
+
 pub(super) struct Answered {
     pub reading: Reading,
     pub relay: Relay,
@@ -91,7 +98,7 @@ pub(super) async fn forward(
     sending: Sending,
     route: &Route<'_>,
     trace: &mut Trace,
-) -> Result<Answered, CallError> {
+) -> Result<Answered, Unanswered> {
     let profile = &snapshot.settings.vendor.profile;
     let path = match route.endpoint {
         Endpoint::Submit => &profile.endpoints.submit,
@@ -120,18 +127,16 @@ pub(super) async fn forward(
     let is_submit = matches!(route.asked, Asked::Submit | Asked::Solve);
     // Judged since it was chosen: each call more would be a bad-key answer more. Only a probe may still ask.
     if key.is_some_and(|key| key.is_called_bad(began)) && !route.is_probe {
-        return Err(CallError::NotSent {
+        return Err(Unanswered::Failed(CallError::NotSent {
             why: "the vendor has called the key bad since it was chosen".to_owned(),
-        });
+        }));
     }
     // A submit has this right by its slot. Our own few probes are counted, and sent whatever the count.
     if let Some(key) = key.filter(|_| !is_submit)
-        && !key.may_ask(began)
+        && (key.polls_rest_until(began).is_some() || !key.may_ask(began))
         && !route.is_probe
     {
-        return Err(CallError::NotSent {
-            why: "the key has used up the calls that the vendor allows it".to_owned(),
-        });
+        return Err(Unanswered::NotNow);
     }
     let answer = snapshot.client.call(outgoing, route.deadline).await;
     let now = Instant::now();
@@ -158,7 +163,7 @@ pub(super) async fn forward(
             server
                 .metrics
                 .vendor_call(route.asked, "no_answer", now - began);
-            return Err(error);
+            return Err(Unanswered::Failed(error));
         }
     };
     let mut reading = answer::read(profile, route.asked, answer.status, &answer.body);
@@ -366,4 +371,5 @@ pub(super) const ZERO_BALANCE: &str = "ERROR_ZERO_BALANCE";
 pub(super) const NOTHING_LEFT: CodeRule = CodeRule {
     class: Class::KeyEmpty,
     cooldown: Duration::from_secs(60),
+    polls: false,
 };

@@ -21,7 +21,7 @@ use crate::admin::metrics::PollFrom;
 use crate::live::Snapshot;
 use crate::tasks::Task;
 use crate::tasks::company::{self, Account};
-use crate::tasks::course::{Action, Heard, View, Word};
+use crate::tasks::course::{Action, Heard, News, View, Word};
 
 /// Calls at the vendor for one client request, so that one poll of many ids is no flood.
 const AT_ONCE: usize = 8;
@@ -110,7 +110,7 @@ fn fill(pieces: &mut [String], places: &[usize], said: &str) {
     }
 }
 
-/// One account's tasks: in one call where that can be read back, else each by itself.
+/// One account's tasks: in one call, and each by itself only where its answer cannot be read back.
 async fn ask(
     server: &Server,
     snapshot: &Snapshot,
@@ -120,18 +120,31 @@ async fn ask(
     trace: &mut Trace,
 ) -> Vec<String> {
     let caller = admitted.caller();
-    if tasks.len() > 1
-        && Instant::now() < deadline
-        && let Together::Pieces(pieces) =
-            ask_vendor(server, snapshot, &caller, tasks, deadline, trace).await
-    {
-        let said = tasks.iter().zip(pieces).map(|(task, text)| {
+    if tasks.len() > 1 && Instant::now() < deadline {
+        let came_to = ask_vendor(server, snapshot, &caller, tasks, deadline, trace).await;
+        let trouble = |news| (Heard::Word(Word::Trouble), news);
+        let heard = |place: usize| match &came_to {
+            Together::Pieces(pieces) => {
+                let (heard, news) = read_piece(&snapshot.settings.vendor.profile, &pieces[place]);
+                Some((heard, Some(news)))
+            }
+            // A hundred calls more would meet the same.
+            Together::Trouble => Some(trouble(Some(News::Trouble))),
+            Together::NotAsked => Some(trouble(None)),
+            Together::NotNow => Some((Heard::Word(Word::NotReady), None)),
+            Together::Unclear => None,
+        };
+        let said = tasks.iter().enumerate().map(|(place, task)| {
+            let (heard, news) = heard(place)?;
             server.metrics.poll_answered(PollFrom::Batch);
-            let (heard, news) = read_piece(&snapshot.settings.vendor.profile, &text);
-            poll::hears(server, snapshot, task, news, Some((PIECE, &heard)));
-            piece(poll::outcome(server, snapshot, task, heard))
+            if let Some(news) = news {
+                poll::hears(server, snapshot, task, news, Some((PIECE, &heard)));
+            }
+            Some(piece(poll::outcome(server, snapshot, task, heard)))
         });
-        return said.collect();
+        if let Some(said) = said.collect() {
+            return said;
+        }
     }
     let mut pieces = Vec::with_capacity(tasks.len());
     for task in tasks {

@@ -132,7 +132,8 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
     if let Some(key) = asked.or_else(|| keys().find(wants)) {
         return Next::Key(Arc::clone(key));
     }
-    if snapshot.settings.vendor.profile.takes.threadsinfo {
+    // Of accounts that were all closed each would answer that its key is bad.
+    if snapshot.settings.vendor.profile.takes.threadsinfo && exhausted_until.is_none() {
         let counts = |key: &&Arc<Key>| {
             key.standing == Standing::Active
                 && key.look(|health| health.is_proven() && !health.is_called_bad(now))

@@ -111,7 +111,9 @@ fn may_ask(server: &Server, key: &Key, now: Instant) -> bool {
 
 /// What is suspect, empty or revoked is the prober's; what cools is left alone.
 fn is_well(key: &Key, now: Instant) -> bool {
-    key.look(|health: &Health| health.is_proven() && health.may_submit(now))
+    key.look(|health: &Health| {
+        health.is_proven() && health.may_submit(now) && health.polls_rest_until(now).is_none()
+    })
 }
 
 async fn refresh(server: &Server, snapshot: &Snapshot, key: &Key) {

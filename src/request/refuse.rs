@@ -96,7 +96,7 @@ impl Refusal {
                 "every slot of every key is taken, try again when a task has ended".into()
             }
             Self::AllEmpty => "no key has balance left, refill an account or add a key".into(),
-            Self::NoKey => "no usable key, see the keys file and `sidekey check`".into(),
+            Self::NoKey => "no usable key, `sidekey status` says why".into(),
             // One sentence for both: who guesses must not learn which tokens were good once.
             Self::UnknownToken | Self::TenantInactive => {
                 "no active tenant has this token, see the tenants file".into()

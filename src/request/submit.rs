@@ -17,7 +17,7 @@ use late::{LATE, Late};
 use super::admit::Admitted;
 use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
-use super::forward::Answered;
+use super::forward::{Answered, Unanswered};
 use super::park;
 use super::refuse::Refusal;
 use super::respond::Outcome;
@@ -338,9 +338,9 @@ impl Submitting {
                         ..Ended::uncertain()
                     });
                 }
-                None => Err(CallError::Unknown {
+                None => Err(Unanswered::Failed(CallError::Unknown {
                     why: TOO_LATE.to_owned(),
-                }),
+                })),
             },
         };
         let uncertain = async |why: &str, slot: Slot| {
@@ -349,12 +349,17 @@ impl Submitting {
             Tried::Done(Ended::uncertain())
         };
         match answered {
-            Err(CallError::NotSent { why }) => {
+            // A submit has its right to call by its slot.
+            Err(Unanswered::NotNow) => {
+                self.forget(intent_id);
+                Tried::NotSent
+            }
+            Err(Unanswered::Failed(CallError::NotSent { why })) => {
                 tracing::debug!(why, "the vendor could not be reached");
                 self.forget(intent_id);
                 Tried::NotSent
             }
-            Err(CallError::Unknown { why }) => uncertain(&why, slot).await,
+            Err(Unanswered::Failed(CallError::Unknown { why })) => uncertain(&why, slot).await,
             Ok(answered) => match &answered.reading {
                 Reading::Accepted { id } => {
                     let id: Arc<str> = id.as_str().into();
@@ -364,8 +369,9 @@ impl Submitting {
                     let outcome = answered.accepted(&id, self.admitted.hints);
                     Tried::Done(Ended::new(outcome, Made::Task(id)))
                 }
-                Reading::Final => {
-                    self.answered(intent_id, intent, &answered, key, slot).await;
+                Reading::Final if self.admitted.endpoint == Endpoint::Solve => {
+                    self.solved_at_once(intent_id, intent, &answered, key, slot)
+                        .await;
                     let outcome = Outcome::Relay(answered.relay);
                     Tried::Done(Ended::new(outcome, Made::Answer))
                 }
@@ -388,7 +394,8 @@ impl Submitting {
                     }
                     Class::Server => uncertain(code, slot).await,
                 },
-                Reading::NotReady | Reading::Said => {
+                // To in.php a solution, too: forgetting its intent would send a parked one again.
+                Reading::Final | Reading::NotReady | Reading::Said => {
                     uncertain("an answer that fits no submit", slot).await
                 }
                 Reading::Trouble { why } => uncertain(why, slot).await,
@@ -396,8 +403,8 @@ impl Submitting {
         }
     }
 
-    /// `solve.php` has solved: a task that had no id, and ends as it begins. Only a repeat of its claim needs the answer again.
-    async fn answered(
+    /// `solve.php` has solved: a task that had no id, and ends as it begins.
+    async fn solved_at_once(
         &self,
         intent_id: IntentId,
         intent: Intent,
@@ -415,6 +422,7 @@ impl Submitting {
             Ending::solved(None),
             clock::now_ms(),
         );
+        // Only a repeat of its claim needs the answer again.
         if self.claim.is_some() {
             let written = self.server.store.answered(intent_id, &answered.relay.body);
             self.stored(written, "answer").await;

@@ -92,9 +92,11 @@ pub(super) async fn poll(
                 Heard::Word(_) => Outcome::NotReady,
             }
         }
-        Relayed::KeyBad | Relayed::Trouble | Relayed::NotAsked | Relayed::Gone => {
-            Outcome::Refused(Refusal::PollTrouble)
-        }
+        Relayed::KeyBad
+        | Relayed::Trouble
+        | Relayed::NotNow
+        | Relayed::NotAsked
+        | Relayed::Gone => Outcome::Refused(Refusal::PollTrouble),
     }
 }
 

@@ -34,8 +34,9 @@ const LOOK_UP: Duration = Duration::from_secs(3);
 
 pub async fn run(server: Arc<Server>) {
     let for_ever = async {
+        let mut next_end = Instant::now();
         loop {
-            round(&server).await;
+            round(&server, &mut next_end).await;
         }
     };
     tokio::select! {
@@ -45,7 +46,7 @@ pub async fn run(server: Arc<Server>) {
 }
 
 /// One look, and the pause until the next is worth it.
-async fn round(server: &Arc<Server>) {
+async fn round(server: &Arc<Server>, next_end: &mut Instant) {
     let parked = &server.parked;
     let changed = parked.changed();
     tokio::pin!(changed);
@@ -56,13 +57,10 @@ async fn round(server: &Arc<Server>) {
     }
     let snapshot = server.live.load();
     let now = Instant::now();
-    let park_for = snapshot.settings.submit.park_for;
-    let ended = parked.end_due(park_for, now, clock::now_ms());
-    if ended > 0 {
-        tracing::warn!(
-            submits = ended,
-            "parked submits ended unsent: submit.park_for is over, or nobody polls them"
-        );
+    // All are looked through: not for each one that is sent.
+    if *next_end <= now {
+        *next_end = now + LOOK;
+        end_due(server, &snapshot, now);
     }
     let mut pools: Vec<&Arc<Tenant>> = Vec::new();
     let waiting = parked.tenants(&snapshot.profile_name, now);
@@ -77,7 +75,8 @@ async fn round(server: &Arc<Server>) {
             pools.push(tenant);
         }
     }
-    if pools.is_empty() {
+    // While the store does not write none can be sent, and each try would take a slot from those who can.
+    if pools.is_empty() || !server.store.health().writing {
         let _ = timeout(LOOK, changed).await;
         return;
     }
@@ -108,6 +107,17 @@ async fn round(server: &Arc<Server>) {
     }
 }
 
+fn end_due(server: &Server, snapshot: &Snapshot, now: Instant) {
+    let park_for = snapshot.settings.submit.park_for;
+    let ended = server.parked.end_due(park_for, now, clock::now_ms());
+    if ended > 0 {
+        tracing::warn!(
+            submits = ended,
+            "parked submits ended unsent: submit.park_for is over, or nobody polls them"
+        );
+    }
+}
+
 /// The next one of those that are served from the same pool as this tenant.
 async fn send(
     server: &Arc<Server>,
@@ -118,7 +128,7 @@ async fn send(
 ) {
     let pool = tenant.first_pool();
     let among = |record: &ParkedRecord| waits_for(snapshot, pool, record);
-    let Some(taken) = server.parked.take(among, Instant::now()) else {
+    let Some(mut taken) = server.parked.take(among, Instant::now()) else {
         return;
     };
     let id = taken.record.id;
@@ -161,6 +171,7 @@ async fn send(
         left: CancellationToken::new(),
         parked: Some(id),
     };
+    taken.leaves();
     server.background.spawn(async move {
         let mut trace = Trace::own();
         let ended = work.tries(Some((key, slot)), &mut trace).await;

@@ -225,6 +225,13 @@ impl Store {
         self.turn(parked, ParkedState::Uncertain, at_ms, with)
     }
 
+    /// As `resolve_uncertain`, for a parked submit.
+    pub fn resolve_parked(&self, parked: OwnId, intent: IntentId, task: TaskRecord) -> Written {
+        let state = ParkedState::Submitted(Arc::clone(&task.key.id));
+        let at_ms = task.used_at_ms;
+        self.turn(parked, state, at_ms, Change::Resolve(intent, task))
+    }
+
     /// Its end without a task. Not waited for: after a crash it would end once more.
     pub fn end_parked(&self, parked: OwnId, state: ParkedState, at_ms: i64) {
         drop(self.turn(parked, state, at_ms, Change::Nothing));

@@ -164,6 +164,7 @@ impl Parked {
         Some(Taken {
             parked: Arc::clone(self),
             record,
+            has_left: false,
             has_ended: false,
         })
     }
@@ -223,6 +224,13 @@ impl Parked {
         .collect()
     }
 
+    /// The id of an uncertain one, which the store knows already. One that is forgotten here is looked up there.
+    pub fn came_late(&self, id: OwnId, task: Arc<str>) {
+        if let Some(past) = self.state().ended.get_mut(&id) {
+            past.record.state = ParkedState::Submitted(task);
+        }
+    }
+
     pub fn count(&self) -> usize {
         self.state().queue.rows().len()
     }
@@ -256,15 +264,19 @@ impl State {
 pub struct Taken {
     parked: Arc<Parked>,
     pub record: ParkedRecord,
+    has_left: bool,
     has_ended: bool,
 }
 
 impl Taken {
+    /// From here on nobody knows what became of it, unless it is said.
+    pub fn leaves(&mut self) {
+        self.has_left = true;
+    }
+
     /// No key would take it.
     pub fn back(mut self, now: Instant) {
-        self.has_ended = true;
-        self.parked.state().queue.back(self.record.id, now);
-        self.parked.changed.notify_waiters();
+        self.wait_again(now);
     }
 
     /// The store knows already.
@@ -286,6 +298,12 @@ impl Taken {
         self.end(state, End::Blamed, now);
     }
 
+    fn wait_again(&mut self, now: Instant) {
+        self.has_ended = true;
+        self.parked.state().queue.back(self.record.id, now);
+        self.parked.changed.notify_waiters();
+    }
+
     fn end(&mut self, to: ParkedState, end: End, now: Instant) {
         self.has_ended = true;
         let mut state = self.parked.state();
@@ -301,11 +319,16 @@ impl Taken {
     }
 }
 
-/// After a panic nobody knows what was sent. Its intent is still open in the store, and becomes uncertain at the next start.
 impl Drop for Taken {
     fn drop(&mut self) {
-        if !self.has_ended {
-            self.end(ParkedState::Uncertain, End::Uncertain, Instant::now());
+        let now = Instant::now();
+        match (self.has_ended, self.has_left) {
+            (true, _) => {}
+            // The program stops: it goes with the next start, as the store says.
+            (false, false) => self.wait_again(now),
+            // After a panic nobody knows what was sent. Its intent is still open in the store, and becomes uncertain at the
+            // next start.
+            (false, true) => self.end(ParkedState::Uncertain, End::Uncertain, now),
         }
     }
 }

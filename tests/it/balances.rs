@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sidekey::sandbox::{Dialect, SandboxConfig};
+use futures_util::future::join_all;
+use sidekey::sandbox::{Dialect, Fault, FaultRule, SandboxConfig};
+use tokio::time::Instant;
 
 use crate::support::{TASK, World, name, until, vendor, within};
 
@@ -44,6 +46,27 @@ async fn a_key_below_the_minimum_gets_no_submits_until_it_is_refilled() {
     assert!(took(&world, 1) > 0);
     let series = format!("sidekey_key_balance_usd{{key={:?}}}", name(1));
     assert!(world.metric(&series).await > 0.9);
+    world.end().await;
+}
+
+/// Each would otherwise wait for all that came before it, one round of questions each.
+#[tokio::test]
+async fn who_waited_for_a_round_of_questions_in_vain_does_not_wait_for_one_more() {
+    const SLOW: u64 = 1_000;
+    let mut world = World::start(prepaid(1), "balance.refresh = \"1d\"").await;
+    world.stop().await;
+    let rule = FaultRule::new(Fault::Empty)
+        .endpoint("res.php")
+        .delay_ms(SLOW);
+    world.sandbox.set_fault(rule).unwrap();
+    world.start_again().await;
+    let began = Instant::now();
+    let ask = |_| world.get("/res.php?key={}&action=getbalance");
+    for answer in join_all((0..10).map(ask)).await {
+        assert_eq!(answer, "ERROR_SERVER_ERROR");
+    }
+    assert!(began.elapsed() < Duration::from_millis(5 * SLOW));
+    world.sandbox.clear_faults();
     world.end().await;
 }
 

@@ -1,5 +1,6 @@
 //! Submits that no key can take now: their clients hold ids of ours, which all calls know, and each is sent once.
 
+use rusqlite::Connection;
 use serde_json::Value;
 use sidekey::sandbox::{AccountConfig, Dialect, Fault, FaultRule, SandboxConfig};
 
@@ -185,6 +186,54 @@ async fn while_slots_are_taken_submits_are_parked_at_once_and_go_in_turn() {
 }
 
 #[tokio::test]
+async fn a_vendor_that_counts_where_we_do_loses_nobody_a_task() {
+    let world = World::start(vendor(Dialect::Twocaptcha, 1), "poll.pace = \"0s\"").await;
+    let id = "9007199254740000";
+    let text = format!("OK|{id}");
+    let rule = FaultRule::new(Fault::Body { text }).endpoint("in.php");
+    world.sandbox.set_fault(rule.times(1)).unwrap();
+    assert_eq!(world.submit().await, id);
+    let text = "OK|solved".to_owned();
+    let rule = FaultRule::new(Fault::Body { text }).endpoint("res.php");
+    world.sandbox.set_fault(rule.action("get")).unwrap();
+    assert_eq!(world.poll(id).await, "OK|solved");
+    assert_eq!(many(&world, &[id.to_owned()]).await, "solved");
+    world.sandbox.clear_faults();
+    world.end().await;
+}
+
+/// A parked submit waits for the store as well; one that has a key never does for long.
+#[tokio::test]
+async fn a_store_that_stands_still_keeps_nobody_behind_those_that_are_parked() {
+    let mut config = vendor(Dialect::Captchaai, 1);
+    config.accounts[0].threads = Some(1);
+    let world = World::start(config, "submit.when_busy = \"park\"\npoll.pace = \"0s\"").await;
+    until("the limit is learnt", async || {
+        world.api("/api/keys").await["keys"][0]["slots"]["max"] == 1
+    })
+    .await;
+    let first = world.submit().await;
+    let parked = park(&world, 1).await.remove(0);
+    let operator = Connection::open(world.place.path().join("sidekey.db")).unwrap();
+    operator.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(world.poll(&first).await, format!("OK|solved-{first}"));
+    let submit = format!("/in.php?key={{}}&{TASK}");
+    let mut answer = String::new();
+    until("a submit goes past the parked one", async || {
+        answer = world.get(&submit).await;
+        answer.starts_with("OK|")
+    })
+    .await;
+    let second = &answer[3..];
+    assert_eq!(world.poll(&parked).await, NOT_READY);
+    operator.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(world.poll(second).await, format!("OK|solved-{second}"));
+    solved(&world, &parked).await;
+    assert_eq!(world.sandbox.tasks().len(), 3);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_parked_submit_whose_answer_is_lost_is_uncertain_and_one_that_is_blamed_hears_why() {
     let mut world = World::start(penniless(), PARK).await;
     let lost = park(&world, 1).await.remove(0);
@@ -209,6 +258,37 @@ async fn a_parked_submit_whose_answer_is_lost_is_uncertain_and_one_that_is_blame
     let listed = world.api("/api/uncertain").await;
     assert_eq!(listed["uncertain"].as_array().unwrap().len(), 1);
     Compared::of(&world, "parked").assert_exact();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_id_that_comes_late_is_heard_by_the_client_of_the_parked_submit() {
+    let config = format!("{PARK}\nsubmit.wait = \"1s\"\nsubmit.deadline = \"1s\"");
+    let mut world = World::start(penniless(), &config).await;
+    let id = park(&world, 1).await.remove(0);
+    world.stop().await;
+    world.sandbox.set_balance(&name(1), 1_000_000).unwrap();
+    let slow = FaultRule::new(Fault::Decorate {
+        before: String::new(),
+        after: String::new(),
+    });
+    let slow = slow.endpoint("in.php").delay_ms(60_000);
+    world.sandbox.set_fault(slow).unwrap();
+    world.start_again().await;
+    until("nobody knows", async || {
+        world.poll(&id).await == "ERROR_SUBMIT_UNCERTAIN"
+    })
+    .await;
+    world.sandbox.clear_faults();
+    until("its id has come", async || {
+        world.poll(&id).await.starts_with("OK|solved-")
+    })
+    .await;
+    // What it stands for is durable, too.
+    world.stop().await;
+    world.start_again().await;
+    solved(&world, &id).await;
+    assert_eq!(world.sandbox.tasks().len(), 1);
     world.end().await;
 }
 

@@ -345,6 +345,29 @@ async fn a_joined_poll_is_answered_from_memory_too() {
 }
 
 #[tokio::test]
+async fn a_joined_poll_that_meets_trouble_is_one_call() {
+    let config = "poll.pace = \"0s\"";
+    let world = World::start(vendor(Dialect::Twocaptcha, 1), config).await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(world.submit().await);
+    }
+    let target = format!("/res.php?key={{}}&action=get&ids={}", ids.join(","));
+    let page = Fault::Html { status: 503 };
+    let rule = FaultRule::new(page).action("get").times(1);
+    world.sandbox.set_fault(rule).unwrap();
+    assert_eq!(world.get(&target).await, [NOT_READY; 5].join("|"));
+    assert_eq!(polls(&world).len(), 1);
+    let solved = ids.iter().map(|id| format!("solved-{id}"));
+    assert_eq!(
+        world.get(&target).await,
+        solved.collect::<Vec<_>>().join("|")
+    );
+    assert_eq!(polls(&world).len(), 2);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn young_tasks_are_not_asked_about() {
     let world = World::start(vendor(Dialect::Captchaai, 1), "poll.first = \"300ms\"").await;
     let id = world.submit().await;

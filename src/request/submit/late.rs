@@ -12,11 +12,10 @@ use super::{Submitting, give};
 use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::request::flight::Pilot;
-use crate::request::forward::{Answered, Route, Sending, forward};
+use crate::request::forward::{Answered, Route, Sending, Unanswered, forward};
 use crate::request::trace::Trace;
 use crate::store::{Intent, IntentId};
 use crate::vendor::answer::{Asked, Reading};
-use crate::vendor::client::CallError;
 use crate::wire::Endpoint;
 
 /// How long an answer is read after its deadline.
@@ -31,7 +30,7 @@ pub struct LateAnswers(Semaphore);
 
 /// A call that left and was not answered by its deadline.
 pub(in crate::request) struct Late<'a> {
-    pub call: BoxFuture<'a, Result<Answered, CallError>>,
+    pub call: BoxFuture<'a, Result<Answered, Unanswered>>,
     pub intent_id: IntentId,
     pub intent: Intent,
     pub slot: Slot,
@@ -58,7 +57,7 @@ impl Submitting {
         key: &Arc<Key>,
         deadline: Instant,
         give_up: CancellationToken,
-    ) -> BoxFuture<'_, Result<Answered, CallError>> {
+    ) -> BoxFuture<'_, Result<Answered, Unanswered>> {
         let key = Arc::clone(key);
         Box::pin(async move {
             let route = Route {
@@ -102,20 +101,24 @@ impl Submitting {
                 let id = id.clone();
                 let record = self.record(intent, &id, &key);
                 give(slot, &record, &key);
-                let written = self
-                    .server
-                    .store
-                    .resolve_uncertain(intent_id, record.clone());
+                let store = &self.server.store;
+                let written = match self.parked {
+                    Some(parked) => store.resolve_parked(parked, intent_id, record.clone()),
+                    None => store.resolve_uncertain(intent_id, record.clone()),
+                };
                 self.server.tasks.remember(record, Instant::now());
                 self.stored(written, "late task").await;
+                if let Some(parked) = self.parked {
+                    self.server.parked.came_late(parked, id.as_str().into());
+                }
                 self.server.metrics.late_answer();
                 tracing::info!(key = %key.name, task = %id, "the id of an uncertain submit came late");
                 if let Some(pilot) = pilot {
                     pilot.land(answered.accepted(&id, self.admitted.hints), true);
                 }
             }
-            Reading::Final => {
-                self.answered(intent_id, intent, &answered, &key, slot)
+            Reading::Final if self.admitted.endpoint == Endpoint::Solve => {
+                self.solved_at_once(intent_id, intent, &answered, &key, slot)
                     .await;
             }
             _ => slot.keep(Instant::now()),

@@ -73,10 +73,16 @@ async fn another_tenants_id_is_unknown_wherever_it_stands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_on_its_way_is_not_cancelled_and_after_a_panic_it_is_uncertain() {
+async fn one_whose_sending_is_cut_off_waits_until_it_leaves_and_then_it_is_uncertain() {
     let store = Store::memory();
     let (parked, id) = parked(&store, "").await;
     let taken = parked.take(|_| true, Instant::now()).unwrap();
+    assert!(!parked.cancel(id, Instant::now(), 0));
+    drop(taken);
+    assert_eq!(found(&parked, id, "").await, Some(ParkedState::Waiting));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let mut taken = parked.take(|_| true, Instant::now()).unwrap();
+    taken.leaves();
     assert!(!parked.cancel(id, Instant::now(), 0));
     drop(taken);
     assert_eq!(found(&parked, id, "").await, Some(ParkedState::Uncertain));
