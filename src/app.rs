@@ -28,6 +28,7 @@ use crate::store::{OpenError, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
 use crate::tasks::unknown::Asking;
+use crate::tenants;
 use crate::upkeep;
 use crate::vendor::client::ClientError;
 use crate::vendor::outage::Outage;
@@ -106,6 +107,8 @@ pub async fn start(
     };
     let live = Arc::new(Live::new(loaded, remembered, background)?);
     hold_slots(&store, &live).await?;
+    let (now, now_ms) = (Instant::now(), clock::now_ms());
+    let tenants = tenants::restore::restore(&store, &live.load(), now, now_ms).await?;
     let metrics = Arc::new(Metrics::new(&store));
     metrics.uncertain_submits(cut_off);
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
@@ -113,7 +116,7 @@ pub async fn start(
         live: Arc::clone(&live),
         tasks: Tasks::new(store.clone()),
         store,
-        tenants: Default::default(),
+        tenants,
         asking: Asking::default(),
         companies: Companies::default(),
         unheard: Default::default(),
@@ -157,6 +160,7 @@ pub async fn start(
     background.spawn(request::refresher::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
+    background.spawn(upkeep::note_refusals(Arc::clone(&server)));
     let data = |listener, tls| {
         let server = Arc::clone(&server);
         listen::serve(

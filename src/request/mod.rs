@@ -30,6 +30,7 @@ pub mod prober;
 pub mod read;
 pub mod refresher;
 pub mod refuse;
+mod reserve;
 pub mod respond;
 mod settle;
 mod submit;

@@ -76,6 +76,7 @@ pub(super) fn settle(
         charge_micro_usd: if is_solved { charge } else { 0 },
     };
     let tenant = server.tenants.of(&record.key.tenant);
-    tenant.task_ended(&record.key, is_solved.then_some(charge), now_ms);
+    let kind = kind::named(&record.kind);
+    tenant.task_ended(&record.key, kind, is_solved.then_some(charge), now_ms);
     server.store.settle(row);
 }

@@ -18,6 +18,7 @@ use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::Answered;
 use super::refuse::Refusal;
+use super::reserve::reserve;
 use super::respond::Outcome;
 use super::settle::{Ending, settle};
 use super::trace::Trace;
@@ -29,6 +30,7 @@ use crate::listen::Receipt;
 use crate::live::Snapshot;
 use crate::store::{self, Claim, Intent, IntentId, TaskKey, TaskRecord, TaskState, Written};
 use crate::tasks::kind;
+use crate::tenants::accounts::Reservation;
 use crate::vendor::answer::Reading;
 use crate::vendor::client::CallError;
 use crate::vendor::profile::{Billing, Class};
@@ -79,17 +81,27 @@ pub(super) fn start(
     snapshot: Arc<Snapshot>,
     admitted: Admitted,
     claim: Option<Claim>,
-    trace: Trace,
+    mut trace: Trace,
 ) -> Listener {
     let (pilot, listener) = server.unheard.start(identical(&admitted));
-    let work = Submitting {
-        server: Arc::clone(server),
-        snapshot,
-        admitted,
-        claim,
-        pilot,
-    };
-    server.background.spawn(work.run(trace));
+    match reserve(server, &snapshot, &admitted) {
+        Ok(reservation) => {
+            let work = Submitting {
+                server: Arc::clone(server),
+                snapshot,
+                admitted,
+                reservation,
+                claim,
+                pilot,
+            };
+            server.background.spawn(work.run(trace));
+        }
+        Err(refusal) => {
+            let outcome = Outcome::Refused(refusal);
+            trace.end(&outcome);
+            pilot.land(outcome, false);
+        }
+    }
     listener
 }
 
@@ -115,6 +127,8 @@ struct Submitting {
     server: Arc<Server>,
     snapshot: Arc<Snapshot>,
     admitted: Admitted,
+    /// Given back when this ends, unless there is a task, or may be one.
+    reservation: Reservation,
     claim: Option<Claim>,
     pilot: Pilot,
 }
@@ -287,7 +301,7 @@ impl Submitting {
             },
         };
         let uncertain = async |why: &str, slot: Slot| {
-            slot.keep(Instant::now());
+            self.keep(slot);
             self.uncertain(intent_id, intent.clone(), why, key).await;
             Tried::Done(Ended::uncertain())
         };
@@ -354,7 +368,7 @@ impl Submitting {
     ) {
         let id = format!("solve-{}", intent_id.0);
         let record = self.record(intent, &id, key);
-        give(slot, &record, key);
+        self.give(slot, &record, key);
         settle(
             &self.server,
             &self.snapshot,
@@ -373,7 +387,7 @@ impl Submitting {
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
     async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
         let record = self.record(intent, id, key);
-        give(slot, &record, key);
+        self.give(slot, &record, key);
         let written = self.server.store.accept(intent_id, record.clone());
         self.server.tasks.remember(record, Instant::now());
         #[cfg(not(sidekey_relay_before_commit))]
@@ -381,6 +395,19 @@ impl Submitting {
         // The negative control of the crash test: the id goes out before its record is durable.
         #[cfg(sidekey_relay_before_commit)]
         drop(written);
+    }
+
+    /// The slot and what the tenant reserved are the task's from now on.
+    fn give(&self, slot: Slot, record: &TaskRecord, key: &Key) {
+        let (price, now) = (record.price_micro_usd.unwrap_or_default(), Instant::now());
+        slot.give_to(record.key.clone(), price, &key.limits, now);
+        self.reservation.give_to(record.key.clone(), now);
+    }
+
+    /// Nobody knows whether there is a task.
+    fn keep(&self, slot: Slot) {
+        slot.keep(Instant::now());
+        self.reservation.keep();
     }
 
     fn record(&self, intent: Intent, id: &str, key: &Key) -> TaskRecord {
@@ -486,12 +513,6 @@ impl Tried<'_> {
     fn refused(refusal: Refusal) -> Self {
         Self::Done(Ended::without_a_task(Outcome::Refused(refusal)))
     }
-}
-
-/// The slot is the task's from now on.
-fn give(slot: Slot, record: &TaskRecord, key: &Key) {
-    let price = record.price_micro_usd.unwrap_or_default();
-    slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
 }
 
 /// A key that the vendor refused this submit with.
