@@ -28,7 +28,7 @@ use crate::store::{OpenError, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
 use crate::tasks::unknown::Asking;
-use crate::tenants;
+use crate::tenants::restore::restore;
 use crate::upkeep;
 use crate::vendor::client::ClientError;
 use crate::vendor::outage::Outage;
@@ -108,7 +108,11 @@ pub async fn start(
     let live = Arc::new(Live::new(loaded, remembered, background)?);
     hold_slots(&store, &live).await?;
     let (now, now_ms) = (Instant::now(), clock::now_ms());
-    let tenants = tenants::restore::restore(&store, &live.load(), now, now_ms).await?;
+    let tenants = {
+        let snapshot = live.load();
+        let prices = &snapshot.settings.prices;
+        restore(&store, &snapshot.tenants, prices, now, now_ms).await?
+    };
     let metrics = Arc::new(Metrics::new(&store));
     metrics.uncertain_submits(cut_off);
     let limits = Arc::new(Limits::new(settings.listen.max_connections));

@@ -96,18 +96,19 @@ impl Account {
         self.meter().hold(task, price_micro_usd, now);
     }
 
-    /// A task of this type ended: with what it is charged, or without a solve.
+    /// A task of this type ended: with what it is charged, or without a solve. Returns when, for the bill.
     pub fn task_ended(
         &self,
         task: &TaskKey,
         kind: &'static str,
         charged_micro_usd: Option<i64>,
         now_ms: i64,
-    ) {
-        self.meter().end(task, charged_micro_usd, now_ms);
+    ) -> i64 {
+        let ended_at_ms = self.meter().end(task, charged_micro_usd, now_ms);
         if let Some(charged) = charged_micro_usd {
             self.tally().solve(kind, charged);
         }
+        ended_at_ms
     }
 
     pub fn used(&self, now_ms: i64) -> Used {

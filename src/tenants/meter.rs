@@ -210,14 +210,18 @@ impl Meter {
         }
     }
 
-    /// The task ended: with what it is charged, or without a solve.
-    pub fn end(&mut self, task: &TaskKey, charged_micro_usd: Option<i64>, now_ms: i64) {
+    /// The task ended: with what it is charged, or without a solve. Returns when, for the bill: after a clock was set back,
+    /// a solve still belongs to the day that it is counted in.
+    pub fn end(&mut self, task: &TaskKey, charged_micro_usd: Option<i64>, now_ms: i64) -> i64 {
+        self.turn(now_ms);
         if let Some(held) = self.tasks.remove(task) {
             self.reserved_micro_usd -= held.price_micro_usd;
         }
         if let Some(price) = charged_micro_usd {
-            self.solve(price, now_ms);
+            self.solves = self.solves.saturating_add(1);
+            self.spent_micro_usd = self.spent_micro_usd.saturating_add(price);
         }
+        now_ms.max(self.day.began_ms())
     }
 
     /// Gives back what tasks have reserved that nobody follows any more.
@@ -230,12 +234,6 @@ impl Meter {
             }
             follows
         });
-    }
-
-    fn solve(&mut self, charged_micro_usd: i64, now_ms: i64) {
-        self.turn(now_ms);
-        self.solves = self.solves.saturating_add(1);
-        self.spent_micro_usd = self.spent_micro_usd.saturating_add(charged_micro_usd);
     }
 
     pub fn used(&mut self, now_ms: i64) -> Used {
@@ -353,6 +351,8 @@ mod tests {
             meter.reserve(&limits, 1, now, LAST_SECOND),
             Err(Limit::Daily)
         );
+        let today = LAST_SECOND + 1000 - DAY_MS;
+        assert_eq!(meter.end(&task(2), Some(1), yesterday), today);
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,4 +22,5 @@ mod rotation;
 mod slots;
 mod status;
 mod support;
+mod tenant_limits;
 mod threads;
