@@ -32,6 +32,7 @@ pub mod refresher;
 pub mod refuse;
 mod reserve;
 pub mod respond;
+pub mod room;
 mod settle;
 mod submit;
 mod together;

@@ -199,7 +199,7 @@ impl Submitting {
                 chosen = chosen => chosen,
                 () = self.pilot.client_left().cancelled() => return None,
             };
-            let (key, slot) = match chosen {
+            let (key, slot, _taking) = match chosen {
                 Ok(chosen) => chosen,
                 Err(refusal) => return refuse(refusal),
             };

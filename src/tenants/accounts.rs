@@ -115,6 +115,11 @@ impl Account {
         self.meter().used(now_ms)
     }
 
+    /// Those that the vendor accepted.
+    pub fn tasks(&self) -> usize {
+        self.meter().tasks()
+    }
+
     /// Since the start.
     pub fn counted(&self) -> Tally {
         self.tally().clone()

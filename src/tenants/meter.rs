@@ -249,6 +249,10 @@ impl Meter {
         }
     }
 
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
     fn running(&self) -> usize {
         self.submits.len() + self.tasks.len()
     }

@@ -9,6 +9,7 @@ mod calls;
 mod check;
 mod codes;
 mod failover;
+mod fairness;
 mod faulty_vendor;
 mod hang_up;
 mod hot_reload;

@@ -184,7 +184,8 @@ impl Submitting {
         let kind = "application/x-www-form-urlencoded";
         let answer = client.post("/in.php", kind, form.as_bytes()).await.ok()?;
         let Some(id) = id(&answer) else {
-            return Some(Duration::from_millis(100));
+            // Thousands of clients that ask in vain must not starve the rest.
+            return Some(Duration::from_secs(1));
         };
         while poll(client, token, id).await? == "CAPCHA_NOT_READY" {
             sleep(Duration::from_millis(50)).await;
