@@ -96,6 +96,20 @@ impl Account {
         self.meter().hold(task, price_micro_usd, now);
     }
 
+    /// A parked submit from before a restart.
+    pub fn hold_parked(&self, own: TaskKey, price_micro_usd: i64) {
+        self.meter().hold_parked(own, price_micro_usd);
+    }
+
+    /// What a parked submit has reserved, for whoever sends it; to drop it is the end of one that was not sent.
+    pub fn unpark(self: &Arc<Self>, own: &TaskKey) -> Option<Reservation> {
+        let submit = self.meter().unpark(own)?;
+        Some(Reservation {
+            account: Arc::clone(self),
+            submit,
+        })
+    }
+
     /// A task of this type ended: with what it is charged, or without a solve. Returns when, for the bill.
     pub fn task_ended(
         &self,
@@ -140,6 +154,11 @@ impl Reservation {
         self.account.meter().give_to(self.submit, task, now);
     }
 
+    /// The submit waits for a key, under this id of ours.
+    pub fn park(&self, own: TaskKey) {
+        self.account.meter().park(self.submit, own);
+    }
+
     /// Nobody can know whether there is a task.
     pub fn keep(&self) {
         self.account.meter().is_uncertain(self.submit);
@@ -149,5 +168,58 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.account.meter().give_back(self.submit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: TenantLimits = TenantLimits {
+        daily: Some(1),
+        rate_per_minute: None,
+        budget_micro_usd: None,
+        max_tasks: None,
+    };
+
+    fn own() -> TaskKey {
+        TaskKey {
+            profile: "captchaai".into(),
+            tenant: "alice".into(),
+            id: "9000000000000000".into(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_parked_submit_holds_what_it_reserved_until_it_is_sent_or_ends() {
+        let accounts = Accounts::default();
+        let (alice, now) = (accounts.of(&"alice".into()), Instant::now());
+        let reserve = || alice.reserve(&LIMITS, 3, now, 0);
+        let submit = reserve().unwrap();
+        submit.park(own());
+        drop(submit);
+        accounts.sweep(now + std::time::Duration::from_secs(100_000));
+        assert_eq!(reserve().unwrap_err(), Limit::Daily);
+        let sent = alice.unpark(&own()).unwrap();
+        assert!(alice.unpark(&own()).is_none(), "it is on its way");
+        assert_eq!(reserve().unwrap_err(), Limit::Daily);
+        drop(sent);
+        assert_eq!(alice.used(0), Used::default());
+        alice.hold_parked(own(), 3);
+        assert_eq!(reserve().unwrap_err(), Limit::Daily);
+        drop(alice.unpark(&own()));
+        assert!(reserve().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_nobody_follows_does_not_hold_a_limit_for_ever() {
+        let accounts = Accounts::default();
+        let (alice, now) = (accounts.of(&"alice".into()), Instant::now());
+        let submit = alice.reserve(&LIMITS, 3, now, 0).unwrap();
+        submit.give_to(own(), now);
+        accounts.sweep(now + std::time::Duration::from_secs(1800));
+        assert_eq!(alice.used(0).running, 1);
+        accounts.sweep(now + std::time::Duration::from_secs(3600));
+        assert_eq!(alice.used(0), Used::default());
     }
 }

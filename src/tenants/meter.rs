@@ -24,6 +24,8 @@ pub struct Meter {
     /// Submits on their way, by number, and tasks that run, with what each would cost.
     submits: HashMap<u64, i64>,
     tasks: HashMap<TaskKey, Held>,
+    /// Submits that wait for a key under an id of ours.
+    parked: HashMap<TaskKey, i64>,
     reserved_micro_usd: i64,
     /// Submits of today of which nobody can know whether they made a task: each counts as one that did.
     uncertain: u32,
@@ -181,6 +183,28 @@ impl Meter {
         self.reserved_micro_usd -= self.submits.remove(&submit).unwrap_or_default();
     }
 
+    /// It waits for a key: nothing ends this but `unpark`.
+    pub fn park(&mut self, submit: u64, own: TaskKey) {
+        if let Some(price) = self.submits.remove(&submit) {
+            self.reserved_micro_usd -= price;
+            self.hold_parked(own, price);
+        }
+    }
+
+    /// From before a restart.
+    pub fn hold_parked(&mut self, own: TaskKey, price_micro_usd: i64) {
+        self.reserved_micro_usd += price_micro_usd;
+        self.reserved_micro_usd -= self.parked.insert(own, price_micro_usd).unwrap_or_default();
+    }
+
+    /// It goes on its way again, under the number returned, or to its end.
+    pub fn unpark(&mut self, own: &TaskKey) -> Option<u64> {
+        let price = self.parked.remove(own)?;
+        self.last += 1;
+        self.submits.insert(self.last, price);
+        Some(self.last)
+    }
+
     /// Nobody can know whether it made a task.
     pub fn is_uncertain(&mut self, submit: u64) {
         if let Some(price) = self.submits.remove(&submit) {
@@ -254,7 +278,7 @@ impl Meter {
     }
 
     fn running(&self) -> usize {
-        self.submits.len() + self.tasks.len()
+        self.submits.len() + self.tasks.len() + self.parked.len()
     }
 
     /// A clock that is set back begins no day anew: that would give the limit a second time.
