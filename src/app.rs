@@ -24,11 +24,12 @@ use crate::live::reload::Reloader;
 use crate::request::account::Rounds;
 use crate::request::prober::Prober;
 use crate::request::{self, Server, clock};
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::{OpenError, ParkedRecord, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
 use crate::tasks::parked::Parked;
 use crate::tasks::unknown::Asking;
+use crate::tenants::restore::restore;
 use crate::upkeep;
 use crate::vendor::client::ClientError;
 use crate::vendor::outage::Outage;
@@ -105,8 +106,25 @@ pub async fn start(
     };
     let live = Arc::new(Live::new(loaded, remembered, background)?);
     hold_slots(&store, &live).await?;
-    let parked = Arc::new(Parked::new(store.clone()));
-    let waiting = parked.resume(Instant::now(), clock::now_ms()).await?;
+    let (now, now_ms) = (Instant::now(), clock::now_ms());
+    let tenants = {
+        let snapshot = live.load();
+        let prices = &snapshot.settings.prices;
+        Arc::new(restore(&store, &snapshot.tenants, prices, now, now_ms).await?)
+    };
+    let parked = Arc::new(Parked::new(store.clone(), Arc::clone(&tenants)));
+    let waiting = {
+        let snapshot = live.load();
+        let price = |record: &ParkedRecord| {
+            let usual = &snapshot.settings.prices;
+            let tenant = snapshot.tenants.by_name(&record.tenant);
+            tenant.map_or_else(
+                || usual.price(&record.kind),
+                |tenant| tenant.price(&record.kind, usual),
+            )
+        };
+        parked.resume(price, now, now_ms).await?
+    };
     if waiting > 0 {
         tracing::info!(
             submits = waiting,
@@ -121,7 +139,7 @@ pub async fn start(
         tasks: Tasks::new(store.clone()),
         parked,
         store,
-        tenants: Default::default(),
+        tenants,
         asking: Asking::default(),
         companies: Companies::default(),
         unheard: Default::default(),
@@ -166,6 +184,7 @@ pub async fn start(
     background.spawn(request::refresher::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
+    background.spawn(upkeep::note_refusals(Arc::clone(&server)));
     let data = |listener, tls| {
         let server = Arc::clone(&server);
         listen::serve(

@@ -9,6 +9,7 @@ use crate::request::{Server, clock};
 
 const EVERY: Duration = Duration::from_secs(30);
 const LEASES: Duration = Duration::from_secs(1);
+const REFUSALS: Duration = Duration::from_secs(1);
 /// Uncertain submits are held against the vendor's bill, which comes once a month.
 const UNCERTAIN_KEPT: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 /// Repeats under one idempotency key come within minutes; a day covers a queue that was stopped over night.
@@ -45,10 +46,28 @@ pub(crate) async fn end_leases(server: Arc<Server>) {
     }
 }
 
+/// How often limits refused whom. A flood of refusals must not be a flood of changes: the store is told once a second, and
+/// a `kill -9` forgets that second's.
+pub(crate) async fn note_refusals(server: Arc<Server>) {
+    loop {
+        let ends = tokio::select! {
+            () = sleep(REFUSALS) => false,
+            () = server.background.stopping() => true,
+        };
+        for refused in server.tenants.new_refusals() {
+            server.store.note_refused(refused);
+        }
+        if ends {
+            return;
+        }
+    }
+}
+
 async fn look_after(server: &Server, clocks: &mut Clocks) {
     let (now, now_ms) = (Instant::now(), clock::now_ms());
     server.companies.sweep(now);
     server.tasks.sweep(now);
+    server.tenants.sweep(now);
     server.live.end_drains();
     let keep = server.live.load().settings.poll.keep;
     if clocks.may_forget(keep, now, now_ms) {

@@ -166,6 +166,7 @@ pub(super) async fn uncertain(server: &Server) -> Result<Value, StoreError> {
                 "endpoint": row.intent.endpoint.as_str(),
                 "key": &*row.intent.owner_name,
                 "type": &*row.intent.kind,
+                "tenant": Some(&*row.intent.tenant).filter(|tenant| !tenant.is_empty()),
                 "project": row.intent.project.as_deref(),
                 "why": &*row.why,
                 "task": row.resolved.as_ref().map(|resolved| &*resolved.task_id),

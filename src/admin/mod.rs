@@ -6,6 +6,7 @@ mod api;
 mod changes;
 pub mod metrics;
 mod series;
+mod tenant_series;
 mod time;
 
 use std::sync::Arc;

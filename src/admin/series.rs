@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use super::api;
+use super::{api, tenant_series};
 use crate::alerts::cause::Cause;
 use crate::keys::health::STATES;
 use crate::money::usd;
@@ -119,7 +119,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
     }
     registry.register(
         "alerts_active",
-        "Keys or pools that an alert holds for, by cause",
+        "Keys, pools or tenants that an alert holds for, by cause",
         active,
     );
     registry.register(
@@ -203,6 +203,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "Log lines that found no room because nobody read stdout fast enough",
         ConstCounter::new(server.metrics.log_lines_dropped()),
     );
+    tenant_series::register(server, registry);
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {

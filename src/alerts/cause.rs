@@ -11,15 +11,27 @@ pub enum Cause {
     KeyRevoked,
     NoUsableKey,
     SlotsFull,
+    /// 80 % of the solves of a day.
+    TenantDailyLow,
+    /// All of them.
+    TenantDailyReached,
+    /// 80 % of the budget of a month.
+    TenantBudgetLow,
+    /// All of it, or what is left is too little for a submit that came.
+    TenantBudgetReached,
 }
 
 impl Cause {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::BalanceLow,
         Self::BalanceCritical,
         Self::KeyRevoked,
         Self::NoUsableKey,
         Self::SlotsFull,
+        Self::TenantDailyLow,
+        Self::TenantDailyReached,
+        Self::TenantBudgetLow,
+        Self::TenantBudgetReached,
     ];
 
     /// In log, metric and webhook.
@@ -30,6 +42,10 @@ impl Cause {
             Self::KeyRevoked => "key_revoked",
             Self::NoUsableKey => "no_usable_key",
             Self::SlotsFull => "slots_full",
+            Self::TenantDailyLow => "tenant_daily_low",
+            Self::TenantDailyReached => "tenant_daily_reached",
+            Self::TenantBudgetLow => "tenant_budget_low",
+            Self::TenantBudgetReached => "tenant_budget_reached",
         }
     }
 
@@ -38,6 +54,10 @@ impl Cause {
         match self {
             Self::BalanceLow | Self::BalanceCritical | Self::KeyRevoked => "key",
             Self::NoUsableKey | Self::SlotsFull => "pool",
+            Self::TenantDailyLow
+            | Self::TenantDailyReached
+            | Self::TenantBudgetLow
+            | Self::TenantBudgetReached => "tenant",
         }
     }
 
@@ -45,6 +65,10 @@ impl Cause {
     pub fn told_after(self) -> Duration {
         match self {
             Self::BalanceLow | Self::BalanceCritical | Self::KeyRevoked => Duration::ZERO,
+            Self::TenantDailyLow
+            | Self::TenantDailyReached
+            | Self::TenantBudgetLow
+            | Self::TenantBudgetReached => Duration::ZERO,
             // Longer than a short outage, and than the probes of a file of new keys.
             Self::NoUsableKey => Duration::from_secs(30),
             Self::SlotsFull => Duration::from_secs(60),
@@ -56,6 +80,11 @@ impl Cause {
         match self {
             // Its way back is measured in money instead: see `findings`.
             Self::BalanceLow => Duration::ZERO,
+            // What was used only grows, until the next day or month, or a changed limit: then it may be told again.
+            Self::TenantDailyLow
+            | Self::TenantDailyReached
+            | Self::TenantBudgetLow
+            | Self::TenantBudgetReached => Duration::ZERO,
             // An empty key's probe may pass and its next submit be refused, a minute later.
             Self::BalanceCritical => Duration::from_secs(300),
             Self::KeyRevoked | Self::NoUsableKey => Duration::from_secs(60),
@@ -69,6 +98,10 @@ impl Cause {
         match self {
             Self::BalanceCritical => Some(Duration::from_secs(3600)),
             Self::BalanceLow | Self::KeyRevoked | Self::NoUsableKey | Self::SlotsFull => None,
+            Self::TenantDailyLow
+            | Self::TenantDailyReached
+            | Self::TenantBudgetLow
+            | Self::TenantBudgetReached => None,
         }
     }
 
@@ -76,7 +109,10 @@ impl Cause {
     pub fn said_by(self) -> Option<Self> {
         match self {
             Self::BalanceLow => Some(Self::BalanceCritical),
+            Self::TenantDailyLow => Some(Self::TenantDailyReached),
+            Self::TenantBudgetLow => Some(Self::TenantBudgetReached),
             Self::BalanceCritical | Self::KeyRevoked | Self::NoUsableKey | Self::SlotsFull => None,
+            Self::TenantDailyReached | Self::TenantBudgetReached => None,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::money::decimal;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub cause: Cause,
-    /// The name of a key or a pool: the same trouble of the same subject is told once.
+    /// The name of a key, a pool or a tenant: the same trouble of the same subject is told once.
     pub subject: Arc<str>,
     pub text: String,
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Server;
+use super::line::Taking;
 use super::refuse::Refusal;
+use super::room::{LOOK_EVERY, Slots, Standing};
 use crate::keys::account::Slot;
 use crate::keys::egress::Egress;
 use crate::keys::health::Condition;
@@ -19,6 +21,9 @@ use crate::tenants::{Pools, Tenant};
 /// over all their keys and not over the one that is proven first. Half a second buys some ten probes.
 pub(super) const LEARNING: Duration = Duration::from_millis(500);
 
+/// What a try goes out with. The last counts the slot as its tenant's until a task has it.
+pub(super) type Chosen = (Arc<Key>, Slot, Option<Taking>);
+
 pub(super) async fn choose(
     server: &Server,
     snapshot: &Snapshot,
@@ -26,16 +31,29 @@ pub(super) async fn choose(
     waits: bool,
     wait_until: Instant,
     deadline: Instant,
-) -> Result<(Arc<Key>, Slot), Refusal> {
+) -> Result<Chosen, Refusal> {
     // An error is the end of the time, and then what was learnt so far has to do.
     let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
     let line = server.lines.of(tenant.first_pool());
-    let (mut front, mut gave_up) = (None, false);
+    let held = |tenant: &Arc<str>| server.tenants.of(tenant).tasks();
+    let came = held(&tenant.name);
+    line.room().came(&tenant.name, came, Instant::now());
+    let (mut front, mut gave_up, mut below) = (None, false, None);
     loop {
-        // Nobody overtakes those who wait.
-        if waits && front.is_none() && !gave_up && !line.is_empty() {
+        let now = Instant::now();
+        let (standing, taking) = match below.take() {
+            Some(taking) => (Standing::Below, Some(taking)),
+            None => {
+                let look = || slots(snapshot, tenant, now);
+                line.stand(&tenant.name, held, look, now)
+            }
+        };
+        // Nobody overtakes those who wait, except who has less than its share.
+        if standing != Standing::Below && waits && front.is_none() && !gave_up && !line.is_empty() {
+            drop(taking);
             front = Arc::clone(&line).join(&tenant.name, wait_until).await;
             gave_up = front.is_none();
+            continue;
         }
         // Before the look at the keys, so that no news is missed between the two.
         let events = snapshot.keys.events();
@@ -52,11 +70,13 @@ pub(super) async fn choose(
         let outage = server.outage.open_until();
         let none = match outage {
             Some(until) => NoKey::Busy { until },
-            None => match pick(snapshot, tenant, &server.egress, Instant::now()) {
-                Ok(chosen) => return Ok(chosen),
+            None if standing == Standing::MustWait => NoKey::Full { until: None },
+            None => match pick(snapshot, tenant, &server.egress, now) {
+                Ok((key, slot)) => return Ok((key, slot, taking)),
                 Err(none) => none,
             },
         };
+        below = taking.filter(|_| standing == Standing::Below);
         let (until, refusal) = match none {
             NoKey::None => return Err(Refusal::NoKey),
             NoKey::Empty => return Err(Refusal::AllEmpty),
@@ -80,7 +100,13 @@ pub(super) async fn choose(
                 refusal => refusal,
             });
         }
-        if front.is_some() {
+        if standing == Standing::MustWait && front.is_some() {
+            let _ = timeout_at(until.min(now + LOOK_EVERY), something).await;
+            // The room is kept for somebody, who may stand behind.
+            if line.has_others(&tenant.name) {
+                front = None;
+            }
+        } else if front.is_some() || below.is_some() {
             // At that time, or when something brings a key back earlier.
             let _ = timeout_at(until, something).await;
         } else {
@@ -88,6 +114,20 @@ pub(super) async fn choose(
             gave_up = front.is_none();
         }
     }
+}
+
+/// Of the keys that can be used. None: the vendor does not say how many some key has.
+fn slots(snapshot: &Snapshot, tenant: &Tenant, now: Instant) -> Option<Slots> {
+    let mut slots = Slots { all: 0, free: 0 };
+    for key in snapshot.keys.in_pool(tenant.first_pool()) {
+        if key.look(|health| health.condition(now)) == Condition::Healthy {
+            let seen = key.account.slots(&key.limits, now);
+            let max = seen.max? as usize;
+            slots.all += max;
+            slots.free += max.saturating_sub(seen.used);
+        }
+    }
+    Some(slots)
 }
 
 /// From the tenant's own keys, or from those that it shares.

@@ -32,7 +32,9 @@ pub mod prober;
 pub mod read;
 pub mod refresher;
 pub mod refuse;
+mod reserve;
 pub mod respond;
+pub mod room;
 mod settle;
 mod submit;
 mod together;
@@ -86,7 +88,7 @@ pub struct Server {
     pub store: Store,
     pub tasks: Tasks,
     /// What each tenant has used of its limits.
-    pub tenants: Accounts,
+    pub tenants: Arc<Accounts>,
     pub parked: Arc<Parked>,
     pub asking: Asking,
     pub companies: Companies,

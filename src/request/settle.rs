@@ -64,10 +64,13 @@ pub(super) fn settle(
     let cost = said_price.or(record.price_micro_usd).unwrap_or_else(usual);
     // A tenant without prices of its own pays what the vendor takes, also when that is not what was expected.
     let charge = record.charge_micro_usd.unwrap_or(cost);
+    let tenant = server.tenants.of(&record.key.tenant);
+    let kind = kind::named(&record.kind);
+    let ended_at_ms = tenant.task_ended(&record.key, kind, is_solved.then_some(charge), now_ms);
     let row = UsageRow {
         task: record.key.clone(),
         submitted_at_ms: record.submitted_at_ms,
-        ended_at_ms: now_ms,
+        ended_at_ms,
         ended,
         project: record.project.clone(),
         kind: record.kind.clone(),
@@ -75,7 +78,5 @@ pub(super) fn settle(
         cost_micro_usd: if is_solved { cost } else { 0 },
         charge_micro_usd: if is_solved { charge } else { 0 },
     };
-    let tenant = server.tenants.of(&record.key.tenant);
-    tenant.task_ended(&record.key, is_solved.then_some(charge), now_ms);
     server.store.settle(row);
 }

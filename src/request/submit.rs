@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 use late::{LATE, Late};
 
 use super::admit::Admitted;
-use super::choose::choose;
+use super::choose::{Chosen, choose};
 use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::{Answered, Unanswered};
 use super::park;
 use super::refuse::Refusal;
+use super::reserve::reserve;
 use super::respond::Outcome;
 use super::settle::{Ending, settle};
 use super::trace::Trace;
@@ -34,6 +35,7 @@ use crate::store::{
     self, Claim, Intent, IntentId, OwnId, TaskKey, TaskRecord, TaskState, UncertainRow, Written,
 };
 use crate::tasks::kind;
+use crate::tenants::accounts::Reservation;
 use crate::vendor::answer::Reading;
 use crate::vendor::client::CallError;
 use crate::vendor::profile::{Billing, Class};
@@ -84,18 +86,28 @@ pub(super) fn start(
     snapshot: Arc<Snapshot>,
     admitted: Admitted,
     claim: Option<Claim>,
-    trace: Trace,
+    mut trace: Trace,
 ) -> Listener {
     let (pilot, listener) = server.unheard.start(identical(&admitted));
-    let work = Submitting {
-        server: Arc::clone(server),
-        snapshot,
-        admitted,
-        claim,
-        left: pilot.client_left().clone(),
-        parked: None,
-    };
-    server.background.spawn(work.run(pilot, trace));
+    match reserve(server, &snapshot, &admitted) {
+        Ok(reservation) => {
+            let work = Submitting {
+                server: Arc::clone(server),
+                snapshot,
+                admitted,
+                reservation,
+                claim,
+                left: pilot.client_left().clone(),
+                parked: None,
+            };
+            server.background.spawn(work.run(pilot, trace));
+        }
+        Err(refusal) => {
+            let outcome = Outcome::Refused(refusal);
+            trace.end(&outcome);
+            pilot.land(outcome, false);
+        }
+    }
     listener
 }
 
@@ -121,6 +133,8 @@ pub(super) struct Submitting {
     pub server: Arc<Server>,
     pub snapshot: Arc<Snapshot>,
     pub admitted: Admitted,
+    /// Given back when this ends, unless there is a task, or may be one.
+    pub reservation: Reservation,
     pub claim: Option<Claim>,
     /// Cancelled when nobody wants the task any more: what was not sent yet is not sent.
     pub left: CancellationToken,
@@ -185,6 +199,11 @@ impl Submitting {
             && let Some(id) = park::instead(server, snapshot, admitted, self.claim, refusal).await
         {
             let id: Arc<str> = id.to_string().into();
+            self.reservation.park(TaskKey {
+                profile: Arc::clone(&snapshot.profile_name),
+                tenant: Arc::clone(&admitted.tenant.name),
+                id: Arc::clone(&id),
+            });
             trace.task(&id);
             ended = Ended::new(Outcome::Value(id.as_ref().to_owned()), Made::Task(id));
         }
@@ -199,7 +218,7 @@ impl Submitting {
     /// Beginning with the key that was chosen already, if one was. `None` when the client left before anything was sent.
     pub(super) async fn tries(
         &self,
-        mut first: Option<(Arc<Key>, Slot)>,
+        mut first: Option<Chosen>,
         trace: &mut Trace,
     ) -> Option<Ended<'_>> {
         let refuse = |refusal| Some(Ended::refused(refusal));
@@ -239,7 +258,7 @@ impl Submitting {
                     () = self.left.cancelled() => return None,
                 },
             };
-            let (key, slot) = match chosen {
+            let (key, slot, _taking) = match chosen {
                 Ok(chosen) => chosen,
                 Err(refusal) => return refuse(refusal),
             };
@@ -344,7 +363,7 @@ impl Submitting {
             },
         };
         let uncertain = async |why: &str, slot: Slot| {
-            slot.keep(Instant::now());
+            self.keep(slot);
             self.uncertain(intent_id, intent.clone(), why, key).await;
             Tried::Done(Ended::uncertain())
         };
@@ -414,7 +433,7 @@ impl Submitting {
     ) {
         let id = format!("solve-{}", intent_id.0);
         let record = self.record(intent, &id, key);
-        give(slot, &record, key);
+        self.give(slot, &record, key);
         settle(
             &self.server,
             &self.snapshot,
@@ -434,7 +453,7 @@ impl Submitting {
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
     async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
         let record = self.record(intent, id, key);
-        give(slot, &record, key);
+        self.give(slot, &record, key);
         let store = &self.server.store;
         let written = match self.parked {
             Some(parked) => store.accept_parked(parked, intent_id, record.clone()),
@@ -446,6 +465,19 @@ impl Submitting {
         // The negative control of the crash test: the id goes out before its record is durable.
         #[cfg(sidekey_relay_before_commit)]
         drop(written);
+    }
+
+    /// The slot and what the tenant reserved are the task's from now on.
+    fn give(&self, slot: Slot, record: &TaskRecord, key: &Key) {
+        let (price, now) = (record.price_micro_usd.unwrap_or_default(), Instant::now());
+        slot.give_to(record.key.clone(), price, &key.limits, now);
+        self.reservation.give_to(record.key.clone(), now);
+    }
+
+    /// Nobody knows whether there is a task.
+    fn keep(&self, slot: Slot) {
+        slot.keep(Instant::now());
+        self.reservation.keep();
     }
 
     fn record(&self, intent: Intent, id: &str, key: &Key) -> TaskRecord {
@@ -563,12 +595,6 @@ impl Ended<'_> {
     fn uncertain() -> Self {
         Self::new(Outcome::Refused(Refusal::Uncertain), Made::Perhaps)
     }
-}
-
-/// The slot is the task's from now on.
-fn give(slot: Slot, record: &TaskRecord, key: &Key) {
-    let price = record.price_micro_usd.unwrap_or_default();
-    slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
 }
 
 /// A key that the vendor refused this submit with.

@@ -11,15 +11,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::admit::Admitted;
-use super::choose::choose;
+use super::choose::{Chosen, choose};
 use super::park::waits_for;
 use super::refuse::Refusal;
 use super::submit::late::Late;
 use super::submit::{Ended, Made, Submitting};
 use super::trace::Trace;
 use super::{Server, clock};
-use crate::keys::account::Slot;
-use crate::keys::key::Key;
 use crate::listen::body::HeldBody;
 use crate::live::Snapshot;
 use crate::store::{ParkedRecord, ParkedRequest};
@@ -90,8 +88,8 @@ async fn round(server: &Arc<Server>, next_end: &mut Instant) {
     for tenant in pools {
         let until = Instant::now() + LOOK;
         match choose(server, &snapshot, tenant, true, until, until).await {
-            Ok((key, slot)) => {
-                send(server, &snapshot, tenant, key, slot).await;
+            Ok(chosen) => {
+                send(server, &snapshot, tenant, chosen).await;
                 has_sent = true;
             }
             Err(Refusal::AllEmpty) => parked.out_of_money(),
@@ -119,13 +117,7 @@ fn end_due(server: &Server, snapshot: &Snapshot, now: Instant) {
 }
 
 /// The next one of those that are served from the same pool as this tenant.
-async fn send(
-    server: &Arc<Server>,
-    snapshot: &Arc<Snapshot>,
-    tenant: &Tenant,
-    key: Arc<Key>,
-    slot: Slot,
-) {
+async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, tenant: &Tenant, chosen: Chosen) {
     let pool = tenant.first_pool();
     let among = |record: &ParkedRecord| waits_for(snapshot, pool, record);
     let Some(mut taken) = server.parked.take(among, Instant::now()) else {
@@ -163,7 +155,13 @@ async fn send(
         );
         return;
     };
+    let own = taken.record.key();
+    // What it reserved when it was parked. None: whoever parked it is about to say so.
+    let Some(reservation) = server.tenants.of(&own.tenant).unpark(&own) else {
+        return;
+    };
     let work = Submitting {
+        reservation,
         server: Arc::clone(server),
         snapshot: Arc::clone(snapshot),
         admitted,
@@ -174,7 +172,13 @@ async fn send(
     taken.leaves();
     server.background.spawn(async move {
         let mut trace = Trace::own();
-        let ended = work.tries(Some((key, slot)), &mut trace).await;
+        let ended = work.tries(Some(chosen), &mut trace).await;
+        if ended
+            .as_ref()
+            .is_none_or(|ended| matches!(ended.made, Made::Nothing))
+        {
+            work.reservation.park(own);
+        }
         if let Some(late) = settle(taken, ended) {
             work.hear_late(late, None).await;
         }

@@ -286,6 +286,20 @@ impl Store {
         }
     }
 
+    /// When a task ended last, of those that ended before.
+    pub async fn last_end(&self, before_ms: i64) -> Result<Option<i64>, StoreError> {
+        match self {
+            // Asked for at a start only, and this store ends with the process.
+            Self::Memory(_) => Ok(None),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    usage::last_end(connection, before_ms)
+                })
+                .await
+            }
+        }
+    }
+
     /// In small transactions, so that submits are not held up.
     pub async fn forget_tasks_unused_since(&self, unused_since_ms: i64) -> Result<u64, StoreError> {
         self.forget_all(Change::ForgetTasks {

@@ -150,6 +150,13 @@ pub(super) fn settled(
         .collect()
 }
 
+/// The index has it.
+pub(super) fn last_end(connection: &Connection, before_ms: i64) -> Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT max(ended_at_ms) FROM usage WHERE ended_at_ms < ?")?
+        .query_row([before_ms], |row| row.get(0))
+}
+
 const SETTLE: &str = "INSERT INTO usage
     (profile, tenant, id, submitted_at_ms, ended_at_ms, ended, project, kind, owner_name, cost_micro_usd, charge_micro_usd)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -41,8 +41,9 @@ const SHARDS: usize = 16;
 const REMEMBER: Duration = Duration::from_secs(600);
 /// SECURITY: bounds the memory of clients that submit and never come back, about 400 bytes a task.
 const MOST_IN_A_SHARD: usize = 200_000 / SHARDS;
-/// Tasks that are followed again after a start. Of more, nobody asks unless their clients do.
-const MOST_RESUMED: usize = 20_000;
+/// Tasks that are followed again after a start, and hold what their tenants reserved: more than all accounts together can
+/// have running.
+pub const MOST_RESUMED: usize = 100_000;
 
 /// A task that is in memory.
 #[derive(Debug)]

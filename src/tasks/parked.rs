@@ -15,11 +15,14 @@ use tokio::sync::futures::Notified;
 use tokio::time::{Instant, timeout};
 
 use crate::store::{Lack, OwnId, ParkedRecord, ParkedState, Store, StoreError, Unsent};
+use crate::tenants::accounts::Accounts;
 pub use queue::Room;
 use queue::{End, Place, Queue};
 
 pub struct Parked {
     store: Store,
+    /// Each holds what its submit has reserved, until it is sent or ends unsent.
+    tenants: Arc<Accounts>,
     /// A std lock with sections of a few map operations; never held over an await.
     state: Mutex<State>,
     changed: Notify,
@@ -57,22 +60,30 @@ const LOOK_UP: Duration = Duration::from_secs(3);
 const TOO_LONG: &str = "it takes longer than 3 s";
 
 impl Parked {
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Store, tenants: Arc<Accounts>) -> Self {
         Self {
             store,
+            tenants,
             state: Mutex::default(),
             changed: Notify::new(),
         }
     }
 
     /// Those that waited when the program ended.
-    pub async fn resume(&self, now: Instant, now_ms: i64) -> Result<usize, StoreError> {
+    pub async fn resume(
+        &self,
+        price: impl Fn(&ParkedRecord) -> i64,
+        now: Instant,
+        now_ms: i64,
+    ) -> Result<usize, StoreError> {
         let waiting = self.store.waiting_parked().await?;
         let resumed = waiting.len();
         let mut state = self.state();
         for record in waiting {
             // A clock that was set back must not make anything younger than new.
             let age = u64::try_from(now_ms - record.parked_at_ms).unwrap_or_default();
+            let tenant = self.tenants.of(&record.tenant);
+            tenant.hold_parked(record.key(), price(&record));
             state.queue.restore(record, Duration::from_millis(age), now);
         }
         Ok(resumed)
@@ -203,6 +214,7 @@ impl Parked {
         now: Instant,
         now_ms: i64,
     ) {
+        drop(self.tenants.of(&record.tenant).unpark(&record.key()));
         let (id, end) = (record.id, ParkedState::Unsent(why));
         self.store.end_parked(id, end.clone(), now_ms);
         let record = ParkedRecord {

@@ -2,6 +2,8 @@
 
 pub mod accounts;
 pub mod meter;
+pub mod restore;
+pub mod tally;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::config::settings::{Mode, Role, TenantEntry, TenantLimits};
+use crate::config::settings::{Mode, Prices, Role, TenantEntry, TenantLimits};
 use crate::keys::set::DEFAULT_POOL;
 
 /// Part of the snapshot that a request sees.
@@ -122,6 +124,12 @@ impl Tenant {
         match &self.pools {
             Pools::Shared(pool) | Pools::Own { pool, .. } => pool,
         }
+    }
+
+    /// What a solve is expected to cost it.
+    pub fn price(&self, kind: &str, usual: &Prices) -> i64 {
+        let own = self.prices.get(kind).copied();
+        own.unwrap_or_else(|| usual.price(kind))
     }
 
     fn anybody() -> Self {

@@ -12,3 +12,4 @@ mod signals;
 mod spread;
 mod store_trouble;
 mod support;
+mod tenant_limits;

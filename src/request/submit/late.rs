@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Submitting, give};
+use super::Submitting;
 use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::request::flight::Pilot;
@@ -94,13 +94,13 @@ impl Submitting {
             () = self.server.background.stopping() => None,
         };
         let Some(answered) = answered else {
-            return slot.keep(Instant::now());
+            return self.keep(slot);
         };
         match &answered.reading {
             Reading::Accepted { id } => {
                 let id = id.clone();
                 let record = self.record(intent, &id, &key);
-                give(slot, &record, &key);
+                self.give(slot, &record, &key);
                 let store = &self.server.store;
                 let written = match self.parked {
                     Some(parked) => store.resolve_parked(parked, intent_id, record.clone()),
@@ -121,7 +121,7 @@ impl Submitting {
                 self.solved_at_once(intent_id, intent, &answered, &key, slot)
                     .await;
             }
-            _ => slot.keep(Instant::now()),
+            _ => self.keep(slot),
         }
     }
 }
