@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod alerts;
+mod allowances;
 mod bad_keys;
 mod balances;
 mod by_hand;
@@ -10,16 +11,19 @@ mod check;
 mod codes;
 mod failover;
 mod faulty_vendor;
+mod guesses;
 mod hang_up;
 mod hot_reload;
 mod idempotency;
 mod limits;
 mod outage;
 mod polls;
+mod pools;
 mod process;
 mod reload_under_load;
 mod rotation;
 mod slots;
 mod status;
 mod support;
+mod tenants;
 mod threads;
