@@ -71,7 +71,7 @@ impl World {
         http::send(self.admin(), method, target, &header, "").await
     }
 
-    fn use_tenants_file(&self) {
+    pub(crate) fn use_tenants_file(&self) {
         let path = self.config_path();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, format!("tenants_file = \"tenants.toml\"\n{text}")).unwrap();
