@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::time::rfc3339;
 use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
+use crate::keys::set::DEFAULT_POOL;
 use crate::money::usd;
 use crate::request::{Server, clock};
 use crate::store::StoreError;
@@ -52,10 +53,16 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
     let solves = key.account.solves();
     let next_probe = next_probe(server, key, now);
     let money = key.account.money(now);
+    let snapshot = server.live.load();
+    let pools = snapshot.keys.pools_of(&key.name);
+    let pool = pools.first().or(key.pool.as_ref());
+    let pool = pool.map_or(DEFAULT_POOL, |pool| &**pool);
     json!({
         "name": &*key.name,
         "fingerprint": key.identity.fingerprint(),
-        "pool": "default",
+        "pool": pool,
+        // Also those that tenants' own keys make: `tenant:NAME`.
+        "pools": pools.iter().map(|pool| &**pool).collect::<Vec<_>>(),
         "priority": key.priority,
         "weight": key.weight,
         "standing": match key.standing {
@@ -224,6 +231,6 @@ pub(super) fn next_probe(server: &Server, key: &Key, now: Instant) -> Option<Ins
     Some(due).max(waits).max(server.egress.banned_until(now))
 }
 
-fn seconds(duration: Duration) -> f64 {
+pub(super) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }

@@ -14,12 +14,12 @@ use crate::live::reload::Asks;
 use crate::request::{Server, clock};
 use crate::store::OwnId;
 
-type Told = (StatusCode, Value);
+pub(super) type Told = (StatusCode, Value);
 
 /// A probe has 5 s and may wait for one other.
 const PROBE_PATIENCE: Duration = Duration::from_secs(12);
 /// Of the names that an answer lists.
-const MOST_NAMES: usize = 100;
+pub(super) const MOST_NAMES: usize = 100;
 
 pub(super) fn disable(server: &Server, name: &str) -> Told {
     let snapshot = server.live.load();

@@ -7,6 +7,7 @@ mod changes;
 pub mod metrics;
 mod series;
 mod tenant_series;
+mod tenants;
 mod time;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -23,6 +25,7 @@ use crate::keys::secret::Secret;
 use crate::listen::{Peer, Reply};
 use crate::live::reload::Asks;
 use crate::request::Server;
+use access::Who;
 
 pub struct Admin {
     pub server: Arc<Server>,
@@ -48,6 +51,9 @@ enum Route {
     Disable(String),
     Probe(String),
     Cancel(String),
+    Tenants,
+    Activate(String),
+    Deactivate(String),
     Reload,
 }
 
@@ -65,12 +71,11 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         }
         return response;
     }
-    if route.is_api()
-        && let Err((status, sentence)) = access::check(&head, peer, admin.token.as_ref())
-    {
-        return plain(status, &format!("{sentence}\n"));
-    }
     let server = &admin.server;
+    let who = match admin.who(&head, peer, &route) {
+        Ok(who) => who,
+        Err((status, sentence)) => return plain(status, &format!("{sentence}\n")),
+    };
     match route {
         // Listeners are bound and the state is open before the first request can come in.
         Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
@@ -92,6 +97,9 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         Route::Disable(name) => told(changes::disable(server, &name)),
         Route::Probe(name) => told(changes::probe(server, &name).await),
         Route::Cancel(id) => told(changes::cancel(server, &id)),
+        Route::Tenants => said(StatusCode::OK, &tenants::list(server, &who)),
+        Route::Activate(name) => told(tenants::activate(server, &name)),
+        Route::Deactivate(name) => told(tenants::deactivate(server, &name)),
         Route::Reload => told(changes::reload(server, &admin.reload).await),
     }
 }
@@ -115,6 +123,11 @@ impl Route {
             ["api", "keys", key, "disable"] => (Method::POST, Self::Disable(name(key)?)),
             ["api", "keys", key, "probe"] => (Method::POST, Self::Probe(name(key)?)),
             ["api", "parked", id] => (Method::DELETE, Self::Cancel(name(id)?)),
+            ["api", "tenants"] => (Method::GET, Self::Tenants),
+            ["api", "tenants", tenant, "activate"] => (Method::POST, Self::Activate(name(tenant)?)),
+            ["api", "tenants", tenant, "deactivate"] => {
+                (Method::POST, Self::Deactivate(name(tenant)?))
+            }
             ["api", "reload"] => (Method::POST, Self::Reload),
             _ => return None,
         })
@@ -126,14 +139,32 @@ impl Route {
             Self::Live | Self::Ready | Self::Started | Self::Metrics
         )
     }
+
+    /// Shows each tenant its own part.
+    fn is_for_tenants(&self) -> bool {
+        matches!(self, Self::Tenants)
+    }
 }
 
 const PATHS: &str = "here are /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/types, /api/uncertain, /api/parked, \
-    and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe and /api/reload, by DELETE /api/parked/ID\n";
+    /api/tenants, and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe, \
+    /api/tenants/NAME/activate, /api/tenants/NAME/deactivate and /api/reload, by DELETE /api/parked/ID\n";
 
 impl Admin {
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Probes and metrics answer everybody, and tell nothing that is anybody's own.
+    fn who(&self, head: &Parts, peer: Peer, route: &Route) -> Result<Who, access::Refused> {
+        if !route.is_api() {
+            return Ok(Who::Admin);
+        }
+        let snapshot = self.server.live.load();
+        match access::who(head, peer, self.token.as_ref(), &snapshot.tenants)? {
+            Who::Tenant(_) if !route.is_for_tenants() => Err(access::ADMINS_ONLY),
+            who => Ok(who),
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Live {
     ) -> Result<Self, ClientError> {
         let client = client(&loaded.settings, background)?;
         let snapshot = snapshot(
-            &KeySet::default(),
+            (&KeySet::default(), &Tenants::default()),
             (loaded.settings, loaded.keys, loaded.tenants),
             client,
             &remembered,
@@ -75,7 +75,7 @@ impl Live {
             client(&loaded.settings, &self.background)?
         };
         let next = snapshot(
-            &old.keys,
+            (&old.keys, &old.tenants),
             (loaded.settings, loaded.keys, loaded.tenants),
             client,
             &self.remembered,
@@ -95,7 +95,7 @@ impl Live {
             return;
         }
         let next = snapshot(
-            &old.keys,
+            (&old.keys, &old.tenants),
             (
                 old.settings.clone(),
                 old.entries.clone(),
@@ -109,7 +109,7 @@ impl Live {
 }
 
 fn snapshot(
-    old: &KeySet,
+    (old, old_tenants): (&KeySet, &Tenants),
     (settings, entries, tenant_entries): (Settings, Vec<KeyEntry>, Vec<TenantEntry>),
     client: Client,
     remembered: &Remembered,
@@ -126,7 +126,7 @@ fn snapshot(
     let mut hosts = settings.vendor.profile.hosts.clone();
     hosts.extend(host_of(&settings.vendor.profile.url));
     Snapshot {
-        tenants: Tenants::new(settings.clients.mode, &tenant_entries),
+        tenants: old_tenants.next(settings.clients.mode, &tenant_entries),
         settings,
         keys,
         client,

@@ -193,6 +193,12 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
             .map(|key| (Arc::clone(&key.name), key.identity))
             .collect::<BTreeSet<_>>()
     };
+    let tenants = |snapshot: &Snapshot| {
+        let all = snapshot.tenants.all();
+        all.map(|tenant| Arc::clone(&tenant.name))
+            .collect::<BTreeSet<_>>()
+    };
+    let (tenants_before, tenants) = (tenants(old), tenants(new));
     let (before, after) = (names(old), names(new));
     let added = list(after.difference(&before));
     let withdrawn = list(before.difference(&after));
@@ -200,6 +206,9 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
         keys = after.len(),
         added,
         withdrawn,
+        tenants = tenants.len(),
+        tenants_added = tenants.difference(&tenants_before).count(),
+        tenants_withdrawn = tenants_before.difference(&tenants).count(),
         "configuration reloaded"
     );
     let fixed = |settings: &Settings| {

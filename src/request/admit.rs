@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyper::Method;
 
 use super::call::Call;
+use super::clock;
 use super::read::Received;
 use super::refuse::Refusal;
 use crate::listen::body::HeldBody;
@@ -50,8 +51,9 @@ pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusa
         .tenants
         .by_token(token)
         .ok_or_else(|| unknown(token))?;
+    tenant.touch(clock::now_ms());
     // What was accepted is polled to its end: only new work is refused.
-    if !tenant.active && matches!(call, Call::Submit | Call::Solve) {
+    if !tenant.is_active() && matches!(call, Call::Submit | Call::Solve) {
         return Err(Refusal::TenantInactive);
     }
     let named = project.or_else(|| message.fields().project.clone());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::meter::{Limit, Meter, Used};
+use super::meter::{Left, Limit, Meter, Used};
 use super::tally::Tally;
 use crate::config::settings::TenantLimits;
 use crate::store::{Refused, TaskKey};
@@ -127,6 +127,10 @@ impl Account {
 
     pub fn used(&self, now_ms: i64) -> Used {
         self.meter().used(now_ms)
+    }
+
+    pub fn left(&self, limits: &TenantLimits, now_ms: i64) -> Left {
+        self.meter().left(limits, now_ms)
     }
 
     /// Those that the vendor accepted.

@@ -88,6 +88,14 @@ pub struct Used {
     pub wanted_micro_usd: i64,
 }
 
+/// What may still be used. None: there is no such limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Below 0 where the budget was lowered, or a solve cost more than was expected.
+    pub budget_micro_usd: Option<i64>,
+    pub solves: Option<u32>,
+}
+
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY_MS: i64 = 86_400_000;
 /// SECURITY: tasks are followed for half an hour. One that nobody follows any more, because there were too many, must not
@@ -275,6 +283,24 @@ impl Meter {
 
     pub fn tasks(&self) -> usize {
         self.tasks.len()
+    }
+
+    /// By the same count as `reserve`.
+    pub fn left(&mut self, limits: &TenantLimits, now_ms: i64) -> Left {
+        self.turn(now_ms);
+        let running = u32::try_from(self.running()).unwrap_or(u32::MAX);
+        let solves = [self.uncertain, running]
+            .into_iter()
+            .fold(self.solves, u32::saturating_add);
+        let spent = [self.reserved_micro_usd, self.uncertain_micro_usd]
+            .into_iter()
+            .fold(self.spent_micro_usd, i64::saturating_add);
+        Left {
+            budget_micro_usd: limits
+                .budget_micro_usd
+                .map(|budget| budget.saturating_sub(spent)),
+            solves: limits.daily.map(|daily| daily.saturating_sub(solves)),
+        }
     }
 
     fn running(&self) -> usize {

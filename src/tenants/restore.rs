@@ -108,7 +108,7 @@ mod tests {
             project: None,
             prices: BTreeMap::from([("image", PRICE)]),
         };
-        Tenants::new(Mode::Tenants, &[entry])
+        Tenants::default().next(Mode::Tenants, &[entry])
     }
 
     fn key(id: &str) -> TaskKey {

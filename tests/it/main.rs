@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod alerts;
+mod allowances;
 mod bad_keys;
 mod balances;
 mod by_hand;
@@ -11,6 +12,7 @@ mod codes;
 mod failover;
 mod fairness;
 mod faulty_vendor;
+mod guesses;
 mod hang_up;
 mod hot_reload;
 mod idempotency;
@@ -18,6 +20,7 @@ mod limits;
 mod outage;
 mod parked;
 mod polls;
+mod pools;
 mod process;
 mod reload_under_load;
 mod rotation;
@@ -25,4 +28,5 @@ mod slots;
 mod status;
 mod support;
 mod tenant_limits;
+mod tenants;
 mod threads;

@@ -5,6 +5,7 @@ mod canary;
 mod commands;
 mod crash;
 mod demo;
+mod first_files;
 mod leaks;
 mod parked;
 mod repeats;
