@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use late::{LATE, Late};
 
 use super::admit::Admitted;
-use super::choose::choose;
+use super::choose::{TakenSlot, choose};
 use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::Answered;
 use super::refuse::Refusal;
@@ -23,7 +23,6 @@ use super::respond::Outcome;
 use super::settle::{Ending, settle};
 use super::trace::Trace;
 use super::{Server, clock};
-use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::listen::Receipt;
@@ -199,7 +198,7 @@ impl Submitting {
                 chosen = chosen => chosen,
                 () = self.pilot.client_left().cancelled() => return None,
             };
-            let (key, slot, _taking) = match chosen {
+            let (key, slot) = match chosen {
                 Ok(chosen) => chosen,
                 Err(refusal) => return refuse(refusal),
             };
@@ -251,7 +250,7 @@ impl Submitting {
     async fn once(
         &self,
         key: &Arc<Key>,
-        slot: Slot,
+        slot: TakenSlot,
         deadline: Instant,
         trace: &mut Trace,
     ) -> Tried<'_> {
@@ -300,7 +299,7 @@ impl Submitting {
                 }),
             },
         };
-        let uncertain = async |why: &str, slot: Slot| {
+        let uncertain = async |why: &str, slot: TakenSlot| {
             self.keep(slot);
             self.uncertain(intent_id, intent.clone(), why, key).await;
             Tried::Done(Ended::uncertain())
@@ -364,7 +363,7 @@ impl Submitting {
         intent: Intent,
         answered: &Answered,
         key: &Key,
-        slot: Slot,
+        slot: TakenSlot,
     ) {
         let id = format!("solve-{}", intent_id.0);
         let record = self.record(intent, &id, key);
@@ -385,7 +384,14 @@ impl Submitting {
     }
 
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
-    async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
+    async fn accepted(
+        &self,
+        intent_id: IntentId,
+        intent: Intent,
+        id: &str,
+        key: &Key,
+        slot: TakenSlot,
+    ) {
         let record = self.record(intent, id, key);
         self.give(slot, &record, key);
         let written = self.server.store.accept(intent_id, record.clone());
@@ -398,14 +404,14 @@ impl Submitting {
     }
 
     /// The slot and what the tenant reserved are the task's from now on.
-    fn give(&self, slot: Slot, record: &TaskRecord, key: &Key) {
+    fn give(&self, slot: TakenSlot, record: &TaskRecord, key: &Key) {
         let (price, now) = (record.price_micro_usd.unwrap_or_default(), Instant::now());
-        slot.give_to(record.key.clone(), price, &key.limits, now);
+        slot.give_to(record.key.clone(), price, key, now);
         self.reservation.give_to(record.key.clone(), now);
     }
 
     /// Nobody knows whether there is a task.
-    fn keep(&self, slot: Slot) {
+    fn keep(&self, slot: TakenSlot) {
         slot.keep(Instant::now());
         self.reservation.keep();
     }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Submitting;
-use crate::keys::account::Slot;
 use crate::keys::key::Key;
+use crate::request::choose::TakenSlot;
 use crate::request::forward::{Answered, Route, Sending, forward};
 use crate::request::trace::Trace;
 use crate::store::{Intent, IntentId};
@@ -33,7 +33,7 @@ pub(super) struct Late<'a> {
     pub call: BoxFuture<'a, Result<Answered, CallError>>,
     pub intent_id: IntentId,
     pub intent: Intent,
-    pub slot: Slot,
+    pub slot: TakenSlot,
     pub key: Arc<Key>,
     pub _room: SemaphorePermit<'a>,
 }
