@@ -15,14 +15,18 @@ use crate::keys::health::Condition;
 use crate::keys::key::Key;
 use crate::keys::pool::NoKey;
 use crate::live::Snapshot;
+use crate::store::TaskKey;
 use crate::tenants::{Pools, Tenant};
 
 /// At a start the first submits wait for the first round of probes, so that a thousand processes that submit once spread
 /// over all their keys and not over the one that is proven first. Half a second buys some ten probes.
 pub(super) const LEARNING: Duration = Duration::from_millis(500);
 
-/// What a try goes out with. The last counts the slot as its tenant's until a task has it.
-pub(super) type Chosen = (Arc<Key>, Slot, Option<Taking>);
+/// The slot that a try goes out with. It counts as its tenant's until a task has it.
+pub(super) struct TakenSlot {
+    slot: Slot,
+    _taking: Option<Taking>,
+}
 
 pub(super) async fn choose(
     server: &Server,
@@ -31,7 +35,7 @@ pub(super) async fn choose(
     waits: bool,
     wait_until: Instant,
     deadline: Instant,
-) -> Result<Chosen, Refusal> {
+) -> Result<(Arc<Key>, TakenSlot), Refusal> {
     // An error is the end of the time, and then what was learnt so far has to do.
     let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
     let line = server.lines.of(tenant.first_pool());
@@ -72,7 +76,10 @@ pub(super) async fn choose(
             Some(until) => NoKey::Busy { until },
             None if standing == Standing::MustWait => NoKey::Full { until: None },
             None => match pick(snapshot, tenant, &server.egress, now) {
-                Ok((key, slot)) => return Ok((key, slot, taking)),
+                Ok((key, slot)) => {
+                    let _taking = taking;
+                    return Ok((key, TakenSlot { slot, _taking }));
+                }
                 Err(none) => none,
             },
         };
@@ -113,6 +120,18 @@ pub(super) async fn choose(
             front = Arc::clone(&line).join(&tenant.name, wait_until).await;
             gave_up = front.is_none();
         }
+    }
+}
+
+impl TakenSlot {
+    /// The vendor accepted: the slot is the task's from now on.
+    pub(super) fn give_to(self, task: TaskKey, price_micro_usd: i64, key: &Key, now: Instant) {
+        self.slot.give_to(task, price_micro_usd, &key.limits, now);
+    }
+
+    /// Nobody knows whether there is a task.
+    pub(super) fn keep(self, now: Instant) {
+        self.slot.keep(now);
     }
 }
 

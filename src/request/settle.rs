@@ -42,6 +42,14 @@ pub(super) fn settle(
 ) {
     let Ending { ended, said_price } = ending;
     let is_solved = ended == Ended::Solved;
+    let usual = || snapshot.settings.prices.price(&record.kind);
+    let cost = said_price.or(record.price_micro_usd).unwrap_or_else(usual);
+    // A tenant without prices of its own pays what the vendor takes, also when that is not what was expected.
+    let charge = record.charge_micro_usd.unwrap_or(cost);
+    let tenant = server.tenants.of(&record.key.tenant);
+    let kind = kind::named(&record.kind);
+    let ended_at_ms = tenant.task_ended(&record.key, kind, is_solved.then_some(charge), now_ms);
+    // After the tenant's count: whoever takes the slot that is freed here must see that its tenant holds one less.
     let bill = match said_price {
         _ if !is_solved => Bill::Nothing,
         Some(price) => Bill::Said(price),
@@ -53,20 +61,13 @@ pub(super) fn settle(
     if let Some(owner) = snapshot.keys.account(&record.owner_name)
         && ended != Ended::Expired
     {
-        owner.count_solve(kind::named(&record.kind), is_solved);
+        owner.count_solve(kind, is_solved);
     }
     if is_solved {
         let took_ms = u64::try_from(now_ms - record.submitted_at_ms).unwrap_or_default();
         let took = Duration::from_millis(took_ms);
-        server.metrics.solved(kind::named(&record.kind), took);
+        server.metrics.solved(kind, took);
     }
-    let usual = || snapshot.settings.prices.price(&record.kind);
-    let cost = said_price.or(record.price_micro_usd).unwrap_or_else(usual);
-    // A tenant without prices of its own pays what the vendor takes, also when that is not what was expected.
-    let charge = record.charge_micro_usd.unwrap_or(cost);
-    let tenant = server.tenants.of(&record.key.tenant);
-    let kind = kind::named(&record.kind);
-    let ended_at_ms = tenant.task_ended(&record.key, kind, is_solved.then_some(charge), now_ms);
     let row = UsageRow {
         task: record.key.clone(),
         submitted_at_ms: record.submitted_at_ms,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use late::{LATE, Late};
 
 use super::admit::Admitted;
-use super::choose::{Chosen, choose};
+use super::choose::{TakenSlot, choose};
 use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::{Answered, Unanswered};
 use super::park;
@@ -26,7 +26,6 @@ use super::settle::{Ending, settle};
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::config::settings::WhenBusy;
-use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::listen::Receipt;
@@ -218,7 +217,7 @@ impl Submitting {
     /// Beginning with the key that was chosen already, if one was. `None` when the client left before anything was sent.
     pub(super) async fn tries(
         &self,
-        mut first: Option<Chosen>,
+        mut first: Option<(Arc<Key>, TakenSlot)>,
         trace: &mut Trace,
     ) -> Option<Ended<'_>> {
         let refuse = |refusal| Some(Ended::refused(refusal));
@@ -258,7 +257,7 @@ impl Submitting {
                     () = self.left.cancelled() => return None,
                 },
             };
-            let (key, slot, _taking) = match chosen {
+            let (key, slot) = match chosen {
                 Ok(chosen) => chosen,
                 Err(refusal) => return refuse(refusal),
             };
@@ -306,7 +305,7 @@ impl Submitting {
     async fn once(
         &self,
         key: &Arc<Key>,
-        slot: Slot,
+        slot: TakenSlot,
         deadline: Instant,
         trace: &mut Trace,
     ) -> Tried<'_> {
@@ -362,7 +361,7 @@ impl Submitting {
                 })),
             },
         };
-        let uncertain = async |why: &str, slot: Slot| {
+        let uncertain = async |why: &str, slot: TakenSlot| {
             self.keep(slot);
             self.uncertain(intent_id, intent.clone(), why, key).await;
             Tried::Done(Ended::uncertain())
@@ -429,7 +428,7 @@ impl Submitting {
         intent: Intent,
         answered: &Answered,
         key: &Key,
-        slot: Slot,
+        slot: TakenSlot,
     ) {
         let id = format!("solve-{}", intent_id.0);
         let record = self.record(intent, &id, key);
@@ -451,7 +450,14 @@ impl Submitting {
     }
 
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
-    async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
+    async fn accepted(
+        &self,
+        intent_id: IntentId,
+        intent: Intent,
+        id: &str,
+        key: &Key,
+        slot: TakenSlot,
+    ) {
         let record = self.record(intent, id, key);
         self.give(slot, &record, key);
         let store = &self.server.store;
@@ -468,14 +474,14 @@ impl Submitting {
     }
 
     /// The slot and what the tenant reserved are the task's from now on.
-    fn give(&self, slot: Slot, record: &TaskRecord, key: &Key) {
+    fn give(&self, slot: TakenSlot, record: &TaskRecord, key: &Key) {
         let (price, now) = (record.price_micro_usd.unwrap_or_default(), Instant::now());
-        slot.give_to(record.key.clone(), price, &key.limits, now);
+        slot.give_to(record.key.clone(), price, key, now);
         self.reservation.give_to(record.key.clone(), now);
     }
 
     /// Nobody knows whether there is a task.
-    fn keep(&self, slot: Slot) {
+    fn keep(&self, slot: TakenSlot) {
         slot.keep(Instant::now());
         self.reservation.keep();
     }

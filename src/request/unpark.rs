@@ -11,13 +11,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::admit::Admitted;
-use super::choose::{Chosen, choose};
+use super::choose::{TakenSlot, choose};
 use super::park::waits_for;
 use super::refuse::Refusal;
 use super::submit::late::Late;
 use super::submit::{Ended, Made, Submitting};
 use super::trace::Trace;
 use super::{Server, clock};
+use crate::keys::key::Key;
 use crate::listen::body::HeldBody;
 use crate::live::Snapshot;
 use crate::store::{ParkedRecord, ParkedRequest};
@@ -117,7 +118,12 @@ fn end_due(server: &Server, snapshot: &Snapshot, now: Instant) {
 }
 
 /// The next one of those that are served from the same pool as this tenant.
-async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, tenant: &Tenant, chosen: Chosen) {
+async fn send(
+    server: &Arc<Server>,
+    snapshot: &Arc<Snapshot>,
+    tenant: &Tenant,
+    chosen: (Arc<Key>, TakenSlot),
+) {
     let pool = tenant.first_pool();
     let among = |record: &ParkedRecord| waits_for(snapshot, pool, record);
     let Some(mut taken) = server.parked.take(among, Instant::now()) else {

@@ -171,6 +171,10 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Nobody knows what was sent.
+            return self.keep();
+        }
         self.account.meter().give_back(self.submit);
     }
 }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Submitting;
-use crate::keys::account::Slot;
 use crate::keys::key::Key;
+use crate::request::choose::TakenSlot;
 use crate::request::flight::Pilot;
 use crate::request::forward::{Answered, Route, Sending, Unanswered, forward};
 use crate::request::trace::Trace;
@@ -33,7 +33,7 @@ pub(in crate::request) struct Late<'a> {
     pub call: BoxFuture<'a, Result<Answered, Unanswered>>,
     pub intent_id: IntentId,
     pub intent: Intent,
-    pub slot: Slot,
+    pub slot: TakenSlot,
     pub key: Arc<Key>,
     pub _room: SemaphorePermit<'a>,
 }
