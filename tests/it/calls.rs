@@ -326,11 +326,20 @@ async fn web_pages_may_call_only_from_listed_origins() {
     let world = World::start(vendor(Dialect::Twocaptcha, KEYS), config).await;
     let target = format!("/in.php?key={{}}&{TASK}");
     for (origin, allowed) in [
-        ("https://shop.example", true),
-        ("https://evil.example", false),
-        ("null", false),
+        ("Origin: https://shop.example", true),
+        ("Origin: https://evil.example", false),
+        ("Origin: null", false),
+        // An image, a script, a frame: by GET, and without an origin.
+        ("Sec-Fetch-Site: cross-site", false),
+        ("Sec-Fetch-Site: same-site", false),
+        // Typed into the address bar.
+        ("Sec-Fetch-Site: none", true),
+        (
+            "Sec-Fetch-Site: cross-site\r\nOrigin: https://shop.example",
+            true,
+        ),
     ] {
-        let header = format!("Origin: {origin}\r\n");
+        let header = format!("{origin}\r\n");
         let answer = world.send("GET", &target, &header, "").await;
         assert_eq!(
             answer.body.starts_with("OK|"),
