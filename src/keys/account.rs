@@ -113,7 +113,7 @@ impl Account {
     }
 
     pub(super) fn availability(&self, limits: &Limits, now: Instant) -> Availability {
-        self.state().availability(limits, now)
+        self.fresh(now).availability(limits, now)
     }
 
     /// A slot, and the right to send one submit.
@@ -122,7 +122,7 @@ impl Account {
         limits: &Limits,
         now: Instant,
     ) -> Result<Slot, Availability> {
-        let mut state = self.state();
+        let mut state = self.fresh(now);
         match state.availability(limits, now) {
             Availability::Now => {}
             other => return Err(other),
@@ -192,11 +192,7 @@ impl Account {
 
     /// Ends the leases that are over.
     pub fn expire(&self, now: Instant) {
-        let freed = self.state().slots.expire(now);
-        if freed > 0 {
-            tracing::debug!(key = %self.name, slots = freed, "slots were freed by the end of their lease");
-            self.events.freed(&self.name);
-        }
+        drop(self.fresh(now));
     }
 
     pub fn learn_threads(&self, threads: Threads, now: Instant) {
@@ -257,10 +253,9 @@ impl Account {
 
     /// As the vendor said last, with our own slots as they are now. None: nobody knows.
     pub fn threads(&self, limits: &Limits, now: Instant) -> Option<Threads> {
-        let mut state = self.state();
-        let fresh = |at: Instant| now.duration_since(at) < limits.refresh * THREADS_KNOWN;
-        state.threads_at.filter(|at| fresh(*at))?;
-        state.slots.expire(now);
+        let state = self.fresh(now);
+        let is_recent = |at: Instant| now.duration_since(at) < limits.refresh * THREADS_KNOWN;
+        state.threads_at.filter(|at| is_recent(*at))?;
         // None of them is a plan that has expired.
         let total = state.threads.unwrap_or(0);
         let total = total.min(state.max(limits).unwrap_or(total));
@@ -324,8 +319,7 @@ impl Account {
     }
 
     pub fn slots(&self, limits: &Limits, now: Instant) -> SlotsSeen {
-        let mut state = self.state();
-        state.slots.expire(now);
+        let state = self.fresh(now);
         SlotsSeen {
             used: state.slots.used(),
             max: state.max(limits),
@@ -348,6 +342,18 @@ impl Account {
         self.state().slots.used() > 0
     }
 
+    /// The state without the leases that are over. Whoever notices their end tells those who wait, because nobody after it
+    /// could. The events' own lock is taken last, everywhere.
+    fn fresh(&self, now: Instant) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        let freed = state.slots.expire(now);
+        if freed > 0 {
+            tracing::debug!(key = %self.name, slots = freed, "slots were freed by the end of their lease");
+            self.events.freed(&self.name);
+        }
+        state
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -358,7 +364,6 @@ impl State {
         if self.funds.shortage(limits, now).is_some() {
             return Availability::Short;
         }
-        self.slots.expire(now);
         let max = self.max(limits);
         if max.is_some_and(|max| self.slots.used() >= max as usize) {
             self.count.was_full = true;
