@@ -93,22 +93,18 @@ async fn known_of_all<T>(
     if missing().next().is_none() && trusted(snapshot).next().is_some() {
         return Ok(all());
     }
-    let mut last = round.lock().await;
-    let found: Vec<T> = all();
-    let rests = last.is_some_and(|last| last.elapsed() < BETWEEN_ROUNDS);
-    if !found.is_empty() && (rests || missing().next().is_none()) {
-        return Ok(found);
+    let deadline = Instant::now() + PATIENCE;
+    let mut answers = Vec::new();
+    // Somebody else's round may take as long as this client waits.
+    if let Ok(mut last) = timeout_at(deadline, round.lock()).await {
+        let keys: Vec<_> = missing().collect();
+        // Also after a round that nobody answered: clients that ask again at once must not each cost another.
+        let rests = last.is_some_and(|last| last.elapsed() < BETWEEN_ROUNDS);
+        if !rests && !keys.is_empty() {
+            answers = ask(server, snapshot, admitted, asked, keys, deadline, trace).await;
+            *last = Some(Instant::now());
+        }
     }
-    let answers = ask(
-        server,
-        snapshot,
-        admitted,
-        asked,
-        missing().collect(),
-        trace,
-    )
-    .await;
-    *last = Some(Instant::now());
     let found: Vec<T> = all();
     if found.is_empty() {
         return Err(none_answered(snapshot, answers, admitted));
@@ -132,13 +128,9 @@ async fn ask(
     admitted: &Admitted,
     asked: Asked,
     keys: Vec<Arc<Key>>,
+    deadline: Instant,
     trace: &mut Trace,
 ) -> Vec<Answered> {
-    let now = Instant::now();
-    let deadline = now + PATIENCE;
-    if server.egress.banned_until(now).is_some() {
-        return Vec::new();
-    }
     let ask = |key: Arc<Key>, mut part: Trace| async move {
         // Keys that were all revoked at once must not each cost an answer that says so.
         if server.egress.exhausted_until(Instant::now()).is_some() {

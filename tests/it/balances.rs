@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sidekey::sandbox::{Dialect, SandboxConfig};
+use futures_util::future::join_all;
+use sidekey::sandbox::{Dialect, Fault, FaultRule, SandboxConfig};
+use tokio::time::Instant;
 
 use crate::support::{TASK, World, name, until, vendor, within};
 
@@ -138,6 +140,38 @@ async fn after_a_restart_the_balance_is_known_soon_and_never_said_to_be_0() {
         let keys = world.api("/api/keys").await;
         let keys = keys["keys"].as_array().unwrap();
         keys.iter().all(|key| key["balance"] == 10.0)
+    })
+    .await;
+    world.end().await;
+}
+
+/// A thread plan is asked for its threads, so that nobody knows its balance before a client asks.
+#[tokio::test]
+async fn clients_who_ask_while_nobody_answers_cost_one_call_for_all() {
+    let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
+    let status = Fault::Status {
+        status: 500,
+        retry_after: None,
+    };
+    world.sandbox.set_fault(FaultRule::new(status)).unwrap();
+    let began = Instant::now();
+    let balance = "/res.php?key={}&action=getbalance";
+    let answers = join_all((0..20).map(|_| world.get(balance))).await;
+    for answer in answers {
+        assert_eq!(answer, "ERROR_SERVER_ERROR");
+    }
+    let asked = world.sandbox.record().calls;
+    let asked = asked
+        .iter()
+        .filter(|call| call.action == "getbalance")
+        .count();
+    assert!(
+        asked as u64 <= 1 + began.elapsed().as_secs() / 2,
+        "{asked} calls"
+    );
+    world.sandbox.clear_faults();
+    until("the balance is heard", async || {
+        world.get(balance).await == "10.00"
     })
     .await;
     world.end().await;
