@@ -125,6 +125,14 @@ pub(super) async fn forward(
     };
     let began = Instant::now();
     let is_submit = matches!(route.asked, Asked::Submit | Asked::Solve);
+    // Asking during a ban prolongs it, and a vendor that is out of reach is the prober's to try.
+    if !route.is_probe
+        && (server.egress.banned_until(began).is_some() || server.outage.open_until().is_some())
+    {
+        return Err(CallError::NotSent {
+            why: "the vendor is out of reach or bans this address".to_owned(),
+        });
+    }
     // Judged since it was chosen: each call more would be a bad-key answer more. Only a probe may still ask.
     if key.is_some_and(|key| key.is_called_bad(began)) && !route.is_probe {
         return Err(Unanswered::Failed(CallError::NotSent {

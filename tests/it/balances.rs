@@ -166,6 +166,38 @@ async fn after_a_restart_the_balance_is_known_soon_and_never_said_to_be_0() {
     world.end().await;
 }
 
+/// A thread plan is asked for its threads, so that nobody knows its balance before a client asks.
+#[tokio::test]
+async fn clients_who_ask_while_nobody_answers_cost_one_call_for_all() {
+    let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
+    let status = Fault::Status {
+        status: 500,
+        retry_after: None,
+    };
+    world.sandbox.set_fault(FaultRule::new(status)).unwrap();
+    let began = Instant::now();
+    let balance = "/res.php?key={}&action=getbalance";
+    let answers = join_all((0..20).map(|_| world.get(balance))).await;
+    for answer in answers {
+        assert_eq!(answer, "ERROR_SERVER_ERROR");
+    }
+    let asked = world.sandbox.record().calls;
+    let asked = asked
+        .iter()
+        .filter(|call| call.action == "getbalance")
+        .count();
+    assert!(
+        asked as u64 <= 1 + began.elapsed().as_secs() / 2,
+        "{asked} calls"
+    );
+    world.sandbox.clear_faults();
+    until("the balance is heard", async || {
+        world.get(balance).await == "10.00"
+    })
+    .await;
+    world.end().await;
+}
+
 /// Ten dollars on each account, and 0.00085 a solve.
 fn prepaid(accounts: usize) -> SandboxConfig {
     let mut config = vendor(Dialect::Twocaptcha, accounts);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use sidekey::sandbox::{self, Dialect, Fault, FaultRule};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::support::{TASK, World, name, until, vendor};
 
@@ -55,6 +55,29 @@ async fn a_storm_of_network_errors_opens_the_breaker_and_moves_no_key() {
     }
     assert_eq!(healthy(&world).await, ACCOUNTS);
     assert_eq!(world.metric("sidekey_key_failures_total").await, 0.0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn nothing_about_the_vendor_or_its_accounts_is_asked_during_an_outage_or_a_ban() {
+    let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
+    let server = &world.running().server;
+    let ask = async |what: &str| {
+        let before = world.sandbox.counts().calls;
+        for call in ["load.php?key={}", "res.php?key={}&action=getbalance"] {
+            let answer = world.get(&format!("/{call}")).await;
+            assert_eq!(answer, "ERROR_SERVER_ERROR", "{call} during {what}");
+        }
+        assert_eq!(world.sandbox.counts().calls, before, "asked during {what}");
+    };
+    // The prober sleeps and is not woken, so that the breaker stays open.
+    while !server.outage.unreached(Instant::now(), 0.0) {}
+    ask("an outage").await;
+    assert!(server.outage.reached());
+    server
+        .egress
+        .banned(Instant::now() + Duration::from_secs(600));
+    ask("a ban").await;
     world.end().await;
 }
 

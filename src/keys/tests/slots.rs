@@ -179,9 +179,9 @@ async fn slots_follow_the_name_through_new_values_and_absence() {
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_slot_is_told_also_when_a_look_notices_the_end_of_its_lease() {
     let looks: [fn(&Key, Instant); 3] = [
-        |key, now| drop(key.account.slots(&key.limits, now)),
-        |key, now| drop(key.account.threads(&key.limits, now)),
-        |key, now| drop(key.availability(now)),
+        |key, now| _ = key.account.slots(&key.limits, now),
+        |key, now| _ = key.account.threads(&key.limits, now),
+        |key, now| _ = key.availability(now),
     ];
     for look in looks {
         let set = proven(&[limited("a", 1)]);
