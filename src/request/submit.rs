@@ -362,12 +362,8 @@ impl Submitting {
                     Tried::Done(Ended::new(outcome, Made::Task(id)))
                 }
                 Reading::Final => {
-                    let kind = kind::of(self.admitted.message.fields());
-                    let owner = Some(&key.account);
-                    solved(&self.server, owner, kind, true, began.elapsed());
-                    let price = self.price(key, &intent.kind).unwrap_or_default();
-                    key.account.spend(price);
-                    self.answered(intent_id, &answered).await;
+                    self.solved_at_once(key, intent_id, &intent, &answered)
+                        .await;
                     let outcome = Outcome::Relay(answered.relay);
                     Tried::Done(Ended::new(outcome, Made::Answer))
                 }
@@ -398,8 +394,21 @@ impl Submitting {
         }
     }
 
-    /// `solve.php` has solved. Only a repeat of its claim needs that again.
-    async fn answered(&self, intent_id: IntentId, answered: &Answered) {
+    /// `solve.php` has solved: the task has ended with its submit.
+    async fn solved_at_once(
+        &self,
+        key: &Key,
+        intent_id: IntentId,
+        intent: &Intent,
+        answered: &Answered,
+    ) {
+        let kind = kind::named(&intent.kind);
+        let took_ms = u64::try_from(clock::now_ms() - intent.at_ms).unwrap_or_default();
+        let (owner, took) = (Some(&key.account), Duration::from_millis(took_ms));
+        solved(&self.server, owner, kind, true, took);
+        key.account
+            .spend(self.price(key, &intent.kind).unwrap_or_default());
+        // Only a repeat of its claim needs the answer again.
         if self.claim.is_some() {
             let written = self.server.store.answered(intent_id, &answered.relay.body);
             self.stored(written, "answer").await;

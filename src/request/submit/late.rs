@@ -118,10 +118,9 @@ impl Submitting {
                 }
             }
             Reading::Final => {
-                slot.keep(Instant::now());
-                let price = self.price(&key, &intent.kind).unwrap_or_default();
-                key.account.spend(price);
-                self.answered(intent_id, &answered).await;
+                drop(slot);
+                self.solved_at_once(&key, intent_id, &intent, &answered)
+                    .await;
             }
             _ => slot.keep(Instant::now()),
         }
