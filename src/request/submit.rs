@@ -361,7 +361,7 @@ impl Submitting {
                     let outcome = answered.accepted(&id, self.admitted.hints);
                     Tried::Done(Ended::new(outcome, Made::Task(id)))
                 }
-                Reading::Final => {
+                Reading::Final if self.admitted.endpoint == Endpoint::Solve => {
                     self.solved_at_once(key, intent_id, &intent, &answered)
                         .await;
                     let outcome = Outcome::Relay(answered.relay);
@@ -386,7 +386,8 @@ impl Submitting {
                     }
                     Class::Server => uncertain(code, slot).await,
                 },
-                Reading::NotReady | Reading::Said => {
+                // To in.php a solution, too: forgetting its intent would send a parked one again.
+                Reading::Final | Reading::NotReady | Reading::Said => {
                     uncertain("an answer that fits no submit", slot).await
                 }
                 Reading::Trouble { why } => uncertain(why, slot).await,

@@ -117,7 +117,7 @@ impl Submitting {
                     pilot.land(answered.accepted(&id, self.admitted.hints), true);
                 }
             }
-            Reading::Final => {
+            Reading::Final if self.admitted.endpoint == Endpoint::Solve => {
                 drop(slot);
                 self.solved_at_once(&key, intent_id, &intent, &answered)
                     .await;
