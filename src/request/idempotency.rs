@@ -207,7 +207,7 @@ async fn drive(
         Heard::Lost => submit::lost(&server),
     };
     // The key finds it; a submit without one shall not.
-    listener.is_heard();
+    listener.mark_heard();
     if listener.is_paid() {
         pilot.land(Landed::With { outcome, hints });
         // In a store's trouble its record is not there yet, and until it is this must be found here.
