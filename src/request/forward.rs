@@ -141,7 +141,7 @@ pub(super) async fn forward(
     }
     // A submit has this right by its slot. Our own few probes are counted, and sent whatever the count.
     if let Some(key) = key.filter(|_| !is_submit)
-        && (key.polls_rest_until(began).is_some() || !key.may_ask(began))
+        && (key.polls_rest_until(began).is_some() || !key.take_call(began))
         && !route.is_probe
     {
         return Err(Unanswered::NotNow);

@@ -21,14 +21,12 @@ use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::listen::body::HeldBody;
 use crate::live::Snapshot;
-use crate::store::{ParkedRecord, ParkedRequest};
+use crate::store::{self, ParkedRecord, ParkedRequest};
 use crate::tasks::parked::Taken;
 use crate::wire::{self, Endpoint};
 
 /// How late it may be noticed that one has to end, and that a key is there of which no news came.
 const LOOK: Duration = Duration::from_secs(1);
-/// A disk that hangs gives no error.
-const LOOK_UP: Duration = Duration::from_secs(3);
 
 pub async fn run(server: Arc<Server>) {
     let for_ever = async {
@@ -103,9 +101,9 @@ async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slo
         return;
     };
     let id = taken.record.id;
-    let request = match timeout(LOOK_UP, server.store.parked_request(id)).await {
-        Ok(Ok(Some(request))) => request,
-        Ok(Ok(None)) => {
+    let request = match store::in_time(server.store.parked_request(id)).await {
+        Ok(Some(request)) => request,
+        Ok(None) => {
             tracing::error!(parked = %id, "the request of a parked submit is not in the store");
             taken.refused(
                 Refusal::Internal.code().into(),
@@ -114,7 +112,7 @@ async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slo
             );
             return;
         }
-        Ok(Err(_)) | Err(_) => {
+        Err(_) => {
             server.metrics.store_error();
             taken.back(Instant::now());
             return;

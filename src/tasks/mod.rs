@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::config::settings::Poll as Rules;
-use crate::store::{Store, StoreError, TaskKey, TaskRecord, TaskState};
+use crate::store::{self, Store, StoreError, TaskKey, TaskRecord, TaskState};
 use course::{Course, FollowUp, Heard, News, Poll, View, Word};
 use kept::{Answer, Kept, LONGEST_ANSWER};
 
@@ -34,8 +34,6 @@ pub struct Tasks {
 /// A std lock with sections of one map operation; never held over an await.
 type Shard = Mutex<HashMap<TaskKey, Arc<Task>>>;
 
-const LOOK_UP: Duration = Duration::from_secs(3);
-const TOO_LONG: &str = "it takes longer than 3 s";
 const SHARDS: usize = 16;
 /// A task in memory that was not polled for this long is looked up in the store again when it is.
 const REMEMBER: Duration = Duration::from_secs(600);
@@ -149,9 +147,7 @@ impl Tasks {
         if known.is_some() {
             return Ok(known);
         }
-        // A disk that hangs gives no error, and a client that waits for it gives its task up.
-        let looked = timeout(LOOK_UP, self.store.find_task(key)).await;
-        let record = looked.unwrap_or_else(|_| Err(StoreError::Unreadable(TOO_LONG.to_owned())))?;
+        let record = store::in_time(self.store.find_task(key)).await?;
         Ok(record.map(|record| self.insert_found(record, now, now, now_ms)))
     }
 

@@ -389,7 +389,7 @@ async fn bodies_beyond_the_budget_for_all_are_refused_until_one_ends() {
     let body = format!("method=base64&body={}", "A".repeat(20_000));
     let header = "Content-Type: application/x-www-form-urlencoded\r\n";
     // Most of the budget, and the end never comes.
-    let mut slow = http::Connection::open(world.http()).await.unwrap();
+    let mut slow = Connection::open(world.http()).await.unwrap();
     let held = format!(
         "{header}Content-Length: 60000\r\n\r\n{}",
         "A".repeat(50_000)

@@ -147,11 +147,11 @@ async fn a_key_over_its_rate_is_skipped_until_it_may_submit_again() {
         panic!("over the limit");
     };
     assert!(
-        !set.by_name("a").unwrap().may_ask(Instant::now()),
+        !set.by_name("a").unwrap().take_call(Instant::now()),
         "polls count"
     );
     tokio::time::advance(until - Instant::now()).await;
-    assert!(set.by_name("a").unwrap().may_ask(Instant::now()));
+    assert!(set.by_name("a").unwrap().take_call(Instant::now()));
     assert!(pick(&set, &egress).is_ok());
     assert!(pick(&set, &egress).is_err());
 }
