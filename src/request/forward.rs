@@ -129,9 +129,9 @@ pub(super) async fn forward(
     if !route.is_probe
         && (server.egress.banned_until(began).is_some() || server.outage.open_until().is_some())
     {
-        return Err(CallError::NotSent {
+        return Err(Unanswered::Failed(CallError::NotSent {
             why: "the vendor is out of reach or bans this address".to_owned(),
-        });
+        }));
     }
     // Judged since it was chosen: each call more would be a bad-key answer more. Only a probe may still ask.
     if key.is_some_and(|key| key.is_called_bad(began)) && !route.is_probe {
@@ -158,11 +158,13 @@ pub(super) async fn forward(
             let left = route
                 .client_left
                 .is_some_and(CancellationToken::is_cancelled);
-            if matches!(error, CallError::NotSent { .. })
+            if let CallError::NotSent { why } = &error
                 && !left
                 && server.outage.unreached(now, chance())
             {
                 tracing::warn!(
+                    vendor = profile.url,
+                    why,
                     "the vendor is out of reach: nothing but a probe is sent until it answers"
                 );
                 // The prober, which sleeps while all keys are well.
