@@ -1,15 +1,17 @@
 //! A vendor that nobody can reach: that is no key's fault, and its end is noticed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use sidekey::sandbox::{self, Dialect, Fault, FaultRule};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::support::{TASK, World, name, until, vendor};
 
 const ACCOUNTS: usize = 5;
 const CLIENTS: usize = 10;
+const RESETS: u64 = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_network_errors_opens_the_breaker_and_moves_no_key() {
@@ -27,18 +29,27 @@ async fn a_storm_of_network_errors_opens_the_breaker_and_moves_no_key() {
         .sandbox
         .set_fault(FaultRule::new(Fault::Reset))
         .unwrap();
+    let before = world.sandbox.counts().calls;
+    let many = until("many calls were reset", async || {
+        world.sandbox.counts().calls >= before + RESETS
+    });
     tokio::select! {
         () = load(&world, &ids) => {}
-        () = sleep(Duration::from_secs(2)) => {}
+        () = many => {}
     }
+    assert!(!is_open(&world));
     assert_eq!(healthy(&world).await, ACCOUNTS);
 
     let address = world.sandbox.address();
     world.sandbox.stop().await;
     let opens = async {
-        until("the breaker opens", async || is_open(&world)).await;
-        // And stays so over some of its own probes.
-        sleep(Duration::from_secs(2)).await;
+        // And stays so over some of its own probes, each of which makes it last longer.
+        let mut openings = BTreeSet::new();
+        until("the breaker opens again and again", async || {
+            openings.extend(world.running().server.outage.open_until());
+            openings.len() > 2
+        })
+        .await;
     };
     tokio::select! {
         () = load(&world, &ids) => {}
