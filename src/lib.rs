@@ -9,6 +9,7 @@ pub mod config;
 pub mod live;
 pub mod log;
 pub mod money;
+mod time;
 mod upkeep;
 
 pub mod listen;

@@ -8,7 +8,6 @@ pub mod metrics;
 mod series;
 mod tenant_series;
 mod tenants;
-mod time;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -15,7 +15,6 @@ mod look;
 pub mod machine;
 pub mod outbox;
 pub mod tenants;
-pub mod time;
 pub mod webhook;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

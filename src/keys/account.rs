@@ -138,7 +138,7 @@ impl Account {
     }
 
     /// The right to send one call that is no submit.
-    pub fn may_ask(&self, limits: &Limits, now: Instant) -> bool {
+    pub fn take_call(&self, limits: &Limits, now: Instant) -> bool {
         let mut state = self.state();
         let free = state.requests.next_at(limits.requests, now).is_none()
             && state.polls.take(limits.polls, now);

@@ -126,8 +126,8 @@ impl Key {
     }
 
     /// The right to make one call that is no submit, within the rates that the vendor allows.
-    pub fn may_ask(&self, now: Instant) -> bool {
-        self.account.may_ask(&self.limits, now)
+    pub fn take_call(&self, now: Instant) -> bool {
+        self.account.take_call(&self.limits, now)
     }
 
     fn by_health(&self, now: Instant) -> Availability {

@@ -196,28 +196,27 @@ async fn known_of_all<T>(
         return Ok(all());
     }
     let came = Instant::now();
-    let mut last = round.lock().await;
+    let deadline = came + PATIENCE;
+    // Somebody else's round may take as long as this client waits.
+    let Ok(mut last) = timeout_at(deadline, round.lock()).await else {
+        return Err(none_answered(snapshot, pool, None, admitted));
+    };
     let found: Vec<T> = all();
     let rests = |last: &Round| last.ended.elapsed() < BETWEEN_ROUNDS;
     if !found.is_empty() && (last.as_ref().is_some_and(rests) || missing().next().is_none()) {
         return Ok(found);
     }
-    // Who waited for a round in vain does not wait for one more: the last in line would wait for all of them.
-    if let Some(last) = last.as_ref().filter(|last| last.ended > came) {
+    // Who waited for a round in vain does not wait for one more: the last in line would wait for all of them. And clients
+    // that ask again at once must not each cost another round.
+    let in_vain = |last: &&Round| last.ended > came || rests(last);
+    if let Some(last) = last.as_ref().filter(in_vain) {
         return Err(match &last.refused {
             Some(code) => Outcome::Code(code.clone()),
             None => none_answered(snapshot, pool, None, admitted),
         });
     }
-    let answers = ask(
-        server,
-        snapshot,
-        admitted,
-        asked,
-        missing().collect(),
-        trace,
-    )
-    .await;
+    let keys = missing().collect();
+    let answers = ask(server, snapshot, admitted, asked, keys, deadline, trace).await;
     let found: Vec<T> = all();
     let refused = match found.is_empty() {
         true => refused(answers),
@@ -248,13 +247,9 @@ async fn ask(
     admitted: &Admitted,
     asked: Asked,
     keys: Vec<Arc<Key>>,
+    deadline: Instant,
     trace: &mut Trace,
 ) -> Vec<Answered> {
-    let now = Instant::now();
-    let deadline = now + PATIENCE;
-    if server.egress.banned_until(now).is_some() {
-        return Vec::new();
-    }
     let (turns, one_is_good) = (Mutex::new(()), AtomicBool::new(false));
     let (turns, one_is_good) = (&turns, &one_is_good);
     let ask = |key: Arc<Key>, mut part: Trace| async move {

@@ -37,13 +37,18 @@ pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusa
         hints,
         user_agent,
         origin,
+        cross_site,
         project,
         idempotency_key,
         held,
     } = received;
-    // SECURITY: a web page in the operator's browser can reach a loopback port; it must not spend keys.
-    let origins = &snapshot.settings.clients.origins;
-    if origin.is_some_and(|origin| !origins.contains(&origin)) {
+    // SECURITY: a web page in the operator's browser can reach a loopback port; it must not spend keys. What its scripts
+    // fetch has an Origin; an image, a frame or a link by GET has none.
+    let is_of_a_page = match &origin {
+        Some(origin) => !snapshot.settings.clients.origins.contains(origin),
+        None => cross_site,
+    };
+    if is_of_a_page {
         return Err(Refusal::OriginNotAllowed);
     }
     let token = message.fields().token.as_deref().unwrap_or_default();

@@ -125,6 +125,14 @@ pub(super) async fn forward(
     };
     let began = Instant::now();
     let is_submit = matches!(route.asked, Asked::Submit | Asked::Solve);
+    // Asking during a ban prolongs it, and a vendor that is out of reach is the prober's to try.
+    if !route.is_probe
+        && (server.egress.banned_until(began).is_some() || server.outage.open_until().is_some())
+    {
+        return Err(Unanswered::Failed(CallError::NotSent {
+            why: "the vendor is out of reach or bans this address".to_owned(),
+        }));
+    }
     // Judged since it was chosen: each call more would be a bad-key answer more. Only a probe may still ask.
     if key.is_some_and(|key| key.is_called_bad(began)) && !route.is_probe {
         return Err(Unanswered::Failed(CallError::NotSent {
@@ -133,7 +141,7 @@ pub(super) async fn forward(
     }
     // A submit has this right by its slot. Our own few probes are counted, and sent whatever the count.
     if let Some(key) = key.filter(|_| !is_submit)
-        && (key.polls_rest_until(began).is_some() || !key.may_ask(began))
+        && (key.polls_rest_until(began).is_some() || !key.take_call(began))
         && !route.is_probe
     {
         return Err(Unanswered::NotNow);
@@ -150,11 +158,13 @@ pub(super) async fn forward(
             let left = route
                 .client_left
                 .is_some_and(CancellationToken::is_cancelled);
-            if matches!(error, CallError::NotSent { .. })
+            if let CallError::NotSent { why } = &error
                 && !left
                 && server.outage.unreached(now, chance())
             {
                 tracing::warn!(
+                    vendor = profile.url,
+                    why,
                     "the vendor is out of reach: nothing but a probe is sent until it answers"
                 );
                 // The prober, which sleeps while all keys are well.

@@ -146,7 +146,7 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Rep
             response
         }
         Err(Unread::Refused(refusal, hints)) => refused(refusal, trace).into_response(hints),
-        Err(Unread::Broken) => return gate::Refusal::Body.response(),
+        Err(Unread::Broken) => return gate::Violation::Body.response(),
     };
     response.map(Reply::from)
 }

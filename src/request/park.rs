@@ -95,12 +95,17 @@ async fn park(
         return None;
     }
     let (number, written) = server.store.park(record, request, claim);
-    if matches!(timeout(STORE_PATIENCE, written).await, Ok(Ok(_))) && server.parked.ready(id) {
+    let is_durable = matches!(timeout(STORE_PATIENCE, written).await, Ok(Ok(_)));
+    if is_durable && server.parked.ready(id) {
         return Some(id);
     }
-    server.metrics.store_error();
-    tracing::error!("the store is in trouble, a submit was refused and not parked");
-    server.parked.cancel(id, Instant::now(), clock::now_ms());
+    if is_durable {
+        tracing::info!(parked = %id, "a submit was refused: while it was parked it was cancelled, or its time was over");
+    } else {
+        server.metrics.store_error();
+        tracing::error!("the store is in trouble, a submit was refused and not parked");
+        server.parked.cancel(id, Instant::now(), clock::now_ms());
+    }
     if claim.is_some() {
         server.store.forget(number);
     }

@@ -280,7 +280,7 @@ mod tests {
         let key = &keys.keys()[0];
         let mut asked = 0;
         while key.account.has_calls_to_spare(&key.limits, Instant::now()) {
-            assert!(key.may_ask(Instant::now()));
+            assert!(key.take_call(Instant::now()));
             asked += 1;
         }
         assert_eq!(asked, 600);

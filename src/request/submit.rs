@@ -120,7 +120,7 @@ fn identical(admitted: &Admitted) -> Identical {
 
 /// The outcome counts as heard when it is written, not when it is there.
 fn receipt(listener: Listener) -> Receipt {
-    Receipt::new(move || listener.is_heard())
+    Receipt::new(move || listener.mark_heard())
 }
 
 pub(super) fn lost(server: &Server) -> Outcome {

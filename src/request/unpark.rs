@@ -21,15 +21,13 @@ use super::{Server, clock};
 use crate::keys::key::Key;
 use crate::listen::body::HeldBody;
 use crate::live::Snapshot;
-use crate::store::{ParkedRecord, ParkedRequest};
+use crate::store::{self, ParkedRecord, ParkedRequest};
 use crate::tasks::parked::Taken;
 use crate::tenants::Tenant;
 use crate::wire::{self, Endpoint};
 
 /// How late it may be noticed that one has to end, and that a key is there of which no news came.
 const LOOK: Duration = Duration::from_secs(1);
-/// A disk that hangs gives no error.
-const LOOK_UP: Duration = Duration::from_secs(3);
 
 pub async fn run(server: Arc<Server>) {
     let for_ever = async {
@@ -130,9 +128,9 @@ async fn send(
         return;
     };
     let id = taken.record.id;
-    let request = match timeout(LOOK_UP, server.store.parked_request(id)).await {
-        Ok(Ok(Some(request))) => request,
-        Ok(Ok(None)) => {
+    let request = match store::in_time(server.store.parked_request(id)).await {
+        Ok(Some(request)) => request,
+        Ok(None) => {
             tracing::error!(parked = %id, "the request of a parked submit is not in the store");
             taken.refused(
                 Refusal::Internal.code().into(),
@@ -141,7 +139,7 @@ async fn send(
             );
             return;
         }
-        Ok(Err(_)) | Err(_) => {
+        Err(_) => {
             server.metrics.store_error();
             taken.back(Instant::now());
             return;

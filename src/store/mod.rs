@@ -24,11 +24,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use parked::{Lack, OwnId, ParkedRecord, ParkedRequest, ParkedState, Unsent};
 pub use rows::{
@@ -44,6 +45,21 @@ use crate::keys::secret::{Identity, Salt};
 use queue::Operation;
 use rows::Change;
 use written::State;
+
+/// A disk that hangs gives no error, and a client that waits for it gives its task up.
+const LOOK_UP: Duration = Duration::from_secs(3);
+
+/// A look-up that ends in time.
+pub async fn in_time<T>(
+    look_up: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let looked = timeout(LOOK_UP, look_up).await;
+    looked.unwrap_or_else(|_| {
+        Err(StoreError::Unreadable(
+            "it takes longer than 3 s".to_owned(),
+        ))
+    })
+}
 
 /// Cheap to clone; all clones are the same store.
 #[derive(Clone)]

@@ -330,9 +330,15 @@ impl Course {
         self.used = now;
     }
 
-    /// Seldom: the store's time only has to be right within a part of `keep`.
+    /// Seldom: the store's time only has to be right within a part of `keep`, and while the task runs of its lease, because
+    /// after a restart it has its slot until then.
     pub(super) fn is_to_be_noted(&mut self, keep: Duration, now: Instant) -> bool {
-        let due = now.duration_since(self.noted) >= keep / 8;
+        let every = if self.finished {
+            keep / 8
+        } else {
+            (keep / 8).min(LEASE / 4)
+        };
+        let due = now.duration_since(self.noted) >= every;
         if due {
             self.noted = now;
         }

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::store::{Lack, OwnId, ParkedRecord, ParkedState, Store, StoreError, Unsent};
+use crate::store::{self, Lack, OwnId, ParkedRecord, ParkedState, Store, StoreError, Unsent};
 use crate::tenants::accounts::Accounts;
 pub use queue::Room;
 use queue::{End, Place, Queue};
@@ -56,8 +56,6 @@ pub const MOST_BYTES: u64 = 256 << 20;
 pub const MOST_BYTES_IN_MEMORY: u64 = 64 << 20;
 /// Further ones are looked up in the store. About 300 bytes each.
 const MOST_ENDED: usize = 20_000;
-const LOOK_UP: Duration = Duration::from_secs(3);
-const TOO_LONG: &str = "it takes longer than 3 s";
 
 impl Parked {
     pub fn new(store: Store, tenants: Arc<Accounts>) -> Self {
@@ -140,9 +138,7 @@ impl Parked {
         if !self.store.may_have_given(id) {
             return Ok(None);
         }
-        // A disk that hangs gives no error.
-        let looked = timeout(LOOK_UP, self.store.find_parked(id)).await;
-        let record = looked.unwrap_or_else(|_| Err(StoreError::Unreadable(TOO_LONG.to_owned())))?;
+        let record = store::in_time(self.store.find_parked(id)).await?;
         let Some(record) = record.filter(of_tenant) else {
             return Ok(None);
         };

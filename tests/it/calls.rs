@@ -326,11 +326,20 @@ async fn web_pages_may_call_only_from_listed_origins() {
     let world = World::start(vendor(Dialect::Twocaptcha, KEYS), config).await;
     let target = format!("/in.php?key={{}}&{TASK}");
     for (origin, allowed) in [
-        ("https://shop.example", true),
-        ("https://evil.example", false),
-        ("null", false),
+        ("Origin: https://shop.example", true),
+        ("Origin: https://evil.example", false),
+        ("Origin: null", false),
+        // An image, a script, a frame: by GET, and without an origin.
+        ("Sec-Fetch-Site: cross-site", false),
+        ("Sec-Fetch-Site: same-site", false),
+        // Typed into the address bar.
+        ("Sec-Fetch-Site: none", true),
+        (
+            "Sec-Fetch-Site: cross-site\r\nOrigin: https://shop.example",
+            true,
+        ),
     ] {
-        let header = format!("Origin: {origin}\r\n");
+        let header = format!("{origin}\r\n");
         let answer = world.send("GET", &target, &header, "").await;
         assert_eq!(
             answer.body.starts_with("OK|"),
@@ -380,7 +389,7 @@ async fn bodies_beyond_the_budget_for_all_are_refused_until_one_ends() {
     let body = format!("method=base64&body={}", "A".repeat(20_000));
     let header = "Content-Type: application/x-www-form-urlencoded\r\n";
     // Most of the budget, and the end never comes.
-    let mut slow = http::Connection::open(world.http()).await.unwrap();
+    let mut slow = Connection::open(world.http()).await.unwrap();
     let held = format!(
         "{header}Content-Length: 60000\r\n\r\n{}",
         "A".repeat(50_000)

@@ -243,7 +243,8 @@ async fn every_shape_survives_and_is_repeated_without_a_call() {
 
 #[tokio::test]
 async fn first_polls_wait_for_each_other() {
-    let world = World::start(vendor(Dialect::Twocaptcha, 1), "").await;
+    // They wait for a quarter of it: far longer than all of them take to come, also on a slow machine.
+    let world = World::start(vendor(Dialect::Twocaptcha, 1), "poll.pace = \"10s\"").await;
     world.sandbox.set_solve_time(&name(1), 60_000).unwrap();
     let ids = join_all((0..10).map(|_| world.submit())).await;
     // Longer apart than polls that are due wait.
@@ -268,8 +269,9 @@ async fn a_slow_poller_among_fast_ones_never_hears_late() {
     world.sandbox.set_solve_time(&name(1), 60_000).unwrap();
     let fast: Vec<String> = [world.submit().await, world.submit().await].into();
     world.sandbox.set_solve_time(&name(1), 1700).unwrap();
-    let ready = Instant::now() + Duration::from_millis(1700);
     let slow = world.submit().await;
+    // At the latest, however long the submit took.
+    let ready = Instant::now() + Duration::from_millis(1700);
     let impatient = async {
         loop {
             for id in &fast {

@@ -148,11 +148,11 @@ async fn a_key_over_its_rate_is_skipped_until_it_may_submit_again() {
         panic!("over the limit");
     };
     assert!(
-        !set.by_name("a").unwrap().may_ask(Instant::now()),
+        !set.by_name("a").unwrap().take_call(Instant::now()),
         "polls count"
     );
     tokio::time::advance(until - Instant::now()).await;
-    assert!(set.by_name("a").unwrap().may_ask(Instant::now()));
+    assert!(set.by_name("a").unwrap().take_call(Instant::now()));
     assert!(pick(&set, &egress).is_ok());
     assert!(pick(&set, &egress).is_err());
 }
@@ -180,9 +180,9 @@ async fn slots_follow_the_name_through_new_values_and_absence() {
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_slot_is_told_also_when_a_look_notices_the_end_of_its_lease() {
     let looks: [fn(&Key, Instant); 3] = [
-        |key, now| drop(key.account.slots(&key.limits, now)),
-        |key, now| drop(key.account.threads(&key.limits, now)),
-        |key, now| drop(key.availability(now)),
+        |key, now| _ = key.account.slots(&key.limits, now),
+        |key, now| _ = key.account.threads(&key.limits, now),
+        |key, now| _ = key.availability(now),
     ];
     for look in looks {
         let set = proven(&[limited("a", 1)]);

@@ -158,8 +158,8 @@ async fn what_nobody_waits_for_is_written_all_the_same() {
                 tokio::task::yield_now().await;
             }
         };
-        let patience = std::time::Duration::from_secs(20);
-        tokio::time::timeout(patience, written).await.unwrap();
+        let patience = Duration::from_secs(20);
+        timeout(patience, written).await.unwrap();
     }
 }
 

@@ -1,7 +1,7 @@
-//! A time as people and machines read it: `2026-11-21T14:36:23Z`. Pure.
+//! A time as people and programs read it, in the form of RFC 3339. Pure.
 
-/// Milliseconds since 1970, in UTC.
-pub fn rfc3339(ms: i64) -> String {
+/// Milliseconds since 1970, to the second and in UTC: `2026-11-21T14:36:23Z`.
+pub(crate) fn rfc3339(ms: i64) -> String {
     let seconds = ms.div_euclid(1000);
     let (year, month, day) = date(seconds.div_euclid(DAY));
     let second = seconds.rem_euclid(DAY);
