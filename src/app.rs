@@ -275,7 +275,9 @@ async fn hold_slots(store: &Store, live: &Live) -> Result<(), StoreError> {
     let snapshot = live.load();
     for task in store.running_tasks(since, TASKS_HELD).await? {
         if let Some(account) = snapshot.keys.account(&task.owner_name) {
-            let price = task.price_micro_usd.unwrap_or_default();
+            let key = snapshot.keys.by_name(&task.owner_name);
+            // An account without a key in the files only ends its tasks.
+            let price = key.map_or(0, |key| key.limits.takes(task.price_micro_usd));
             account.restore(Some((task.key, price)), until(task.used_at_ms));
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::time::rfc3339;
+use crate::calendar::rfc3339;
 use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
 use crate::money::usd;

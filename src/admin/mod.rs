@@ -6,7 +6,6 @@ mod api;
 mod changes;
 pub mod metrics;
 mod series;
-mod time;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -14,7 +14,6 @@ pub mod findings;
 mod look;
 pub mod machine;
 pub mod outbox;
-pub mod time;
 pub mod webhook;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -43,6 +43,16 @@ pub struct Limits {
     pub refresh: Duration,
 }
 
+impl Limits {
+    /// What a solve takes from the balance: on a thread plan nothing, that is paid for by its threads.
+    pub fn takes(&self, price_micro_usd: Option<i64>) -> i64 {
+        match self.billing {
+            Billing::Balance => price_micro_usd.unwrap_or_default(),
+            Billing::Threads => 0,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     slots: Slots,

@@ -120,12 +120,15 @@ fn pick(
 /// Keys that all rest because the vendor had no slot for them are as full as those whose slots we count ourselves.
 fn why_resting(snapshot: &Snapshot, tenant: &Tenant) -> Refusal {
     let (now, profile) = (Instant::now(), &snapshot.settings.vendor.profile);
-    let mut resting = snapshot.keys.in_pool(tenant.first_pool()).filter_map(|key| {
-        key.look(|health| {
-            let cools = health.condition(now) == Condition::Cooling && !health.is_disabled();
-            cools.then(|| health.describe(now).why.unwrap_or_default())
-        })
-    });
+    let mut resting = snapshot
+        .keys
+        .in_pool(tenant.first_pool())
+        .filter_map(|key| {
+            key.look(|health| {
+                let cools = health.condition(now) == Condition::Cooling && !health.is_disabled();
+                cools.then(|| health.describe(now).why.unwrap_or_default())
+            })
+        });
     match resting.next() {
         Some(first)
             if profile.is_no_slot(&first) && resting.all(|code| profile.is_no_slot(&code)) =>

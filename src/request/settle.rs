@@ -40,6 +40,18 @@ pub(super) fn settle(
     ending: Ending,
     now_ms: i64,
 ) {
+    let row = end(server, snapshot, record, ending, now_ms);
+    server.store.settle(row);
+}
+
+/// All of it but the store's part.
+pub(super) fn end(
+    server: &Server,
+    snapshot: &Snapshot,
+    record: &TaskRecord,
+    ending: Ending,
+    now_ms: i64,
+) -> UsageRow {
     let Ending { ended, said_price } = ending;
     let is_solved = ended == Ended::Solved;
     let bill = match said_price {
@@ -60,6 +72,7 @@ pub(super) fn settle(
         let took = Duration::from_millis(took_ms);
         server.metrics.solved(kind::named(&record.kind), took);
     }
+    // Only of what an older version submitted: prices are those of the submit, whatever changed since.
     let usual = || snapshot.settings.prices.price(&record.kind);
     let cost = said_price.or(record.price_micro_usd).unwrap_or_else(usual);
     // A tenant without prices of its own pays what the vendor takes, also when that is not what was expected.
@@ -77,5 +90,5 @@ pub(super) fn settle(
     };
     let tenant = server.tenants.of(&record.key.tenant);
     tenant.task_ended(&record.key, is_solved.then_some(charge), now_ms);
-    server.store.settle(row);
+    row
 }

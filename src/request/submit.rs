@@ -19,7 +19,7 @@ use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::Answered;
 use super::refuse::Refusal;
 use super::respond::Outcome;
-use super::settle::{Ending, settle};
+use super::settle::{Ending, end};
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::keys::account::Slot;
@@ -31,7 +31,7 @@ use crate::store::{self, Claim, Intent, IntentId, TaskKey, TaskRecord, TaskState
 use crate::tasks::kind;
 use crate::vendor::answer::Reading;
 use crate::vendor::client::CallError;
-use crate::vendor::profile::{Billing, Class};
+use crate::vendor::profile::Class;
 use crate::wire::Endpoint;
 
 /// solve.php answers when the captcha is solved. The vendor's own limit is not documented; clients wait 600 s at most.
@@ -353,26 +353,24 @@ impl Submitting {
         slot: Slot,
     ) {
         let id = format!("solve-{}", intent_id.0);
-        let record = self.record(intent, &id, key);
+        let record = self.record(intent, &id);
         give(slot, &record, key);
-        settle(
+        let ending = Ending::solved(None);
+        let row = end(
             &self.server,
             &self.snapshot,
             &record,
-            Ending::solved(None),
+            ending,
             clock::now_ms(),
         );
-        if self.claim.is_some() {
-            let written = self.server.store.answered(intent_id, &answered.relay.body);
-            self.stored(written, "answer").await;
-        } else {
-            self.server.store.forget(intent_id);
-        }
+        let store = &self.server.store;
+        let written = store.answered(intent_id, &answered.relay.body, row);
+        self.stored(written, "answer").await;
     }
 
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
     async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
-        let record = self.record(intent, id, key);
+        let record = self.record(intent, id);
         give(slot, &record, key);
         let written = self.server.store.accept(intent_id, record.clone());
         self.server.tasks.remember(record, Instant::now());
@@ -383,7 +381,7 @@ impl Submitting {
         drop(written);
     }
 
-    fn record(&self, intent: Intent, id: &str, key: &Key) -> TaskRecord {
+    fn record(&self, intent: Intent, id: &str) -> TaskRecord {
         TaskRecord {
             key: TaskKey {
                 profile: intent.profile,
@@ -392,21 +390,13 @@ impl Submitting {
             },
             owner_name: intent.owner_name,
             owner_identity: intent.owner_identity,
-            price_micro_usd: self.price(key, &intent.kind),
+            price_micro_usd: Some(self.snapshot.settings.prices.price(&intent.kind)),
             charge_micro_usd: self.admitted.tenant.prices.get(&*intent.kind).copied(),
             kind: intent.kind,
             project: intent.project,
             state: TaskState::Running,
             submitted_at_ms: intent.at_ms,
             used_at_ms: clock::now_ms(),
-        }
-    }
-
-    /// None: a thread plan is paid for by its threads.
-    fn price(&self, key: &Key, kind: &str) -> Option<i64> {
-        match key.limits.billing {
-            Billing::Balance => Some(self.snapshot.settings.prices.price(kind)),
-            Billing::Threads => None,
         }
     }
 
@@ -490,8 +480,12 @@ impl Tried<'_> {
 
 /// The slot is the task's from now on.
 fn give(slot: Slot, record: &TaskRecord, key: &Key) {
-    let price = record.price_micro_usd.unwrap_or_default();
-    slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
+    slot.give_to(
+        record.key.clone(),
+        key.limits.takes(record.price_micro_usd),
+        &key.limits,
+        Instant::now(),
+    );
 }
 
 /// A key that the vendor refused this submit with.

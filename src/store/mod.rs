@@ -4,6 +4,8 @@
 //! `rows` says what is kept, `statements` says it in SQL, `memory` does the same without a file.
 //! `queue` and `writer` are the way to the disk, `reader` the way back, `sqlite` opens the file.
 
+mod audit;
+mod bills;
 mod memory;
 mod queue;
 mod reader;
@@ -29,6 +31,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub use audit::AuditRow;
+pub use bills::{Asked, By, Ledger, LedgerError, Line, Solve};
 pub use rows::{
     CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
     UncertainRow,
@@ -39,6 +43,7 @@ pub use written::Written;
 
 use crate::config::settings::Sync;
 use crate::keys::secret::{Identity, Salt};
+use crate::request::clock;
 use queue::Operation;
 use rows::Change;
 use written::State;
@@ -166,10 +171,11 @@ impl Store {
         self.change(Change::Accept(Some(intent), task))
     }
 
-    /// `solve.php` answered, which makes no task. Kept for its claim, if it is not too long.
-    pub fn answered(&self, intent: IntentId, answer: &Bytes) -> Written {
+    /// `solve.php` answered, which makes no task. Its bill is written with the end of its intent, so that a crash leaves it
+    /// billed or uncertain, not both. The answer is kept for its claim, if it is not too long.
+    pub fn answered(&self, intent: IntentId, answer: &Bytes, row: UsageRow) -> Written {
         let kept = (answer.len() <= LONGEST_ANSWER).then(|| Bytes::copy_from_slice(answer));
-        self.change(Change::Answered(intent, kept))
+        self.change(Change::Answered(intent, kept, Box::new(row)))
     }
 
     /// A task that was found without its submit: an account answered for an id that nobody knew.
@@ -250,19 +256,52 @@ impl Store {
     }
 
     /// A task has ended: its own end and its row of the bill are written together. Not waited for: until then the task
-    /// counts as running, and is followed to its end again after a restart.
+    /// counts as running, and is followed to its end again after a restart. One that expired goes on running here, so that
+    /// an answer which comes after all is billed also after a restart.
     pub fn settle(&self, row: UsageRow) {
         self.note(Change::Settle(Box::new(row)));
     }
 
+    /// The first of a day stands in the audit log, too.
     pub fn note_refused(&self, refused: Refused) {
-        self.note(Change::Refused(refused));
+        self.note(Change::Refused(refused, clock::now_ms()));
+    }
+
+    /// Not waited for.
+    pub fn audit(&self, row: AuditRow) {
+        self.note(Change::Audit(Box::new(row)));
+    }
+
+    /// The newest first.
+    pub async fn audit_list(&self, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.audit(limit)),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    audit::list(connection, limit)
+                })
+                .await
+            }
+        }
+    }
+
+    /// What was used, added up.
+    pub async fn bill(&self, asked: Asked) -> Result<Vec<Line>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.bill(&asked)),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    bills::lines(connection, &asked)
+                })
+                .await
+            }
+        }
     }
 
     /// Of one day.
     pub async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
         match self {
-            Self::Memory(_) => Ok(Vec::new()),
+            Self::Memory(memory) => Ok(memory.tables.refusals(day)),
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
                     usage::refusals(connection, day)
@@ -314,6 +353,21 @@ impl Store {
             limit: FORGET_AT_ONCE,
         })
         .await
+    }
+
+    /// Rows of bills, and refusals.
+    pub async fn forget_usage_before(&self, before_ms: i64) -> Result<u64, StoreError> {
+        self.forget_all(Change::ForgetUsage {
+            before_ms,
+            limit: FORGET_AT_ONCE,
+        })
+        .await
+    }
+
+    /// Also those that are younger, while there are more than are kept: the oldest first.
+    pub async fn forget_audit_before(&self, before_ms: i64) -> Result<u64, StoreError> {
+        let most = MOST_AUDITED;
+        self.change(Change::ForgetAudit { before_ms, most }).await
     }
 
     async fn forget_all(&self, change: Change) -> Result<u64, StoreError> {
@@ -491,6 +545,9 @@ fn write_seconds() -> Histogram {
 
 /// SECURITY: clients decide how many idempotency keys there are. Each of these cost a paid submit.
 const MOST_CLAIMS: usize = 50_000;
+
+/// A busy year's. Clients decide how many limits are reached, but once a day for each.
+const MOST_AUDITED: usize = 100_000;
 
 /// An answer of `solve.php` that is kept for a repeat. Tokens have 2 to 4 KiB.
 const LONGEST_ANSWER: usize = 8 << 10;

@@ -99,7 +99,7 @@ impl Submitting {
         match &answered.reading {
             Reading::Accepted { id } => {
                 let id = id.clone();
-                let record = self.record(intent, &id, &key);
+                let record = self.record(intent, &id);
                 give(slot, &record, &key);
                 let written = self
                     .server
