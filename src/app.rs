@@ -131,7 +131,14 @@ pub async fn start(
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
     });
-    let reloader = Reloader::new(live, input, seen, certificates.clone(), metrics);
+    let reloader = Reloader::new(
+        live,
+        input,
+        seen,
+        certificates.clone(),
+        metrics,
+        server.store.clone(),
+    );
     let state = Arc::new(Admin {
         server: Arc::clone(&server),
         token: settings.admin.token.clone(),

@@ -1,4 +1,4 @@
-//! What can be changed by hand. Each change is a log line.
+//! What can be changed by hand. Each change is a log line, and stands in the audit log.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::live::Snapshot;
 use crate::live::reload::Asks;
 use crate::request::Server;
 
-type Told = (StatusCode, Value);
+pub(super) type Told = (StatusCode, Value);
 
 /// A probe has 5 s and may wait for one other.
 const PROBE_PATIENCE: Duration = Duration::from_secs(12);
@@ -86,9 +86,9 @@ pub(super) async fn probe(server: &Server, name: &str) -> Told {
     (StatusCode::ACCEPTED, answer)
 }
 
-pub(super) async fn reload(server: &Server, asks: &Asks) -> Told {
+pub(super) async fn reload(server: &Server, asks: &Asks, who: &str) -> Told {
     tracing::info!("a reload was asked for by hand");
-    match asks.ask().await {
+    match asks.ask(who).await {
         Ok(()) => {
             let keys = server.live.load().keys.listed().count();
             (StatusCode::OK, json!({ "reloaded": true, "keys": keys }))

@@ -4,6 +4,7 @@
 pub(crate) mod access;
 mod api;
 mod changes;
+mod history;
 pub mod metrics;
 mod series;
 
@@ -41,6 +42,8 @@ enum Route {
     Keys,
     Types,
     Uncertain,
+    Usage,
+    Audit,
     Enable(String),
     Disable(String),
     Probe(String),
@@ -67,6 +70,11 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         return plain(status, &format!("{sentence}\n"));
     }
     let server = &admin.server;
+    let query = head.uri.query().unwrap_or_default();
+    let who = match admin.token {
+        Some(_) => "admin token",
+        None => "loopback",
+    };
     match route {
         // Listeners are bound and the state is open before the first request can come in.
         Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
@@ -83,10 +91,25 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
                 said(StatusCode::SERVICE_UNAVAILABLE, &error)
             }
         },
-        Route::Enable(name) => told(changes::enable(server, &name)),
-        Route::Disable(name) => told(changes::disable(server, &name)),
-        Route::Probe(name) => told(changes::probe(server, &name).await),
-        Route::Reload => told(changes::reload(server, &admin.reload).await),
+        Route::Usage => told(history::usage(server, query).await),
+        Route::Audit => told(history::audit(server, query).await),
+        Route::Enable(name) => {
+            let done = changes::enable(server, &name);
+            history::note(server, who, "enable", &name, &done);
+            told(done)
+        }
+        Route::Disable(name) => {
+            let done = changes::disable(server, &name);
+            history::note(server, who, "disable", &name, &done);
+            told(done)
+        }
+        Route::Probe(name) => {
+            let done = changes::probe(server, &name).await;
+            history::note(server, who, "probe", &name, &done);
+            told(done)
+        }
+        // The reload itself knows what it changed, and notes it.
+        Route::Reload => told(changes::reload(server, &admin.reload, who).await),
     }
 }
 
@@ -104,6 +127,8 @@ impl Route {
             ["api", "keys"] => (Method::GET, Self::Keys),
             ["api", "types"] => (Method::GET, Self::Types),
             ["api", "uncertain"] => (Method::GET, Self::Uncertain),
+            ["api", "usage"] => (Method::GET, Self::Usage),
+            ["api", "audit"] => (Method::GET, Self::Audit),
             ["api", "keys", key, "enable"] => (Method::POST, Self::Enable(name(key)?)),
             ["api", "keys", key, "disable"] => (Method::POST, Self::Disable(name(key)?)),
             ["api", "keys", key, "probe"] => (Method::POST, Self::Probe(name(key)?)),
@@ -121,7 +146,7 @@ impl Route {
 }
 
 const PATHS: &str = "here are /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/types, /api/uncertain, \
-    and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe and /api/reload\n";
+    /api/usage, /api/audit, and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe and /api/reload\n";
 
 impl Admin {
     fn is_ready(&self) -> bool {
@@ -140,7 +165,7 @@ fn metrics(server: &Server) -> Response<Reply> {
     )
 }
 
-/// How a change ended.
+/// How a change or a question ended.
 fn told((status, value): (StatusCode, Value)) -> Response<Reply> {
     said(status, &value)
 }

@@ -16,9 +16,11 @@ use crate::config::environment::Environment;
 use crate::money;
 
 const DONE: u8 = 0;
+/// As many as one looks at without searching.
+const LAST_CHANGES: &str = "/api/audit?limit=5";
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Show the keys of the running sidekey: state, next probe, slots, balance, solves
+/// Show the keys of the running sidekey: state, next probe, slots, balance, solves; and what was changed last
 ///
 /// Asks its admin port. Where a token is configured, it is read from the same admin.token_file, or from
 /// SIDEKEY_ADMIN_TOKEN. Exit code 69: it cannot be reached.
@@ -67,16 +69,18 @@ pub async fn run(
     }
 }
 
-/// Both answers, as they came.
+/// The answers, as they came.
 struct Answers {
     status: Value,
     keys: Value,
+    audit: Value,
 }
 
 async fn ask(client: &Client) -> Result<Answers, AdminError> {
     Ok(Answers {
         status: client.get("/api/status").await?,
         keys: client.get("/api/keys").await?,
+        audit: client.get(LAST_CHANGES).await?,
     })
 }
 
@@ -144,9 +148,10 @@ fn shown(answers: &Answers, format: Format, look: Look) -> String {
         Format::Json => {
             let mut object = answers.keys.clone();
             object["status"] = answers.status.clone();
+            object["audit"] = answers.audit["audit"].clone();
             format!("{object}\n")
         }
-        Format::Text => draw(&answers.status, &answers.keys, look),
+        Format::Text => draw(&answers.status, &answers.keys, &answers.audit, look),
     }
 }
 
@@ -176,7 +181,7 @@ struct Solves {
 }
 
 /// The whole screen.
-pub fn draw(status: &Value, keys: &Value, look: Look) -> String {
+pub fn draw(status: &Value, keys: &Value, audit: &Value, look: Look) -> String {
     let keys = keys["keys"].as_array().cloned().unwrap_or_default();
     let keys: Vec<Key> = keys
         .into_iter()
@@ -189,7 +194,7 @@ pub fn draw(status: &Value, keys: &Value, look: Look) -> String {
     }
     if keys.is_empty() {
         text.push_str("no key: write one into the keys file, or set CAPTCHAAI_KEYS\n");
-        return text;
+        return text + &last_changes(audit, look);
     }
     let head = HEAD.map(str::to_owned).to_vec();
     let rows: Vec<Vec<String>> = [head].into_iter().chain(keys.iter().map(row)).collect();
@@ -199,6 +204,24 @@ pub fn draw(status: &Value, keys: &Value, look: Look) -> String {
             cells[1] = format!("\x1b[{}m{}\x1b[0m", colour(&key.state), cells[1]);
         }
         text.push_str(cells.concat().trim_end());
+        text.push('\n');
+    }
+    text + &last_changes(audit, look)
+}
+
+/// The newest last, as in a log.
+fn last_changes(audit: &Value, look: Look) -> String {
+    let rows = audit["audit"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut text = String::new();
+    for row in rows.iter().rev() {
+        let words = ["at", "who", "what", "subject", "detail"];
+        let words = words.iter().filter_map(|name| row[*name].as_str());
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+        if text.is_empty() {
+            text.push_str("last changes:\n");
+        }
+        let line = format!("  {}", words.join("  "));
+        text += &shortened(&line, look.width.unwrap_or(usize::MAX));
         text.push('\n');
     }
     text
@@ -298,7 +321,7 @@ mod tests {
                 colours,
                 ..Look::default()
             };
-            draw(&json!({}), &keys, look)
+            draw(&json!({}), &keys, &json!({}), look)
         };
         assert!(draw(true).contains("\x1b[31mrevoked"));
         assert!(!draw(false).contains('\x1b'));
@@ -306,12 +329,16 @@ mod tests {
 
     /// Also what `sidekey status --format json` prints.
     #[test]
-    fn both_answers_are_one_object() {
+    fn all_answers_are_one_object() {
         let answers = Answers {
             status: json!({ "ready": true }),
             keys: json!({ "keys": [] }),
+            audit: json!({ "audit": [] }),
         };
         let text = shown(&answers, Format::Json, Look::default());
-        assert_eq!(text, "{\"keys\":[],\"status\":{\"ready\":true}}\n");
+        assert_eq!(
+            text,
+            "{\"audit\":[],\"keys\":[],\"status\":{\"ready\":true}}\n"
+        );
     }
 }
