@@ -4,6 +4,7 @@
 mod alerts;
 mod bad_keys;
 mod balances;
+mod bills;
 mod by_hand;
 mod calls;
 mod check;
