@@ -24,7 +24,7 @@ use crate::live::reload::Reloader;
 use crate::request::account::Rounds;
 use crate::request::prober::Prober;
 use crate::request::{self, Server, clock};
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::{AuditRow, OpenError, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
 use crate::tasks::unknown::Asking;
@@ -130,6 +130,13 @@ pub async fn start(
         background: background.clone(),
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
+    });
+    server.store.audit(AuditRow {
+        at_ms: clock::now_ms(),
+        who: "sidekey".into(),
+        what: "start".into(),
+        subject: "".into(),
+        detail: concat!("version ", env!("CARGO_PKG_VERSION")).into(),
     });
     let reloader = Reloader::new(
         live,

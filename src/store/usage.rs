@@ -62,6 +62,7 @@ pub struct Refused {
     pub count: i64,
 }
 
+/// Rows lie in the order of their ends, so that a report reads a month from one place.
 pub(super) const STEP: &str = "
     CREATE TABLE usage (
         profile          TEXT NOT NULL,
@@ -75,8 +76,8 @@ pub(super) const STEP: &str = "
         owner_name       TEXT NOT NULL,
         cost_micro_usd   INTEGER NOT NULL,
         charge_micro_usd INTEGER NOT NULL,
-        PRIMARY KEY (profile, tenant, id, submitted_at_ms)
-    ) STRICT, WITHOUT ROWID;
+        UNIQUE (profile, tenant, id, submitted_at_ms)
+    ) STRICT;
     CREATE INDEX usage_by_end ON usage (ended_at_ms);
 
     CREATE TABLE refusals (
@@ -178,8 +179,8 @@ const REFUSED_FIRST: &str = "INSERT INTO refusals (tenant, day, reason, count) V
 const REFUSED_AGAIN: &str = "UPDATE refusals SET count = max(count, ?4)
     WHERE tenant = ?1 AND day = ?2 AND reason = ?3";
 
-const FORGET_USAGE: &str = "DELETE FROM usage WHERE (profile, tenant, id, submitted_at_ms) IN
-    (SELECT profile, tenant, id, submitted_at_ms FROM usage WHERE ended_at_ms < ?1
+const FORGET_USAGE: &str = "DELETE FROM usage WHERE rowid IN
+    (SELECT rowid FROM usage WHERE ended_at_ms < ?1
      ORDER BY ended_at_ms, profile, tenant, id, submitted_at_ms LIMIT ?2)";
 
 const SETTLED: &str = "SELECT tenant, sum(ended_at_ms >= ?2), sum(charge_micro_usd)
