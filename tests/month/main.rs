@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 const DAYS: usize = 30;
-const CLIENTS: usize = 8;
+const CLIENTS: usize = 32;
 const SOLVES: usize = 900;
 const ROWS: usize = 20_000;
 const ACCOUNT: &str = "account-1";
