@@ -167,7 +167,7 @@ impl Ledger {
 }
 
 /// By their names, or in the order of time.
-pub(super) fn lines(connection: &Connection, asked: &Asked) -> Result<Vec<Line>> {
+fn lines(connection: &Connection, asked: &Asked) -> Result<Vec<Line>> {
     // All three at one moment.
     let transaction = connection.unchecked_transaction()?;
     let mut sums = Sums::new(asked);

@@ -1,11 +1,13 @@
 //! What outlives the process: which key owns which task, submits on their way, submits of which nobody
 //! can know. Values of keys are stored nowhere.
 //!
-//! `rows` says what is kept, `statements` says it in SQL, `memory` does the same without a file.
+//! `rows` says what is kept, `statements` says it in SQL, `memory` does the same without a file. `usage`, `audit` and `bills`
+//! are what is looked back at, by `history`.
 //! `queue` and `writer` are the way to the disk, `reader` the way back, `sqlite` opens the file.
 
 mod audit;
 mod bills;
+mod history;
 mod memory;
 mod queue;
 mod reader;
@@ -267,37 +269,6 @@ impl Store {
         self.note(Change::Refused(refused, clock::now_ms()));
     }
 
-    /// Not waited for.
-    pub fn audit(&self, row: AuditRow) {
-        self.note(Change::Audit(Box::new(row)));
-    }
-
-    /// The newest first.
-    pub async fn audit_list(&self, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.tables.audit(limit)),
-            Self::Sqlite(sqlite) => {
-                reader::ask(&sqlite.questions, move |connection| {
-                    audit::list(connection, limit)
-                })
-                .await
-            }
-        }
-    }
-
-    /// What was used, added up.
-    pub async fn bill(&self, asked: Asked) -> Result<Vec<Line>, StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.tables.bill(&asked)),
-            Self::Sqlite(sqlite) => {
-                reader::ask(&sqlite.questions, move |connection| {
-                    bills::lines(connection, &asked)
-                })
-                .await
-            }
-        }
-    }
-
     /// Of one day.
     pub async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
         match self {
@@ -353,21 +324,6 @@ impl Store {
             limit: FORGET_AT_ONCE,
         })
         .await
-    }
-
-    /// Rows of bills, and refusals.
-    pub async fn forget_usage_before(&self, before_ms: i64) -> Result<u64, StoreError> {
-        self.forget_all(Change::ForgetUsage {
-            before_ms,
-            limit: FORGET_AT_ONCE,
-        })
-        .await
-    }
-
-    /// Also those that are younger, while there are more than are kept: the oldest first.
-    pub async fn forget_audit_before(&self, before_ms: i64) -> Result<u64, StoreError> {
-        let most = MOST_AUDITED;
-        self.change(Change::ForgetAudit { before_ms, most }).await
     }
 
     async fn forget_all(&self, change: Change) -> Result<u64, StoreError> {
@@ -545,9 +501,6 @@ fn write_seconds() -> Histogram {
 
 /// SECURITY: clients decide how many idempotency keys there are. Each of these cost a paid submit.
 const MOST_CLAIMS: usize = 50_000;
-
-/// A busy year's. Clients decide how many limits are reached, but once a day for each.
-const MOST_AUDITED: usize = 100_000;
 
 /// An answer of `solve.php` that is kept for a repeat. Tokens have 2 to 4 KiB.
 const LONGEST_ANSWER: usize = 8 << 10;
