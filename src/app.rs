@@ -24,7 +24,7 @@ use crate::live::reload::Reloader;
 use crate::request::account::Rounds;
 use crate::request::prober::Prober;
 use crate::request::{self, Server, clock};
-use crate::store::{OpenError, ParkedRecord, Store, StoreError};
+use crate::store::{AuditRow, OpenError, ParkedRecord, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
 use crate::tasks::parked::Parked;
@@ -157,7 +157,21 @@ pub async fn start(
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
     });
-    let reloader = Reloader::new(live, input, seen, certificates.clone(), metrics);
+    server.store.audit(AuditRow {
+        at_ms: clock::now_ms(),
+        who: "sidekey".into(),
+        what: "start".into(),
+        subject: "".into(),
+        detail: concat!("version ", env!("CARGO_PKG_VERSION")).into(),
+    });
+    let reloader = Reloader::new(
+        live,
+        input,
+        seen,
+        certificates.clone(),
+        metrics,
+        server.store.clone(),
+    );
     let state = Arc::new(Admin {
         server: Arc::clone(&server),
         token: settings.admin.token.clone(),
@@ -303,7 +317,9 @@ async fn hold_slots(store: &Store, live: &Live) -> Result<(), StoreError> {
     let snapshot = live.load();
     for task in store.running_tasks(since, TASKS_HELD).await? {
         if let Some(account) = snapshot.keys.account(&task.owner_name) {
-            let price = task.price_micro_usd.unwrap_or_default();
+            let key = snapshot.keys.by_name(&task.owner_name);
+            // An account without a key in the files only ends its tasks.
+            let price = key.map_or(0, |key| key.limits.takes(task.price_micro_usd));
             account.restore(Some((task.key, price)), until(task.used_at_ms));
         }
     }

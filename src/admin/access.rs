@@ -13,10 +13,19 @@ use crate::listen::{Peer, gate};
 use crate::tenants::{Tenant, Tenants};
 
 pub(super) enum Who {
-    /// May see and change everything.
-    Admin,
+    /// May see and change everything. The name is for the audit log.
+    Admin(Arc<str>),
     /// May see what is its own.
     Tenant(Arc<Tenant>),
+}
+
+impl Who {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Admin(name) => name,
+            Self::Tenant(tenant) => &tenant.name,
+        }
+    }
 }
 
 /// A status and one sentence.
@@ -61,7 +70,7 @@ pub(super) fn who(
     if head.method != Method::GET && !head.headers.contains_key(CHANGE_HEADER) {
         return Err((StatusCode::FORBIDDEN, WITH_HEADER));
     }
-    Ok(Who::Admin)
+    Ok(Who::Admin("loopback".into()))
 }
 
 /// SECURITY: in constant time, the tenants' by their digests. A tenant that is not active administers nothing.
@@ -69,8 +78,10 @@ fn by_token(sent: &[u8], token: Option<&Secret>, tenants: &Tenants) -> Option<Wh
     let is_admins = token.is_some_and(|token| bool::from(sent.ct_eq(token.expose())));
     let tenant = tenants.named_by_token(sent);
     match tenant {
-        _ if is_admins => Some(Who::Admin),
-        Some(tenant) if tenant.role == Role::Admin && tenant.is_active() => Some(Who::Admin),
+        _ if is_admins => Some(Who::Admin("admin token".into())),
+        Some(tenant) if tenant.role == Role::Admin && tenant.is_active() => {
+            Some(Who::Admin(format!("tenant {}", tenant.name).into()))
+        }
         Some(tenant) => Some(Who::Tenant(Arc::clone(tenant))),
         None => None,
     }

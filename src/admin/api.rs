@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::calendar::rfc3339;
 use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
 use crate::keys::set::DEFAULT_POOL;
@@ -12,7 +13,6 @@ use crate::money::usd;
 use crate::request::{Server, clock};
 use crate::store::StoreError;
 use crate::tasks::kind;
-use crate::time::rfc3339;
 use crate::vendor::profile::Billing;
 
 /// Newest first; the rest is in the store, which can be asked in SQL.

@@ -1,4 +1,4 @@
-//! What can be changed by hand. Each change is a log line.
+//! What can be changed by hand. Each change is a log line, and stands in the audit log.
 
 use std::time::Duration;
 
@@ -98,9 +98,9 @@ pub(super) fn cancel(server: &Server, id: &str) -> Told {
     (StatusCode::NOT_FOUND, json!({ "error": error }))
 }
 
-pub(super) async fn reload(server: &Server, asks: &Asks) -> Told {
+pub(super) async fn reload(server: &Server, asks: &Asks, who: &str) -> Told {
     tracing::info!("a reload was asked for by hand");
-    match asks.ask().await {
+    match asks.ask(who).await {
         Ok(()) => {
             let keys = server.live.load().keys.listed().count();
             (StatusCode::OK, json!({ "reloaded": true, "keys": keys }))

@@ -15,6 +15,7 @@ use crate::alerts::cause::Cause;
 use crate::keys::health::STATES;
 use crate::money::usd;
 use crate::request::Server;
+use crate::vendor::profile::Billing;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KeyState {
@@ -63,6 +64,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
     let key_slots = Family::<KeySlots, Gauge>::default();
     let key_failures = Family::<KeyFailures, Counter>::default();
     let solves = Family::<Solves, Counter>::default();
+    let beyond = Family::<KeyLabel, Counter<f64, AtomicU64>>::default();
     let key_balance = Family::<KeyLabel, Gauge<f64, AtomicU64>>::default();
     for key in snapshot.keys.listed() {
         let slots = key.account.slots(&key.limits, now);
@@ -93,6 +95,13 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
             let key = Arc::clone(&key.name);
             let balance = key_balance.get_or_create(&KeyLabel { key });
             balance.set(usd(money.micro_usd));
+        }
+        if key.limits.billing == Billing::Balance {
+            let key_label = Arc::clone(&key.name);
+            let (_, total) = key.account.spent_by_others(now);
+            beyond
+                .get_or_create(&KeyLabel { key: key_label })
+                .inc_by(usd(total));
         }
         for state in STATES {
             let is = i64::from(state == api::state(key, now));
@@ -147,6 +156,11 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "key_balance_usd",
         "What the vendor said last that an account has; none while nobody knows",
         key_balance,
+    );
+    registry.register(
+        "key_unexplained_spend_usd",
+        "What an account lost beyond what we used, as far as it cannot be play: somebody else uses the key",
+        beyond,
     );
     gauge(
         registry,

@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use super::access::Who;
 use super::api::seconds;
 use super::changes::{MOST_NAMES, Told};
+use crate::calendar::rfc3339;
 use crate::config::settings::Role;
 use crate::live::Snapshot;
 use crate::money::usd;
 use crate::request::{Server, clock};
 use crate::tenants::{Pools, Tenant};
-use crate::time::rfc3339;
 
 pub(super) fn list(server: &Server, who: &Who) -> Value {
     let snapshot = server.live.load();
     let tenants: Vec<_> = match who {
-        Who::Admin => snapshot
+        Who::Admin(_) => snapshot
             .tenants
             .all()
             .map(|tenant| describe(server, &snapshot, tenant))

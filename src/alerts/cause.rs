@@ -11,6 +11,8 @@ pub enum Cause {
     KeyRevoked,
     NoUsableKey,
     SlotsFull,
+    /// Somebody else uses the key.
+    SpendBeyondLedger,
     /// 80 % of the solves of a day.
     TenantDailyLow,
     /// All of them.
@@ -22,12 +24,13 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BalanceLow,
         Self::BalanceCritical,
         Self::KeyRevoked,
         Self::NoUsableKey,
         Self::SlotsFull,
+        Self::SpendBeyondLedger,
         Self::TenantDailyLow,
         Self::TenantDailyReached,
         Self::TenantBudgetLow,
@@ -42,6 +45,7 @@ impl Cause {
             Self::KeyRevoked => "key_revoked",
             Self::NoUsableKey => "no_usable_key",
             Self::SlotsFull => "slots_full",
+            Self::SpendBeyondLedger => "spend_beyond_ledger",
             Self::TenantDailyLow => "tenant_daily_low",
             Self::TenantDailyReached => "tenant_daily_reached",
             Self::TenantBudgetLow => "tenant_budget_low",
@@ -52,7 +56,10 @@ impl Cause {
     /// What its subject is the name of.
     pub fn subject(self) -> &'static str {
         match self {
-            Self::BalanceLow | Self::BalanceCritical | Self::KeyRevoked => "key",
+            Self::BalanceLow
+            | Self::BalanceCritical
+            | Self::KeyRevoked
+            | Self::SpendBeyondLedger => "key",
             Self::NoUsableKey | Self::SlotsFull => "pool",
             Self::TenantDailyLow
             | Self::TenantDailyReached
@@ -64,7 +71,10 @@ impl Cause {
     /// So long without a gap before it is told.
     pub fn told_after(self) -> Duration {
         match self {
-            Self::BalanceLow | Self::BalanceCritical | Self::KeyRevoked => Duration::ZERO,
+            Self::BalanceLow
+            | Self::BalanceCritical
+            | Self::KeyRevoked
+            | Self::SpendBeyondLedger => Duration::ZERO,
             Self::TenantDailyLow
             | Self::TenantDailyReached
             | Self::TenantBudgetLow
@@ -79,7 +89,8 @@ impl Cause {
     pub fn armed_after(self) -> Duration {
         match self {
             // Its way back is measured in money instead: see `findings`.
-            Self::BalanceLow => Duration::ZERO,
+            // An hour without a sign is measured where it is seen: see `keys::beyond`.
+            Self::BalanceLow | Self::SpendBeyondLedger => Duration::ZERO,
             // What was used only grows, until the next day or month, or a changed limit: then it may be told again.
             Self::TenantDailyLow
             | Self::TenantDailyReached
@@ -97,6 +108,8 @@ impl Cause {
     pub fn told_every(self) -> Option<Duration> {
         match self {
             Self::BalanceCritical => Some(Duration::from_secs(3600)),
+            // Who takes it on in the morning should hear of it.
+            Self::SpendBeyondLedger => Some(Duration::from_secs(24 * 3600)),
             Self::BalanceLow | Self::KeyRevoked | Self::NoUsableKey | Self::SlotsFull => None,
             Self::TenantDailyLow
             | Self::TenantDailyReached
@@ -111,8 +124,13 @@ impl Cause {
             Self::BalanceLow => Some(Self::BalanceCritical),
             Self::TenantDailyLow => Some(Self::TenantDailyReached),
             Self::TenantBudgetLow => Some(Self::TenantBudgetReached),
-            Self::BalanceCritical | Self::KeyRevoked | Self::NoUsableKey | Self::SlotsFull => None,
-            Self::TenantDailyReached | Self::TenantBudgetReached => None,
+            Self::BalanceCritical
+            | Self::KeyRevoked
+            | Self::NoUsableKey
+            | Self::SlotsFull
+            | Self::SpendBeyondLedger
+            | Self::TenantDailyReached
+            | Self::TenantBudgetReached => None,
         }
     }
 }

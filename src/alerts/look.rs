@@ -81,6 +81,11 @@ fn key_view(snapshot: &Snapshot, key: &Key, now: Instant) -> KeyView {
         // A vendor without a slot is busy, not gone, however long it is left alone.
         rests_long: !is_refused_a_slot && cools_until.is_some_and(|until| until > now + LONG_REST),
         is_full: is_refused_a_slot || slots.max.is_some_and(|max| slots.used >= max as usize),
+        spent_by_others: key
+            .account
+            .spent_by_others(now)
+            .0
+            .filter(|_| !sells_threads),
         why,
     }
 }

@@ -19,9 +19,12 @@ use crate::config::environment::Environment;
 use crate::money;
 
 const DONE: u8 = 0;
+/// As many as one looks at without searching.
+const LAST_CHANGES: &str = "/api/audit?limit=5";
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Show the keys of the running sidekey, and its tenants: state, next probe, slots, balance, solves, limits
+/// Show the keys of the running sidekey and its tenants: state, next probe, slots, balance, solves, limits; and what was
+/// changed last
 ///
 /// Asks its admin port. Where a token is configured, it is read from the same admin.token_file, or from
 /// SIDEKEY_ADMIN_TOKEN. Exit code 69: it cannot be reached.
@@ -75,6 +78,7 @@ struct Answers {
     status: Value,
     keys: Value,
     tenants: Value,
+    audit: Value,
 }
 
 async fn ask(client: &Client) -> Result<Answers, AdminError> {
@@ -82,6 +86,7 @@ async fn ask(client: &Client) -> Result<Answers, AdminError> {
         status: client.get("/api/status").await?,
         keys: client.get("/api/keys").await?,
         tenants: client.get("/api/tenants").await?,
+        audit: client.get(LAST_CHANGES).await?,
     })
 }
 
@@ -150,9 +155,18 @@ fn shown(answers: &Answers, format: Format, look: Look) -> String {
             let mut object = answers.keys.clone();
             object["status"] = answers.status.clone();
             object["tenants"] = answers.tenants["tenants"].clone();
+            object["audit"] = answers.audit["audit"].clone();
             format!("{object}\n")
         }
-        Format::Text => draw(&answers.status, &answers.keys, &answers.tenants, look),
+        Format::Text => {
+            let Answers {
+                status,
+                keys,
+                tenants,
+                audit,
+            } = answers;
+            draw(status, keys, tenants, audit, look)
+        }
     }
 }
 
@@ -183,7 +197,7 @@ struct Solves {
 }
 
 /// The whole screen.
-pub fn draw(status: &Value, keys: &Value, tenants: &Value, look: Look) -> String {
+pub fn draw(status: &Value, keys: &Value, tenants: &Value, audit: &Value, look: Look) -> String {
     let keys: Vec<Key> = known(&keys["keys"]);
     let mut text = String::new();
     let mut lines = headlines(status);
@@ -209,7 +223,25 @@ pub fn draw(status: &Value, keys: &Value, tenants: &Value, look: Look) -> String
             text.push('\n');
         }
     }
-    text + &tenants::draw(&known(&tenants["tenants"]), look)
+    text + &tenants::draw(&known(&tenants["tenants"]), look) + &last_changes(audit, look)
+}
+
+/// The newest last, as in a log.
+fn last_changes(audit: &Value, look: Look) -> String {
+    let rows = audit["audit"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut text = String::new();
+    for row in rows.iter().rev() {
+        let words = ["at", "who", "what", "subject", "detail"];
+        let words = words.iter().filter_map(|name| row[*name].as_str());
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+        if text.is_empty() {
+            text.push_str("last changes:\n");
+        }
+        let line = format!("  {}", words.join("  "));
+        text += &shortened(&line, look.width.unwrap_or(usize::MAX));
+        text.push('\n');
+    }
+    text
 }
 
 /// Those that can be read: the program that was asked may be of another version.
@@ -318,7 +350,7 @@ mod tests {
                 colours,
                 ..Look::default()
             };
-            draw(&json!({}), &keys, &json!({}), look)
+            draw(&json!({}), &keys, &json!({}), &json!({}), look)
         };
         assert!(draw(true).contains("\x1b[31mrevoked"));
         assert!(!draw(false).contains('\x1b'));
@@ -331,11 +363,12 @@ mod tests {
             status: json!({ "ready": true }),
             keys: json!({ "keys": [] }),
             tenants: json!({ "tenants": [] }),
+            audit: json!({ "audit": [] }),
         };
         let text = shown(&answers, Format::Json, Look::default());
         assert_eq!(
             text,
-            "{\"keys\":[],\"status\":{\"ready\":true},\"tenants\":[]}\n"
+            "{\"audit\":[],\"keys\":[],\"status\":{\"ready\":true},\"tenants\":[]}\n"
         );
     }
 }

@@ -331,7 +331,7 @@ fn clients(mut section: Section<'_, '_>) -> Clients {
     }
 }
 
-fn state(mut section: Section<'_, '_>) -> State {
+pub(super) fn state(mut section: Section<'_, '_>) -> State {
     let stores = [("memory", StoreKind::Memory), ("sqlite", StoreKind::Sqlite)];
     let store = section.choice("store", StoreKind::Sqlite, &stores);
     // Relative to the working directory: a ConfigMap's own directory is read-only.

@@ -1,5 +1,6 @@
 //! What a request sees: one immutable snapshot, loaded once a request and passed down, so that no request sees two configurations.
 
+mod difference;
 pub mod reload;
 mod watch;
 

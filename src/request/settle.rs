@@ -40,6 +40,18 @@ pub(super) fn settle(
     ending: Ending,
     now_ms: i64,
 ) {
+    let row = end(server, snapshot, record, ending, now_ms);
+    server.store.settle(row);
+}
+
+/// All of it but the store's part.
+pub(super) fn end(
+    server: &Server,
+    snapshot: &Snapshot,
+    record: &TaskRecord,
+    ending: Ending,
+    now_ms: i64,
+) -> UsageRow {
     let Ending { ended, said_price } = ending;
     let is_solved = ended == Ended::Solved;
     let usual = || snapshot.settings.prices.price(&record.kind);
@@ -79,5 +91,5 @@ pub(super) fn settle(
         cost_micro_usd: if is_solved { cost } else { 0 },
         charge_micro_usd: if is_solved { charge } else { 0 },
     };
-    server.store.settle(row);
+    row
 }

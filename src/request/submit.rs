@@ -22,7 +22,7 @@ use super::park;
 use super::refuse::Refusal;
 use super::reserve::reserve;
 use super::respond::Outcome;
-use super::settle::{Ending, settle};
+use super::settle::{Ending, end};
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::config::settings::WhenBusy;
@@ -37,7 +37,7 @@ use crate::tasks::kind;
 use crate::tenants::accounts::Reservation;
 use crate::vendor::answer::Reading;
 use crate::vendor::client::CallError;
-use crate::vendor::profile::{Billing, Class};
+use crate::vendor::profile::Class;
 use crate::wire::Endpoint;
 
 /// solve.php answers when the captcha is solved. The vendor's own limit is not documented; clients wait 600 s at most.
@@ -431,22 +431,19 @@ impl Submitting {
         slot: TakenSlot,
     ) {
         let id = format!("solve-{}", intent_id.0);
-        let record = self.record(intent, &id, key);
+        let record = self.record(intent, &id);
         self.give(slot, &record, key);
-        settle(
+        let ending = Ending::solved(None);
+        let row = end(
             &self.server,
             &self.snapshot,
             &record,
-            Ending::solved(None),
+            ending,
             clock::now_ms(),
         );
-        // Only a repeat of its claim needs the answer again.
-        if self.claim.is_some() {
-            let written = self.server.store.answered(intent_id, &answered.relay.body);
-            self.stored(written, "answer").await;
-        } else {
-            self.forget(intent_id);
-        }
+        let store = &self.server.store;
+        let written = store.answered(intent_id, &answered.relay.body, row);
+        self.stored(written, "answer").await;
     }
 
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
@@ -458,7 +455,7 @@ impl Submitting {
         key: &Key,
         slot: TakenSlot,
     ) {
-        let record = self.record(intent, id, key);
+        let record = self.record(intent, id);
         self.give(slot, &record, key);
         let store = &self.server.store;
         let written = match self.parked {
@@ -475,7 +472,7 @@ impl Submitting {
 
     /// The slot and what the tenant reserved are the task's from now on.
     fn give(&self, slot: TakenSlot, record: &TaskRecord, key: &Key) {
-        let (price, now) = (record.price_micro_usd.unwrap_or_default(), Instant::now());
+        let (price, now) = (key.limits.takes(record.price_micro_usd), Instant::now());
         slot.give_to(record.key.clone(), price, key, now);
         self.reservation.give_to(record.key.clone(), now);
     }
@@ -486,7 +483,7 @@ impl Submitting {
         self.reservation.keep();
     }
 
-    fn record(&self, intent: Intent, id: &str, key: &Key) -> TaskRecord {
+    fn record(&self, intent: Intent, id: &str) -> TaskRecord {
         TaskRecord {
             key: TaskKey {
                 profile: intent.profile,
@@ -495,21 +492,13 @@ impl Submitting {
             },
             owner_name: intent.owner_name,
             owner_identity: intent.owner_identity,
-            price_micro_usd: self.price(key, &intent.kind),
+            price_micro_usd: Some(self.snapshot.settings.prices.price(&intent.kind)),
             charge_micro_usd: self.admitted.tenant.prices.get(&*intent.kind).copied(),
             kind: intent.kind,
             project: intent.project,
             state: TaskState::Running,
             submitted_at_ms: intent.at_ms,
             used_at_ms: clock::now_ms(),
-        }
-    }
-
-    /// None: a thread plan is paid for by its threads.
-    fn price(&self, key: &Key, kind: &str) -> Option<i64> {
-        match key.limits.billing {
-            Billing::Balance => Some(self.snapshot.settings.prices.price(kind)),
-            Billing::Threads => None,
         }
     }
 

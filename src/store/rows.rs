@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::audit::AuditRow;
 use super::parked::{OwnId, ParkedState, Parking};
 use super::usage::{Refused, UsageRow};
 use crate::keys::secret::Identity;
@@ -138,14 +139,17 @@ pub(super) const GOOD_KEYS_KEPT: i64 = 50_000;
 pub(super) enum Change {
     Intend(IntentId, Intent, Option<Claim>),
     Accept(Option<IntentId>, TaskRecord),
-    Answered(IntentId, Option<Bytes>),
+    /// `solve.php` answered: the end of its intent, or of the uncertain submit that it had become, and its row of the bill.
+    Answered(IntentId, Option<Bytes>, Box<UsageRow>),
     ForgetIntent(IntentId),
     Uncertain(Box<UncertainRow>),
     Resolve(IntentId, TaskRecord),
     Touch(TaskKey, i64, TaskState),
     /// The end of a task.
     Settle(Box<UsageRow>),
-    Refused(Refused),
+    /// At that time.
+    Refused(Refused, i64),
+    Audit(Box<AuditRow>),
     BadKeyAnswer {
         id: i64,
         at_ms: i64,
@@ -178,6 +182,14 @@ pub(super) enum Change {
         unused_since_ms: i64,
         limit: usize,
     },
+    ForgetUsage {
+        before_ms: i64,
+        limit: usize,
+    },
+    ForgetAudit {
+        before_ms: i64,
+        most: usize,
+    },
     Nothing,
 }
 
@@ -187,7 +199,11 @@ impl Change {
     pub(super) fn may_wait(&self) -> bool {
         matches!(
             self,
-            Self::ForgetIntent(_) | Self::Touch(..) | Self::TouchParked(..) | Self::Refused(_)
+            Self::ForgetIntent(_)
+                | Self::Touch(..)
+                | Self::TouchParked(..)
+                | Self::Refused(..)
+                | Self::Audit(_)
         )
     }
 

@@ -6,7 +6,7 @@
 
 use rusqlite::Connection;
 
-use super::usage;
+use super::{audit, usage};
 
 /// "SdKy": tells our files from those of other programs.
 pub(super) const APPLICATION_ID: i32 = 0x5364_4b79;
@@ -120,6 +120,7 @@ pub(super) const STEPS: &[&str] = &[
     ) STRICT;
 ",
     usage::STEP,
+    audit::STEP,
 ];
 
 /// Brings the file up to date, in the caller's transaction. `Err` is the version of a file that is too new.

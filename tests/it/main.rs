@@ -5,6 +5,7 @@ mod alerts;
 mod allowances;
 mod bad_keys;
 mod balances;
+mod bills;
 mod by_hand;
 mod calls;
 mod check;

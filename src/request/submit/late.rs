@@ -99,7 +99,7 @@ impl Submitting {
         match &answered.reading {
             Reading::Accepted { id } => {
                 let id = id.clone();
-                let record = self.record(intent, &id, &key);
+                let record = self.record(intent, &id);
                 self.give(slot, &record, &key);
                 let store = &self.server.store;
                 let written = match self.parked {
