@@ -136,7 +136,10 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Rep
             let hints = received.hints;
             trace.call(&received.call);
             let (outcome, receipt) = match admit(received, &snapshot) {
-                Ok(admitted) => carry_out(&server, snapshot, admitted, trace).await,
+                Ok(admitted) => {
+                    trace.tenant(&admitted.tenant);
+                    carry_out(&server, snapshot, admitted, trace).await
+                }
                 Err(refusal) => (refused(refusal, trace), None),
             };
             let mut response = outcome.into_response(hints);

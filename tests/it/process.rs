@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::support::http::{self, Connection};
-use crate::support::team::tenants;
+use crate::support::team::{tenants, token};
 use crate::support::{PLACEHOLDER, TASK, World, key, keys, name, vendor};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -159,7 +159,7 @@ async fn the_log_has_one_line_a_request_with_stable_names_and_nothing_secret() {
 }
 
 #[tokio::test]
-async fn a_reload_says_how_many_tenants_came_and_went() {
+async fn the_log_says_how_many_tenants_came_and_went_and_who_calls() {
     let config = "clients.mode = \"tenants\"\nlog.format = \"json\"";
     let world = World::prepare(vendor(Dialect::Twocaptcha, 2), config).await;
     world.use_tenants_file();
@@ -181,6 +181,12 @@ async fn a_reload_says_how_many_tenants_came_and_went() {
     let counts =
         ["tenants", "tenants_added", "tenants_withdrawn", "keys"].map(|name| line[name].as_u64());
     assert_eq!(counts, [3, 2, 1, 2].map(Some), "{line}");
+    let target = format!("/res.php?key={}&action=get&id=1", token("carol"));
+    http::send(program.http, "GET", &target, "", "").await;
+    let line = program.log.next_line().await.unwrap().unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let said = ["tenant", "outcome"].map(|name| line[name].as_str());
+    assert_eq!(said, ["carol", "unknown_task"].map(Some), "{line}");
     program.signal(Signal::TERM);
     assert_eq!(program.ended().await, Some(0));
     world.sandbox.stop().await;
