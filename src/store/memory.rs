@@ -111,9 +111,10 @@ impl Tables {
         settled
     }
 
-    pub(super) fn parked(&self, id: OwnId) -> Option<ParkedRecord> {
+    pub(super) fn parked(&self, id: OwnId, tenant: &str) -> Option<ParkedRecord> {
         let tables = self.lock();
-        tables.parked.get(&id).map(|(record, _)| record.clone())
+        let (record, _) = tables.parked.get(&id)?;
+        (&*record.tenant == tenant).then(|| record.clone())
     }
 
     pub(super) fn parked_request(&self, id: OwnId) -> Option<ParkedRequest> {

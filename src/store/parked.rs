@@ -285,12 +285,18 @@ impl Store {
         }
     }
 
-    pub async fn find_parked(&self, id: OwnId) -> Result<Option<ParkedRecord>, StoreError> {
+    /// Another tenant's is not there.
+    pub async fn find_parked(
+        &self,
+        id: OwnId,
+        tenant: &str,
+    ) -> Result<Option<ParkedRecord>, StoreError> {
         match self {
-            Self::Memory(memory) => Ok(memory.tables.parked(id)),
+            Self::Memory(memory) => Ok(memory.tables.parked(id, tenant)),
             Self::Sqlite(sqlite) => {
+                let tenant = tenant.to_owned();
                 reader::ask(&sqlite.questions, move |connection| {
-                    statements::parked::find(connection, id)
+                    statements::parked::find(connection, id, &tenant)
                 })
                 .await
             }

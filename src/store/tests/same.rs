@@ -264,7 +264,7 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
     }
     let mut all_parked = Vec::new();
     for id in parked {
-        let mut record = store.find_parked(id).await.unwrap();
+        let mut record = store.find_parked(id, "acme").await.unwrap();
         if let Some(record) = &mut record {
             // Stores begin at different numbers.
             record.id.0 -= first;
