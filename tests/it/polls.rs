@@ -182,7 +182,10 @@ async fn a_hundred_polls_at_once_are_one_call() {
         answers[0].body,
         format!(r#"{{"status":1,"request":"solved-{id}"}}"#)
     );
-    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    // Not the heads: their dates may be a second apart.
+    for answer in &answers {
+        assert_eq!((answer.status, &answer.body), (200, &answers[0].body));
+    }
     assert_eq!(polls(&world).len(), 1);
     world.end().await;
 }
