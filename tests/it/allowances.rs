@@ -104,7 +104,7 @@ async fn threads_are_the_tenants_most_or_the_pools_and_those_at_work_its_own() {
     };
     assert_eq!(world.try_as("bounded", THREADS).await, threads(3, 0));
     // Of the pool of those who share, in which the owner's key is not.
-    assert_eq!(world.try_as("shares", THREADS).await, threads(5, 0));
+    assert_eq!(world.try_as("shares", THREADS).await, threads(5, 1));
     assert_eq!(world.try_as("owner", THREADS).await, threads(5, 1));
     world.end().await;
 }
