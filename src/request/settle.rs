@@ -80,7 +80,7 @@ pub(super) fn end(
         let took = Duration::from_millis(took_ms);
         server.metrics.solved(kind, took);
     }
-    let row = UsageRow {
+    UsageRow {
         task: record.key.clone(),
         submitted_at_ms: record.submitted_at_ms,
         ended_at_ms,
@@ -90,6 +90,5 @@ pub(super) fn end(
         owner_name: record.owner_name.clone(),
         cost_micro_usd: if is_solved { cost } else { 0 },
         charge_micro_usd: if is_solved { charge } else { 0 },
-    };
-    row
+    }
 }
