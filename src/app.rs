@@ -24,11 +24,12 @@ use crate::live::reload::Reloader;
 use crate::request::account::Rounds;
 use crate::request::prober::Prober;
 use crate::request::{self, Server, clock};
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::{AuditRow, OpenError, ParkedRecord, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
 use crate::tasks::parked::Parked;
 use crate::tasks::unknown::Asking;
+use crate::tenants::restore::restore;
 use crate::upkeep;
 use crate::vendor::client::ClientError;
 use crate::vendor::outage::Outage;
@@ -105,8 +106,25 @@ pub async fn start(
     };
     let live = Arc::new(Live::new(loaded, remembered, background)?);
     hold_slots(&store, &live).await?;
-    let parked = Arc::new(Parked::new(store.clone()));
-    let waiting = parked.resume(Instant::now(), clock::now_ms()).await?;
+    let (now, now_ms) = (Instant::now(), clock::now_ms());
+    let tenants = {
+        let snapshot = live.load();
+        let prices = &snapshot.settings.prices;
+        Arc::new(restore(&store, &snapshot.tenants, prices, now, now_ms).await?)
+    };
+    let parked = Arc::new(Parked::new(store.clone(), Arc::clone(&tenants)));
+    let waiting = {
+        let snapshot = live.load();
+        let price = |record: &ParkedRecord| {
+            let usual = &snapshot.settings.prices;
+            let tenant = snapshot.tenants.by_name(&record.tenant);
+            tenant.map_or_else(
+                || usual.price(&record.kind),
+                |tenant| tenant.price(&record.kind, usual),
+            )
+        };
+        parked.resume(price, now, now_ms).await?
+    };
     if waiting > 0 {
         tracing::info!(
             submits = waiting,
@@ -121,12 +139,13 @@ pub async fn start(
         tasks: Tasks::new(store.clone()),
         parked,
         store,
+        tenants,
         asking: Asking::default(),
         companies: Companies::default(),
         unheard: Default::default(),
+        lines: Default::default(),
         claims: Default::default(),
         late: Default::default(),
-        line: Default::default(),
         egress,
         outage: Outage::default(),
         prober: Prober::default(),
@@ -138,7 +157,21 @@ pub async fn start(
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
     });
-    let reloader = Reloader::new(live, input, seen, certificates.clone(), metrics);
+    server.store.audit(AuditRow {
+        at_ms: clock::now_ms(),
+        who: "sidekey".into(),
+        what: "start".into(),
+        subject: "".into(),
+        detail: concat!("version ", env!("CARGO_PKG_VERSION")).into(),
+    });
+    let reloader = Reloader::new(
+        live,
+        input,
+        seen,
+        certificates.clone(),
+        metrics,
+        server.store.clone(),
+    );
     let state = Arc::new(Admin {
         server: Arc::clone(&server),
         token: settings.admin.token.clone(),
@@ -165,6 +198,7 @@ pub async fn start(
     background.spawn(request::refresher::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
+    background.spawn(upkeep::note_refusals(Arc::clone(&server)));
     let data = |listener, tls| {
         let server = Arc::clone(&server);
         listen::serve(
@@ -283,7 +317,9 @@ async fn hold_slots(store: &Store, live: &Live) -> Result<(), StoreError> {
     let snapshot = live.load();
     for task in store.running_tasks(since, TASKS_HELD).await? {
         if let Some(account) = snapshot.keys.account(&task.owner_name) {
-            let price = task.price_micro_usd.unwrap_or_default();
+            let key = snapshot.keys.by_name(&task.owner_name);
+            // An account without a key in the files only ends its tasks.
+            let price = key.map_or(0, |key| key.limits.takes(task.price_micro_usd));
             account.restore(Some((task.key, price)), until(task.used_at_ms));
         }
     }

@@ -4,12 +4,13 @@
 
 pub mod app;
 pub mod background;
+pub mod bills;
+pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod live;
 pub mod log;
 pub mod money;
-mod time;
 mod upkeep;
 
 pub mod listen;
@@ -18,6 +19,7 @@ pub mod wire;
 
 pub mod keys;
 pub mod tasks;
+pub mod tenants;
 pub mod vendor;
 
 pub mod admin;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use sidekey::cli::{self, Command};
 use sidekey::config::environment::Environment;
+use sidekey::request::clock;
 
 /// Gives memory back within seconds of a burst, where glibc and mimalloc keep it (benches/load, `memory`).
 #[global_allocator]
@@ -28,12 +29,17 @@ fn main() -> ExitCode {
         Command::Status(args) => {
             on_runtime(cli::status::run(&args, environment, &mut out, &mut err))
         }
+        Command::Report(args) => {
+            cli::report::run(&args, environment, clock::now_ms(), &mut out, &mut err)
+        }
         Command::Estimate(args) => {
             on_runtime(cli::estimate::run(&args, environment, &mut out, &mut err))
         }
         Command::Healthcheck(args) => {
             on_runtime(cli::healthcheck::run(&args, environment, &mut err))
         }
+        Command::Token(args) => cli::token::run(&args, &mut out),
+        Command::Import(args) => cli::import::run(&args, &mut out, &mut err),
         Command::Run(args) => on_runtime(cli::run::run(&args, environment, &mut err)),
         Command::Sandbox(args) => on_runtime(cli::sandbox::run(&args, &mut out, &mut err)),
         Command::Demo(args) => on_runtime(cli::demo::run(&args, &mut out, &mut err)),

@@ -1,4 +1,4 @@
-//! What can be changed by hand. Each change is a log line.
+//! What can be changed by hand. Each change is a log line, and stands in the audit log.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::live::reload::Asks;
 use crate::request::{Server, clock};
 use crate::store::OwnId;
 
-type Told = (StatusCode, Value);
+pub(super) type Told = (StatusCode, Value);
 
 /// A probe has 5 s and may wait for one other.
 const PROBE_PATIENCE: Duration = Duration::from_secs(12);
 /// Of the names that an answer lists.
-const MOST_NAMES: usize = 100;
+pub(super) const MOST_NAMES: usize = 100;
 
 pub(super) fn disable(server: &Server, name: &str) -> Told {
     let snapshot = server.live.load();
@@ -98,9 +98,9 @@ pub(super) fn cancel(server: &Server, id: &str) -> Told {
     (StatusCode::NOT_FOUND, json!({ "error": error }))
 }
 
-pub(super) async fn reload(server: &Server, asks: &Asks) -> Told {
+pub(super) async fn reload(server: &Server, asks: &Asks, who: &str) -> Told {
     tracing::info!("a reload was asked for by hand");
-    match asks.ask().await {
+    match asks.ask(who).await {
         Ok(()) => {
             let keys = server.live.load().keys.listed().count();
             (StatusCode::OK, json!({ "reloaded": true, "keys": keys }))

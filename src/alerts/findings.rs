@@ -12,7 +12,7 @@ use crate::money::decimal;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub cause: Cause,
-    /// The name of a key or a pool: the same trouble of the same subject is told once.
+    /// The name of a key, a pool or a tenant: the same trouble of the same subject is told once.
     pub subject: Arc<str>,
     pub text: String,
 }
@@ -41,6 +41,8 @@ pub struct KeyView {
     pub rests_long: bool,
     /// Every slot is taken, by our count or by the vendor's word.
     pub is_full: bool,
+    /// Of a balance plan: what somebody else has spent lately.
+    pub spent_by_others: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,13 @@ pub fn find(view: &View, is_active: impl Fn(Cause, &str) -> bool) -> Vec<Finding
                 why(key)
             );
             add(Cause::KeyRevoked, name, text);
+        }
+        if let Some(spent) = key.spent_by_others {
+            let text = format!(
+                "${} of {name} was spent by somebody else: another program uses this key, or it leaked; if nobody knows of it, replace the key at the vendor",
+                dollars(spent)
+            );
+            add(Cause::SpendBeyondLedger, name, text);
         }
     }
     let is_usable = |key: &&KeyView| is_usable(key, &view.balance);

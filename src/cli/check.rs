@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::config::environment::Environment;
 use crate::config::files::Seen;
 use crate::config::report::{Report, Severity};
-use crate::config::settings::{ListenAddress, StoreKind};
+use crate::config::settings::{ListenAddress, Mode, StoreKind};
 use crate::config::{Attempt, Input, Loaded, load};
 
 const GOOD: u8 = 0;
@@ -82,6 +82,7 @@ fn summary(
     Loaded {
         settings,
         keys,
+        tenants,
         warnings,
     }: &Loaded,
     seen: &Seen,
@@ -90,6 +91,9 @@ fn summary(
     match keys.iter().filter(|key| key.disabled).count() {
         0 => {}
         disabled => _ = write!(text, " ({disabled} disabled)"),
+    }
+    if settings.clients.mode == Mode::Tenants {
+        _ = write!(text, ", {}", plural(tenants.len(), "tenant"));
     }
     let profile = &settings.vendor.profile;
     _ = write!(text, ", profile {} at {}", profile.name, profile.url);

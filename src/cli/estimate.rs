@@ -32,6 +32,7 @@ pub struct Args {
     /// How many solves
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST))]
     pub count: u64,
+    /// Whose keys; those of a tenant's own are `tenant:NAME`
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub pool: String,
     #[command(flatten)]
@@ -57,9 +58,10 @@ pub async fn run(
         }
     };
     let Some(estimate) = Estimate::of(args, &keys.keys, &types.types) else {
-        let mut pools: Vec<_> = keys.keys.iter().map(|key| &*key.pool).collect();
+        let mut pools: Vec<_> = keys.keys.iter().flat_map(|key| &key.pools).collect();
         pools.sort_unstable();
         pools.dedup();
+        let pools: Vec<_> = pools.into_iter().map(String::as_str).collect();
         let pools = shortened(&pools.join(", "), 200);
         writeln!(
             err,
@@ -95,7 +97,7 @@ struct Types {
 
 #[derive(Clone, Deserialize)]
 struct Key {
-    pool: String,
+    pools: Vec<String>,
     state: String,
     billing: String,
     slots: Slots,
@@ -154,7 +156,7 @@ struct OfThreads {
 impl Estimate {
     /// None when no key is in the pool.
     fn of(args: &Args, keys: &[Key], types: &[Type]) -> Option<Self> {
-        let in_pool = |key: &&Key| key.pool == args.pool;
+        let in_pool = |key: &&Key| key.pools.contains(&args.pool);
         keys.iter().find(in_pool)?;
         let usable = |key: &&Key| {
             let state = &*key.state;

@@ -4,13 +4,15 @@ use std::path::Path;
 
 use super::environment::Environment;
 use super::files::Files;
-use super::reader::is_plain_name;
+use super::reader::{At, Reader, Value, is_plain_name};
 use super::report::{Diagnostic, Severity};
 use crate::keys::secret::Secret;
 
 /// SECURITY: a vendor's key is about 32 characters; a longer value is some other secret in the wrong place.
 const LONGEST_KEY: usize = 512;
 const LONGEST_NAME: usize = 64;
+/// Answers are scrubbed only of keys that are at least this long: a shorter one could be part of any text.
+pub(crate) const SHORTEST_SCRUBBED: usize = 16;
 
 /// A problem that has no place yet.
 pub(crate) struct Problem {
@@ -51,8 +53,17 @@ impl Problem {
 
 /// What stands behind `value =`: the key, or `ENV:` and where it is.
 pub(crate) fn written_value(written: &str, environment: &Environment) -> Result<Secret, Problem> {
+    written_secret("key", written, environment)
+}
+
+/// What stands behind `token =`.
+pub(crate) fn written_token(written: &str, environment: &Environment) -> Result<Secret, Problem> {
+    written_secret("token", written, environment)
+}
+
+fn written_secret(what: &str, written: &str, environment: &Environment) -> Result<Secret, Problem> {
     let Some(variable) = written.trim().strip_prefix("ENV:") else {
-        return check_value(written);
+        return check_secret(what, written);
     };
     let is_name = !variable.is_empty()
         && variable
@@ -76,7 +87,7 @@ pub(crate) fn written_value(written: &str, environment: &Environment) -> Result<
             format!("{place} is not set"),
             "set it before sidekey starts",
         )),
-        Some(value) => check_value(value).map_err(|problem| problem.found_in(&place)),
+        Some(value) => check_secret(what, value).map_err(|problem| problem.found_in(&place)),
     }
 }
 
@@ -96,36 +107,42 @@ pub(crate) fn text_of(content: &[u8]) -> Result<&str, Problem> {
 }
 
 pub(crate) fn check_value(written: &str) -> Result<Secret, Problem> {
+    check_secret("key", written)
+}
+
+fn check_secret(what: &str, written: &str) -> Result<Secret, Problem> {
     let value = written.trim();
     if value.is_empty() {
         return Err(Problem::error(
-            "the key is blank",
+            format!("the {what} is blank"),
             "write its value, or remove it",
         ));
     }
     if value.contains("<no value>") {
         let help = "the secret's name in the template is wrong, or the secret is not there; see error_on_missing_key";
         return Err(Problem::error(
-            "the key is the text `<no value>`, which a Vault template writes for a missing secret",
+            format!(
+                "the {what} is the text `<no value>`, which a Vault template writes for a missing secret"
+            ),
             help,
         ));
     }
     if value.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Problem::error(
-            "the key has blanks or control characters in it",
-            "one key is one word; check how it was copied",
+            format!("the {what} has blanks or control characters in it"),
+            "it is one word; check how it was copied",
         ));
     }
     if !value.is_ascii() {
         return Err(Problem::error(
-            "the key has characters in it that are not ASCII",
+            format!("the {what} has characters in it that are not ASCII"),
             "check how it was copied",
         ));
     }
     if value.len() > LONGEST_KEY {
         return Err(Problem::error(
-            "the key is longer than 512 characters",
-            "check that this is a vendor's key",
+            format!("the {what} is longer than 512 characters"),
+            "check that it is in the right place",
         ));
     }
     Ok(Secret::new(value))
@@ -141,11 +158,33 @@ pub(crate) fn check_name(name: &str) -> Result<(), Problem> {
             .all(|c| c.is_alphanumeric() || "._-@+".contains(c))
     {
         let help = "1 to 64 letters, digits and . _ - @ +";
-        return Err(Problem::error("this cannot be the name of a key", help));
+        return Err(Problem::error("this cannot be a name", help));
     }
     if name.len() >= 32 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
         let help = "names are shown in logs and metrics; the key itself belongs into `value`";
         return Err(Problem::error("this name looks like a key", help));
     }
     Ok(())
+}
+
+/// The name of a `[[key]]` or a `[[tenant]]`, which logs and metrics show.
+pub(crate) fn named(
+    reader: &mut Reader<'_>,
+    name: Option<Value<String>>,
+    table: &At,
+    what: &str,
+) -> Option<Value<String>> {
+    let Some(name) = name else {
+        if reader.notes.is_toml() {
+            let help = "add name = \"…\"; logs and metrics show it";
+            reader.error(table, format!("this {what} has no name"), help);
+        }
+        return None;
+    };
+    if let Err(Problem { message, help, .. }) = check_name(&name.value) {
+        reader.error(&name.at, message, help);
+        return None;
+    }
+    reader.show(&name.at);
+    Some(name)
 }

@@ -9,16 +9,13 @@ use sha2::{Digest, Sha256};
 
 use super::environment::Environment;
 use super::files::Files;
-use super::key_checks::{Problem, check_name, check_value, value_in_file};
+use super::key_checks::{Problem, SHORTEST_SCRUBBED, check_name, check_value, value_in_file};
 use super::keys_file;
 use super::options::KeySources;
 use super::reader::Value;
 use super::report::{Diagnostic, Severity};
 use super::settings::KeyEntry;
 use crate::keys::secret::Secret;
-
-/// Answers are scrubbed only of keys that are at least this long: a shorter one could be part of any text.
-const SHORTEST_SCRUBBED: usize = 16;
 
 /// Reads all sources. What is wrong goes to `found`; the keys are good only if there is no error in it.
 pub(crate) fn read(
@@ -236,6 +233,7 @@ fn plain(name: String, value: Secret) -> KeyEntry {
     KeyEntry {
         name,
         value,
+        pool: None,
         weight: 1,
         priority: 0,
         disabled: false,

@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use super::environment::Environment;
 use super::files::Files;
-use super::key_checks::{Problem, check_name, text_of, value_in_file, written_value};
+use super::key_checks::{Problem, check_name, named, text_of, value_in_file, written_value};
 use super::key_sources::Collected;
 use super::notes::Quoting;
 use super::reader::{At, Reader, Value, is_plain_name};
@@ -137,6 +137,7 @@ fn key(
     let file = section.secret_text("file");
     let weight = section.integer("weight", 1u32, 0..=1000);
     let priority = section.integer("priority", 0, -1000..=1000);
+    let pool = section.text("pool");
     let disabled = section.boolean("disabled", false);
     // 0 stands for "not written" and cannot be written.
     let max_tasks = section.integer("max_tasks", 0u32, 1..=100_000).value;
@@ -148,7 +149,14 @@ fn key(
         let help = "write disabled = true to take a key out of use";
         reader.error(&weight.at, "a key of weight 0 would never be chosen", help);
     }
-    let name = checked_name(reader, name, table);
+    let pool = pool.and_then(|pool| match check_name(&pool.value) {
+        Ok(()) => Some(pool.value),
+        Err(Problem { help, .. }) => {
+            reader.error(&pool.at, "this cannot be the name of a pool", help);
+            None
+        }
+    });
+    let name = named(reader, name, table, "key");
     let value = checked_value(reader, value, file, table, (environment, files));
     let Some(Value { value: name, at }) = name else {
         return;
@@ -161,6 +169,7 @@ fn key(
                 KeyEntry {
                     name,
                     value,
+                    pool,
                     weight,
                     priority,
                     disabled,
@@ -182,26 +191,6 @@ fn key(
     }
 }
 
-fn checked_name(
-    reader: &mut Reader<'_>,
-    name: Option<Value<String>>,
-    table: &At,
-) -> Option<Value<String>> {
-    let Some(name) = name else {
-        if reader.notes.is_toml() {
-            let help = "add name = \"account-1\"; logs and metrics show it";
-            reader.error(table, "this key has no name", help);
-        }
-        return None;
-    };
-    if let Err(Problem { message, help, .. }) = check_name(&name.value) {
-        reader.error(&name.at, message, help);
-        return None;
-    }
-    show(reader, &name.at);
-    Some(name)
-}
-
 fn checked_value(
     reader: &mut Reader<'_>,
     value: Option<Value<String>>,
@@ -214,7 +203,7 @@ fn checked_value(
         (None, Some(file)) => {
             // Somebody may have put the key itself here.
             if file.value.contains(['/', '.']) || is_plain_name(&file.value) {
-                show(reader, &file.at);
+                reader.show(&file.at);
             }
             let value = value_in_file(&reader.base.join(file.value), files);
             (
@@ -241,10 +230,4 @@ fn checked_value(
     value
         .map_err(|Problem { message, help, .. }| reader.error(&at, message, help))
         .ok()
-}
-
-fn show(reader: &mut Reader<'_>, at: &At) {
-    if let At::Text(part) = at {
-        reader.notes.show(part.clone());
-    }
 }

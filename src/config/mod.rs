@@ -21,6 +21,8 @@ pub mod report;
 mod section;
 pub mod settings;
 mod suggest;
+mod tenant_checks;
+mod tenants_file;
 mod units;
 mod variables;
 mod vendor_options;
@@ -30,7 +32,7 @@ use files::{Files, Seen};
 use notes::Notes;
 use reader::Reader;
 use report::{Diagnostic, Report, Severity};
-use settings::{Admin, KeyEntry, Settings};
+use settings::{Admin, KeyEntry, Settings, State, TenantEntry};
 pub use variables::ADMIN_TOKEN_VARIABLE;
 use variables::CONFIG_VARIABLE;
 
@@ -59,8 +61,15 @@ pub struct Attempt {
 pub struct Loaded {
     pub settings: Settings,
     pub keys: Vec<KeyEntry>,
+    /// None in open mode.
+    pub tenants: Vec<TenantEntry>,
     /// Warnings and hints.
     pub warnings: Report,
+}
+
+/// Whether a key or a tenant can have this name.
+pub fn is_name(name: &str) -> bool {
+    key_checks::check_name(name).is_ok()
 }
 
 /// For a start. Reads files: call it where blocking is allowed.
@@ -85,6 +94,18 @@ pub fn admin(input: &Input) -> Admin {
     let mut reader = Reader::new(&input.environment, base);
     let mut root = reader.root(Some(table.get_ref()));
     listen_options::admin(root.section("admin"), &mut files)
+}
+
+/// Where the store of a program with this configuration is. Mistakes are passed over, as for the admin port.
+pub fn state(input: &Input) -> State {
+    let mut files = Files::default();
+    let (path, named) = config_path(input);
+    let text = config_text(&path, named, &mut files).unwrap_or_default();
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut reader = Reader::new(&input.environment, base);
+    let mut root = reader.root(Some(table.get_ref()));
+    options::state(root.section("state"))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,7 +146,13 @@ fn understand(input: &Input, occasion: Occasion, files: &mut Files) -> Result<Lo
     found.extend(notes.into_diagnostics(&path.display().to_string(), &text, options::QUOTING));
     found.extend(from_environment);
 
-    let keys = key_sources::read(&sources, &input.environment, files, &mut found);
+    let keys = key_sources::read(&sources.keys, &input.environment, files, &mut found);
+    let tenants = sources.tenants.map(|file| {
+        let tenants = tenants_file::read(&file, &input.environment, files, &mut found);
+        let origin = file.value.display().to_string();
+        tenant_checks::check(&tenants, &keys, &settings.pools, &origin, &mut found);
+        tenants
+    });
     let broken = found.iter().any(|found| found.severity == Severity::Error);
     let report = Report::new(found);
     if broken {
@@ -134,6 +161,7 @@ fn understand(input: &Input, occasion: Occasion, files: &mut Files) -> Result<Lo
     Ok(Loaded {
         settings,
         keys,
+        tenants: tenants.unwrap_or_default(),
         warnings: report,
     })
 }

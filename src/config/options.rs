@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Occasion;
 use super::alert_options::alerts;
 use super::files::Files;
+use super::key_checks::{Problem, check_name};
 use super::listen_options::{admin, listen};
 use super::money_options::{balance, prices};
 use super::notes::Quoting;
@@ -13,8 +14,16 @@ use super::reader::{At, Value, shown};
 use super::section::Section;
 use super::settings::*;
 use super::vendor_options::vendor;
+use crate::keys::set::DEFAULT_POOL;
 
-/// Where keys are to be looked for.
+/// Where keys and tenants are to be looked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    pub keys: KeySources,
+    /// None: clients are not told apart.
+    pub tenants: Option<Value<PathBuf>>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct KeySources {
     pub file: Value<PathBuf>,
@@ -26,7 +35,7 @@ pub(crate) fn read(
     root: &mut Section<'_, '_>,
     occasion: Occasion,
     files: &mut Files,
-) -> (Settings, KeySources) {
+) -> (Settings, Sources) {
     let keys = KeySources {
         file: root
             .path("keys_file")
@@ -36,15 +45,16 @@ pub(crate) fn read(
             .text("keys_env")
             .unwrap_or_else(|| Value::default("CAPTCHAAI_KEYS".to_owned())),
     };
+    let tenants = root.path("tenants_file");
     let settings = Settings {
         listen: listen(root.section("listen"), occasion),
         admin: admin(root.section("admin"), files),
         vendor: vendor(root.section("vendor"), files),
         submit: submit(root.section("submit")),
         poll: poll(root.section("poll")),
+        pools: pools(root.section("pool")),
         balance: balance(root.section("balance")),
         alerts: alerts(root.section("alerts")),
-        pool: pool(root.section("pool")),
         prices: prices(root.section("prices")),
         clients: clients(root.section("clients")),
         state: state(root.section("state")),
@@ -79,7 +89,30 @@ pub(crate) fn read(
             "set [state] store to \"sqlite\"",
         );
     }
-    (settings, keys)
+    let tenants = tenants_source(root, tenants, settings.clients.mode);
+    (settings, Sources { keys, tenants })
+}
+
+fn tenants_source(
+    root: &mut Section<'_, '_>,
+    file: Option<Value<PathBuf>>,
+    mode: Mode,
+) -> Option<Value<PathBuf>> {
+    match (mode, &file) {
+        (Mode::Tenants, None) => {
+            let help = "write tenants_file = \"tenants.toml\" at the top of the file";
+            let message = "clients.mode is \"tenants\", and no file says who they are";
+            root.reader.error(&At::Default, message, help);
+            None
+        }
+        (Mode::Open, Some(file)) => {
+            let help = "write mode = \"tenants\" in [clients]";
+            let message = "`tenants_file` is not used while clients.mode is \"open\"";
+            root.reader.warn(&file.at, message, help);
+            None
+        }
+        _ => file,
+    }
 }
 
 /// How `sidekey.toml` is quoted. It holds no secrets, but people paste them into the wrong file.
@@ -88,6 +121,9 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "keys_file",
         "keys_dir",
         "keys_env",
+        "tenants_file",
+        "mode",
+        "nominal_balance",
         "listen",
         "http",
         "https",
@@ -236,9 +272,22 @@ fn poll(mut section: Section<'_, '_>) -> Poll {
     }
 }
 
-fn pool(mut section: Section<'_, '_>) -> Pool {
-    let mut default = section.section("default");
-    let strategy = default.choice(
+/// `[pool.default]`, and `[pool.NAME]` for any other; a pool that is not written here takes the defaults.
+fn pools(mut section: Section<'_, '_>) -> Vec<Pool> {
+    let mut pools = vec![pool(section.section(DEFAULT_POOL), DEFAULT_POOL)];
+    for (name, value) in section.others() {
+        if let Err(Problem { help, .. }) = check_name(name) {
+            let message = "this cannot be the name of a pool";
+            section.reader.error(&At::Text(value.span()), message, help);
+        } else if let Some(inner) = section.inner(format!("pool.{name}"), value) {
+            pools.push(pool(inner, name));
+        }
+    }
+    pools
+}
+
+fn pool(mut section: Section<'_, '_>, name: &str) -> Pool {
+    let strategy = section.choice(
         "strategy",
         Strategy::RoundRobin,
         &[
@@ -247,14 +296,17 @@ fn pool(mut section: Section<'_, '_>) -> Pool {
             ("balance", Strategy::Balance),
         ],
     );
-    default.done();
     section.done();
     Pool {
+        name: name.to_owned(),
         strategy: strategy.value,
     }
 }
 
 fn clients(mut section: Section<'_, '_>) -> Clients {
+    let modes = [("open", Mode::Open), ("tenants", Mode::Tenants)];
+    let mode = section.choice("mode", Mode::Open, &modes);
+    let nominal_balance = section.dollars("nominal_balance", 10_000_000, 1_000_000_000_000);
     let mut origins = Vec::new();
     for Value { value, at } in section
         .list("origins")
@@ -272,10 +324,14 @@ fn clients(mut section: Section<'_, '_>) -> Clients {
         }
     }
     section.done();
-    Clients { origins }
+    Clients {
+        mode: mode.value,
+        nominal_balance_micro_usd: nominal_balance.value,
+        origins,
+    }
 }
 
-fn state(mut section: Section<'_, '_>) -> State {
+pub(super) fn state(mut section: Section<'_, '_>) -> State {
     let stores = [("memory", StoreKind::Memory), ("sqlite", StoreKind::Sqlite)];
     let store = section.choice("store", StoreKind::Sqlite, &stores);
     // Relative to the working directory: a ConfigMap's own directory is read-only.

@@ -123,6 +123,13 @@ impl<'a> Reader<'a> {
         self.note(Severity::Warning, at, message, help);
     }
 
+    /// This part of the text is harmless and may be quoted.
+    pub(crate) fn show(&mut self, at: &At) {
+        if let At::Text(part) = at {
+            self.notes.show(part.clone());
+        }
+    }
+
     /// Every option that exists, as `section.name`.
     #[cfg(test)]
     pub(crate) fn options(&self) -> impl Iterator<Item = &str> {

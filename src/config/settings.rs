@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::alerts::webhook::Webhook;
 use crate::keys::secret::Secret;
 use crate::tasks::kind;
+use crate::tenants::TokenHash;
 use crate::vendor::profile::{Billing, Profile};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -17,9 +18,10 @@ pub struct Settings {
     pub vendor: Vendor,
     pub submit: Submit,
     pub poll: Poll,
+    /// The default one first.
+    pub pools: Vec<Pool>,
     pub balance: Balance,
     pub alerts: Alerts,
-    pub pool: Pool,
     pub prices: Prices,
     pub clients: Clients,
     pub state: State,
@@ -91,8 +93,9 @@ pub enum WhenEmpty {
     Park,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
+    pub name: String,
     pub strategy: Strategy,
 }
 
@@ -150,10 +153,21 @@ pub struct Alerts {
     pub webhook: Option<Webhook>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Clients {
+    pub mode: Mode,
+    /// What a tenant without a limit hears as its balance in a shared pool.
+    pub nominal_balance_micro_usd: i64,
     /// Browser origins that may call, as browsers write them: `https://app.example.com`.
     pub origins: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Any token or none: clients are not told apart.
+    Open,
+    /// The token must be a tenant's.
+    Tenants,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -206,6 +220,7 @@ pub enum LogLevel {
 pub struct KeyEntry {
     pub name: String,
     pub value: Secret,
+    pub pool: Option<String>,
     pub weight: u32,
     /// Lower is tried first.
     pub priority: i32,
@@ -216,4 +231,44 @@ pub struct KeyEntry {
     pub max_requests_per_second: Option<u32>,
     /// None: as the vendor bills usually.
     pub billing: Option<Billing>,
+}
+
+/// One tenant as the operator gave it, with what it does not say filled in from `[tenant_defaults]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TenantEntry {
+    pub name: String,
+    pub token: TokenHash,
+    pub pool: Option<String>,
+    /// Its own keys, by name. None: it has none, and shares a pool.
+    pub keys: Option<Vec<String>>,
+    pub fallback_pool: Option<String>,
+    pub fallback_when_empty: bool,
+    pub limits: TenantLimits,
+    pub active: bool,
+    pub role: Role,
+    pub project: Option<String>,
+    /// What it is billed for a solve, where that is not what the vendor takes.
+    pub prices: BTreeMap<&'static str, i64>,
+}
+
+/// None: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TenantLimits {
+    /// Solves a UTC day.
+    pub daily: Option<u32>,
+    /// Submits in any sixty seconds, failed ones too.
+    pub rate_per_minute: Option<u32>,
+    /// Of a UTC month.
+    pub budget_micro_usd: Option<i64>,
+    /// Tasks at the same time.
+    pub max_tasks: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// May use the admin API with its token.
+    Admin,
+    User,
+    /// A program: like a user.
+    Service,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::beyond::Beyond;
 use super::events::Events;
 pub use super::funds::Money;
 use super::funds::{Funds, Shortage};
@@ -43,6 +44,16 @@ pub struct Limits {
     pub refresh: Duration,
 }
 
+impl Limits {
+    /// What a solve takes from the balance: on a thread plan nothing, that is paid for by its threads.
+    pub fn takes(&self, price_micro_usd: Option<i64>) -> i64 {
+        match self.billing {
+            Billing::Balance => price_micro_usd.unwrap_or_default(),
+            Billing::Threads => 0,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     slots: Slots,
@@ -56,6 +67,7 @@ struct State {
     requests: Window,
     polls: Allowance,
     funds: Funds,
+    beyond: Beyond,
     count: Count,
     tally: Tally,
 }
@@ -176,18 +188,15 @@ impl Account {
         let Some(expected) = state.slots.end(task) else {
             return;
         };
-        state.funds.spend(match bill {
-            Bill::Nothing => 0,
-            Bill::AsExpected => expected,
-            Bill::Said(price) => price,
-        });
+        let (spent, is_said) = match bill {
+            Bill::Nothing => (0, false),
+            Bill::AsExpected => (expected, false),
+            Bill::Said(price) => (price, true),
+        };
+        state.funds.spend(spent);
+        state.beyond.settled(spent, is_said);
         drop(state);
         self.events.freed(&self.name);
-    }
-
-    /// A solve that had no task: its submit was answered with the solution.
-    pub fn spend(&self, micro_usd: i64) {
-        self.state().funds.spend(micro_usd);
     }
 
     /// Ends the leases that are over.
@@ -213,7 +222,17 @@ impl Account {
     }
 
     pub fn learn_balance(&self, micro_usd: i64, now: Instant) {
-        self.state().funds.learn(micro_usd, super::chance(), now);
+        let mut state = self.state();
+        state.slots.expire(now);
+        let lapsed = state.slots.take_lapsed();
+        let running = state.slots.price_micro_usd();
+        let unknown = state.slots.without_task().saturating_add(lapsed);
+        if let Some(before) = state.funds.last() {
+            let fell = before.saturating_sub(micro_usd);
+            state.beyond.looked(fell, running, unknown, now);
+        }
+        state.funds.learn(micro_usd, super::chance(), now);
+        drop(state);
         // Whoever was out of money may be back.
         self.events.freed(&self.name);
     }
@@ -233,6 +252,12 @@ impl Account {
     pub fn money(&self, now: Instant) -> Option<Money> {
         let state = self.state();
         state.funds.money(state.slots.price_micro_usd(), now)
+    }
+
+    /// What somebody else has spent of it, in micro-dollars: lately, while that is news, and since the start.
+    pub fn spent_by_others(&self, now: Instant) -> (Option<i64>, i64) {
+        let state = self.state();
+        (state.beyond.recent(now), state.beyond.total())
     }
 
     /// The last known balance less what was settled since. None: nobody knows.
@@ -396,6 +421,7 @@ impl Slot {
         state.polls.earn(limits.polls);
         state.slots.lease(self.number, now + LEASE);
         state.slots.give_to(self.number, task, price_micro_usd);
+        state.beyond.submitted(price_micro_usd);
     }
 
     /// Nobody knows whether there is a task: held until the lease ends.

@@ -16,6 +16,8 @@ use crate::vendor::profile::CodeRule;
 pub struct Key {
     pub name: Arc<str>,
     pub identity: Identity,
+    /// As the file says; None: the default one, unless a tenant lists the key as its own.
+    pub pool: Option<Arc<str>>,
     pub weight: u32,
     pub priority: i32,
     pub standing: Standing,

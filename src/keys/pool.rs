@@ -44,17 +44,14 @@ pub enum NoKey {
 
 impl Pool {
     pub(super) fn new(
-        keys: &[Arc<Key>],
+        keys: Vec<Arc<Key>>,
         previous: &Self,
         strategy: Strategy,
         now: Instant,
         mut random: impl FnMut() -> f64,
     ) -> Self {
-        let mut active: Vec<_> = keys
-            .iter()
-            .filter(|key| key.standing == Standing::Active)
-            .cloned()
-            .collect();
+        let mut active = keys;
+        active.retain(|key| key.standing == Standing::Active);
         active.sort_by_key(|key| key.priority);
         let tiers = active
             .chunk_by(|a, b| a.priority == b.priority)
@@ -97,6 +94,11 @@ impl Pool {
 
     pub fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.tiers.iter().flat_map(|tier| &tier.keys)
+    }
+
+    /// Whether only money is missing.
+    pub fn is_empty(&self, egress: &Egress, now: Instant) -> bool {
+        self.why_none(egress, now) == NoKey::Empty
     }
 
     /// Looks at every key, which only a submit that found none has to pay for.

@@ -27,7 +27,10 @@ pub struct KeySet {
     by_name: HashMap<Arc<str>, Arc<Key>>,
     /// Of all keys above, and of names that left the files while their tasks run.
     accounts: HashMap<Arc<str>, Arc<Account>>,
-    pub pool: Pool,
+    /// By name. Those that a tenant's own keys make are named by `own_pool`.
+    pools: HashMap<Arc<str>, Pool>,
+    /// By the name of a key that stands in a file: its pools, one that it shares first.
+    pools_of: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Of all sets of this process: a reload does not part those who wait from what they wait for.
     events: Arc<Events>,
 }
@@ -41,9 +44,9 @@ pub struct Remembered {
 }
 
 /// What a reload decides besides the keys themselves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
-    pub strategy: Strategy,
+    pub pools: Vec<PoolRule>,
     pub rates: Rates,
     /// Where a key does not say it.
     pub billing: Billing,
@@ -51,6 +54,26 @@ pub struct Rules {
     /// A key that left is let go when nobody used it for this long.
     pub keep: Duration,
 }
+
+#[derive(Clone, Debug)]
+pub struct PoolRule {
+    pub name: Arc<str>,
+    pub strategy: Strategy,
+    pub members: Members,
+}
+
+#[derive(Clone, Debug)]
+pub enum Members {
+    /// Keys that name this pool, or no pool while no tenant lists them as its own.
+    Default { except: HashSet<String> },
+    /// Keys that name this pool.
+    Naming,
+    /// These keys, in whatever pool they are besides.
+    Listed(Vec<String>),
+}
+
+/// Where keys are that name no pool.
+pub const DEFAULT_POOL: &str = "default";
 
 /// Bounds the memory of an operator who replaces keys without end.
 const MAX_DRAINING: usize = 10_000;
@@ -63,13 +86,13 @@ impl KeySet {
         remembered: &Remembered,
         rules: &Rules,
         now: Instant,
-        random: impl FnMut() -> f64,
+        mut random: impl FnMut() -> f64,
     ) -> Self {
         let mut keys: Vec<_> = entries
             .iter()
             .map(|entry| Arc::new(self.key(entry, remembered, rules, now)))
             .collect();
-        let by_name = keys
+        let by_name: HashMap<Arc<str>, Arc<Key>> = keys
             .iter()
             .map(|key| (Arc::clone(&key.name), Arc::clone(key)))
             .collect();
@@ -96,15 +119,69 @@ impl KeySet {
             .chain(used)
             .map(|account| (Arc::clone(&account.name), Arc::clone(account)))
             .collect();
-        let pool = Pool::new(&keys, &self.pool, rules.strategy, now, random);
+        let mut naming: HashMap<Option<&str>, Vec<Arc<Key>>> = HashMap::new();
+        for key in keys.iter().filter(|key| key.standing != Standing::Draining) {
+            let pool = key.pool.as_deref();
+            naming.entry(pool).or_default().push(Arc::clone(key));
+        }
+        let empty = Pool::default();
+        let mut pools_of: HashMap<Arc<str>, Vec<Arc<str>>> = HashMap::new();
+        let pools = rules.pools.iter().map(|rule| {
+            let mut members = naming.get(&Some(&*rule.name)).cloned().unwrap_or_default();
+            match &rule.members {
+                Members::Naming => {}
+                Members::Default { except } => {
+                    let unnamed = naming.get(&None).into_iter().flatten();
+                    members.extend(unnamed.filter(|key| !except.contains(&*key.name)).cloned());
+                }
+                Members::Listed(names) => {
+                    members = names
+                        .iter()
+                        .filter_map(|name| by_name.get(name.as_str()))
+                        .cloned()
+                        .collect();
+                }
+            }
+            for key in &members {
+                let pools = pools_of.entry(Arc::clone(&key.name)).or_default();
+                pools.push(Arc::clone(&rule.name));
+            }
+            let previous = self.pools.get(&rule.name).unwrap_or(&empty);
+            let pool = Pool::new(members, previous, rule.strategy, now, &mut random);
+            (Arc::clone(&rule.name), pool)
+        });
+        let pools = pools.collect();
         Self {
             keys,
             by_identity,
             by_name,
             accounts,
-            pool,
+            pools,
+            pools_of,
             events: Arc::clone(&self.events),
         }
+    }
+
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.get(name)
+    }
+
+    /// The names of the pools that a key is in.
+    pub fn pools_of(&self, key: &str) -> &[Arc<str>] {
+        self.pools_of
+            .get(key)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+
+    /// Whether no active key of any file is in this pool.
+    pub fn has_none(&self, pool: &str) -> bool {
+        self.in_pool(pool).next().is_none()
+    }
+
+    /// Its active keys.
+    pub fn in_pool(&self, pool: &str) -> impl Iterator<Item = &Arc<Key>> {
+        self.pool(pool).into_iter().flat_map(Pool::keys)
     }
 
     pub fn events(&self) -> &Events {
@@ -187,6 +264,7 @@ impl KeySet {
         Key {
             name,
             identity,
+            pool: entry.pool.as_deref().map(Arc::from),
             weight: entry.weight,
             priority: entry.priority,
             standing: if entry.disabled {
@@ -210,6 +288,7 @@ impl Key {
         Self {
             name: Arc::clone(&self.name),
             identity: self.identity,
+            pool: self.pool.clone(),
             weight: self.weight,
             priority: self.priority,
             standing: Standing::Draining,

@@ -15,7 +15,7 @@ use super::health::{Accepted, Evidence, Health};
 use super::key::Standing;
 use super::pool::NoKey;
 use super::secret::{Identity, Salt, Secret};
-use super::set::{KeySet, Remembered, Rules};
+use super::set::{DEFAULT_POOL, KeySet, Members, PoolRule, Remembered, Rules};
 
 use crate::config::settings::{Balance, KeyEntry, Strategy};
 use crate::vendor::profile::{Billing, Class, CodeRule, Rates};
@@ -50,6 +50,7 @@ fn entry(name: &str, weight: u32, priority: i32) -> KeyEntry {
     KeyEntry {
         name: name.to_owned(),
         value,
+        pool: None,
         weight,
         priority,
         disabled: false,
@@ -61,7 +62,13 @@ fn entry(name: &str, weight: u32, priority: i32) -> KeyEntry {
 
 fn rules(strategy: Strategy) -> Rules {
     Rules {
-        strategy,
+        pools: vec![PoolRule {
+            name: DEFAULT_POOL.into(),
+            strategy,
+            members: Members::Default {
+                except: HashSet::new(),
+            },
+        }],
         rates: Rates {
             submits: 0,
             submits_in: Duration::from_secs(1),
@@ -92,7 +99,8 @@ fn proven(entries: &[KeyEntry]) -> KeySet {
 }
 
 fn pick(set: &KeySet, egress: &Egress) -> Result<String, NoKey> {
-    set.pool
+    set.pool(DEFAULT_POOL)
+        .ok_or(NoKey::None)?
         .choose(egress, set.events(), Instant::now())
         .map(|(key, _slot)| key.name.to_string())
 }
@@ -405,7 +413,7 @@ proptest! {
                 }
                 let free: Vec<Identity> =
                     set.keys().iter().filter(|key| key.look(|health| health.may_submit(Instant::now()))).map(|key| key.identity).collect();
-                match set.pool.choose(&egress, set.events(), Instant::now()) {
+                match set.pool(DEFAULT_POOL).unwrap().choose(&egress, set.events(), Instant::now()) {
                     Ok((chosen, _slot)) => assert!(free.contains(&chosen.identity)),
                     Err(NoKey::Busy { until }) => assert!(free.is_empty() && until > Instant::now()),
                     Err(other) => panic!("{other:?}"),

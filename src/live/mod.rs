@@ -1,8 +1,10 @@
 //! What a request sees: one immutable snapshot, loaded once a request and passed down, so that no request sees two configurations.
 
+mod difference;
 pub mod reload;
 mod watch;
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -10,9 +12,10 @@ use tokio::time::Instant;
 
 use crate::background::Background;
 use crate::config::Loaded;
-use crate::config::settings::{KeyEntry, Settings};
+use crate::config::settings::{KeyEntry, Settings, Strategy, TenantEntry};
 use crate::keys::chance;
-use crate::keys::set::{KeySet, Remembered, Rules};
+use crate::keys::set::{DEFAULT_POOL, KeySet, Members, PoolRule, Remembered, Rules};
+use crate::tenants::{Tenants, own_pool};
 use crate::vendor::client::{Client, ClientError};
 
 pub struct Snapshot {
@@ -23,7 +26,9 @@ pub struct Snapshot {
     pub profile_name: Arc<str>,
     /// Host names that a client may name in an absolute-form target.
     pub hosts: Vec<String>,
+    pub tenants: Tenants,
     entries: Vec<KeyEntry>,
+    tenant_entries: Vec<TenantEntry>,
 }
 
 /// The one place that holds the current snapshot.
@@ -43,9 +48,8 @@ impl Live {
     ) -> Result<Self, ClientError> {
         let client = client(&loaded.settings, background)?;
         let snapshot = snapshot(
-            &KeySet::default(),
-            loaded.settings,
-            loaded.keys,
+            (&KeySet::default(), &Tenants::default()),
+            (loaded.settings, loaded.keys, loaded.tenants),
             client,
             &remembered,
         );
@@ -72,9 +76,8 @@ impl Live {
             client(&loaded.settings, &self.background)?
         };
         let next = snapshot(
-            &old.keys,
-            loaded.settings,
-            loaded.keys,
+            (&old.keys, &old.tenants),
+            (loaded.settings, loaded.keys, loaded.tenants),
             client,
             &self.remembered,
         );
@@ -93,9 +96,12 @@ impl Live {
             return;
         }
         let next = snapshot(
-            &old.keys,
-            old.settings.clone(),
-            old.entries.clone(),
+            (&old.keys, &old.tenants),
+            (
+                old.settings.clone(),
+                old.entries.clone(),
+                old.tenant_entries.clone(),
+            ),
             old.client.clone(),
             &self.remembered,
         );
@@ -104,14 +110,13 @@ impl Live {
 }
 
 fn snapshot(
-    old: &KeySet,
-    settings: Settings,
-    entries: Vec<KeyEntry>,
+    (old, old_tenants): (&KeySet, &Tenants),
+    (settings, entries, tenant_entries): (Settings, Vec<KeyEntry>, Vec<TenantEntry>),
     client: Client,
     remembered: &Remembered,
 ) -> Snapshot {
     let rules = Rules {
-        strategy: settings.pool.strategy,
+        pools: pool_rules(&settings, &entries, &tenant_entries),
         rates: settings.vendor.profile.limits,
         billing: settings.vendor.profile.billing,
         balance: settings.balance,
@@ -122,13 +127,53 @@ fn snapshot(
     let mut hosts = settings.vendor.profile.hosts.clone();
     hosts.extend(host_of(&settings.vendor.profile.url));
     Snapshot {
+        tenants: old_tenants.next(settings.clients.mode, &tenant_entries),
         settings,
         keys,
         client,
         profile_name,
         hosts,
         entries,
+        tenant_entries,
     }
+}
+
+/// The pools of the configuration, those that only keys name, and those that tenants' own keys make.
+fn pool_rules(settings: &Settings, keys: &[KeyEntry], tenants: &[TenantEntry]) -> Vec<PoolRule> {
+    let own = |tenant: &TenantEntry| tenant.keys.clone();
+    let claimed: HashSet<String> = tenants.iter().filter_map(own).flatten().collect();
+    let strategies: HashMap<&str, Strategy> = settings
+        .pools
+        .iter()
+        .map(|pool| (pool.name.as_str(), pool.strategy))
+        .collect();
+    let usual = strategies
+        .get(DEFAULT_POOL)
+        .copied()
+        .unwrap_or(Strategy::RoundRobin);
+    let named: BTreeSet<&str> = keys
+        .iter()
+        .filter_map(|key| key.pool.as_deref())
+        .chain(strategies.keys().copied())
+        .collect();
+    let shared = named.into_iter().map(|name| PoolRule {
+        name: name.into(),
+        strategy: strategies.get(name).copied().unwrap_or(usual),
+        members: match name {
+            DEFAULT_POOL => Members::Default {
+                except: claimed.clone(),
+            },
+            _ => Members::Naming,
+        },
+    });
+    let own = tenants.iter().filter_map(|tenant| {
+        Some(PoolRule {
+            name: own_pool(&tenant.name),
+            strategy: usual,
+            members: Members::Listed(tenant.keys.clone()?),
+        })
+    });
+    shared.chain(own).collect()
 }
 
 fn host_of(url: &str) -> Option<String> {

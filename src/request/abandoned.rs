@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::admit::Caller;
 use super::forward::Sending;
 use super::poll::{POLL_PATIENCE, ask, hears};
+use super::settle::{Ending, settle};
 use super::together::{Together, ask_vendor, read_piece};
 use super::trace::Trace;
 use super::{Server, clock};
@@ -55,7 +56,17 @@ async fn round(server: &Server) {
     let snapshot = server.live.load();
     let now = Instant::now();
     let mut accounts: HashMap<Account, Vec<Arc<Task>>> = HashMap::new();
-    for task in server.tasks.abandoned(BETWEEN, now, clock::now_ms()) {
+    let (due, expired) = server.tasks.abandoned(BETWEEN, now);
+    for task in expired {
+        settle(
+            server,
+            &snapshot,
+            &task.record,
+            Ending::EXPIRED,
+            clock::now_ms(),
+        );
+    }
+    for task in due {
         // Another profile's tasks are another vendor's.
         if task.record.key.profile == snapshot.profile_name {
             accounts.entry(Account::of(&task)).or_default().push(task);

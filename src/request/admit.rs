@@ -6,10 +6,12 @@ use bytes::Bytes;
 use hyper::Method;
 
 use super::call::Call;
+use super::clock;
 use super::read::Received;
 use super::refuse::Refusal;
-use crate::config::settings::Clients;
 use crate::listen::body::HeldBody;
+use crate::live::Snapshot;
+use crate::tenants::Tenant;
 use crate::wire::{Endpoint, Hints, Message};
 
 pub struct Admitted {
@@ -19,15 +21,14 @@ pub struct Admitted {
     pub message: Box<Message>,
     pub hints: Hints,
     pub user_agent: Option<Bytes>,
-    /// Empty in open mode: everybody is the same.
-    pub tenant: Arc<str>,
-    pub project: Option<String>,
+    pub tenant: Arc<Tenant>,
+    pub project: Option<Arc<str>>,
     /// The client's own, of a submit.
     pub idempotency_key: Option<String>,
     _held: HeldBody,
 }
 
-pub fn admit(received: Received, clients: &Clients) -> Result<Admitted, Refusal> {
+pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusal> {
     let Received {
         call,
         endpoint,
@@ -44,13 +45,24 @@ pub fn admit(received: Received, clients: &Clients) -> Result<Admitted, Refusal>
     // SECURITY: a web page in the operator's browser can reach a loopback port; it must not spend keys. What its scripts
     // fetch has an Origin; an image, a frame or a link by GET has none.
     let is_of_a_page = match &origin {
-        Some(origin) => !clients.origins.contains(origin),
+        Some(origin) => !snapshot.settings.clients.origins.contains(origin),
         None => cross_site,
     };
     if is_of_a_page {
         return Err(Refusal::OriginNotAllowed);
     }
-    let project = project.or_else(|| message.fields().project.clone());
+    let token = message.fields().token.as_deref().unwrap_or_default();
+    let tenant = snapshot
+        .tenants
+        .by_token(token)
+        .ok_or_else(|| unknown(token))?;
+    tenant.touch(clock::now_ms());
+    // What was accepted is polled to its end: only new work is refused.
+    if !tenant.is_active() && matches!(call, Call::Submit | Call::Solve) {
+        return Err(Refusal::TenantInactive);
+    }
+    let named = project.or_else(|| message.fields().project.clone());
+    let project = named.map(Arc::from).or_else(|| tenant.project.clone());
     Ok(Admitted {
         call,
         endpoint,
@@ -58,12 +70,23 @@ pub fn admit(received: Received, clients: &Clients) -> Result<Admitted, Refusal>
         message,
         hints,
         user_agent,
-        tenant: "".into(),
+        tenant: Arc::clone(tenant),
         project,
         idempotency_key,
         _held: held,
     })
 }
+
+/// Vendors tell a key of the wrong length from one that nobody has, and so do clients.
+fn unknown(token: &[u8]) -> Refusal {
+    if token.len() == VENDOR_KEY_LENGTH {
+        Refusal::UnknownToken
+    } else {
+        Refusal::NoToken
+    }
+}
+
+const VENDOR_KEY_LENGTH: usize = 32;
 
 /// For whom the vendor is asked, as far as a call shows it.
 #[derive(Clone, Copy)]
@@ -93,8 +116,8 @@ impl Admitted {
         message: Message,
         method: Method,
         user_agent: Option<Bytes>,
-        tenant: Arc<str>,
-        project: Option<String>,
+        tenant: Arc<Tenant>,
+        project: Option<Arc<str>>,
         held: HeldBody,
     ) -> Self {
         let fields = message.fields();

@@ -75,7 +75,7 @@ struct Likeness {
 #[derive(Clone)]
 pub struct Identical {
     pub endpoint: Endpoint,
-    pub project: Option<String>,
+    pub project: Option<Arc<str>>,
     pub parts: Parts,
 }
 

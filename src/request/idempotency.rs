@@ -133,9 +133,9 @@ pub(super) fn key(fields: &Fields, headers: &HeaderMap) -> Result<Option<String>
 
 /// In open mode everybody is one tenant; so that two programs which count 1, 2, 3 do not meet, their tokens tell them apart.
 pub(super) fn claim(snapshot: &Snapshot, admitted: &Admitted, key: &str) -> Claim {
-    let whose: (&[u8], &[u8]) = match admitted.tenant.is_empty() {
+    let whose: (&[u8], &[u8]) = match admitted.tenant.name.is_empty() {
         true => (b"token", admitted.token()),
-        false => (b"tenant", admitted.tenant.as_bytes()),
+        false => (b"tenant", admitted.tenant.name.as_bytes()),
     };
     let endpoint: &[u8] = match admitted.endpoint {
         Endpoint::Solve => b"solve",

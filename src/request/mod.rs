@@ -32,7 +32,10 @@ pub mod prober;
 pub mod read;
 pub mod refresher;
 pub mod refuse;
+mod reserve;
 pub mod respond;
+pub mod room;
+mod settle;
 mod submit;
 mod together;
 pub mod trace;
@@ -60,6 +63,7 @@ use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
 use crate::tasks::parked::Parked;
 use crate::tasks::unknown::Asking;
+use crate::tenants::accounts::Accounts;
 use crate::vendor::answer::Asked;
 use crate::vendor::outage::Outage;
 use crate::wire;
@@ -71,7 +75,7 @@ use admit::{Admitted, admit};
 use call::Call;
 use flight::Unheard;
 use idempotency::Claims;
-use line::Line;
+use line::Lines;
 use prober::Prober;
 use read::{Unread, read};
 use refuse::Refusal;
@@ -83,13 +87,15 @@ pub struct Server {
     pub live: Arc<Live>,
     pub store: Store,
     pub tasks: Tasks,
+    /// What each tenant has used of its limits.
+    pub tenants: Arc<Accounts>,
     pub parked: Arc<Parked>,
     pub asking: Asking,
     pub companies: Companies,
     pub unheard: Unheard,
+    pub lines: Lines,
     pub claims: Claims,
     pub late: LateAnswers,
-    pub line: Line,
     pub egress: Egress,
     pub outage: Outage,
     pub prober: Prober,
@@ -129,8 +135,11 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Rep
         Ok(received) => {
             let hints = received.hints;
             trace.call(&received.call);
-            let (outcome, receipt) = match admit(received, &snapshot.settings.clients) {
-                Ok(admitted) => carry_out(&server, snapshot, admitted, trace).await,
+            let (outcome, receipt) = match admit(received, &snapshot) {
+                Ok(admitted) => {
+                    trace.tenant(&admitted.tenant);
+                    carry_out(&server, snapshot, admitted, trace).await
+                }
                 Err(refusal) => (refused(refusal, trace), None),
             };
             let mut response = outcome.into_response(hints);

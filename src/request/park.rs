@@ -24,7 +24,10 @@ pub(super) fn behind(server: &Server, snapshot: &Snapshot, admitted: &Admitted) 
     if !rules.parks() || !may_be_parked(admitted) {
         return None;
     }
-    let lacks = server.parked.lacks(&snapshot.profile_name)?;
+    let pool = admitted.tenant.first_pool();
+    let lacks = server
+        .parked
+        .lacks(|record| waits_for(snapshot, pool, record))?;
     // Nobody is parked now, and those that are cannot be sent: a disk in trouble must not stop submits that have a key.
     if !server.store.health().writing {
         return None;
@@ -33,6 +36,14 @@ pub(super) fn behind(server: &Server, snapshot: &Snapshot, admitted: &Admitted) 
         Lack::Key => Refusal::AllBusy,
         Lack::Money => Refusal::AllEmpty,
     })
+}
+
+/// Whether a parked submit is served from this pool. Of a tenant that has left the file nobody knows: its submits wait for
+/// it to come back, or to their end.
+pub(super) fn waits_for(snapshot: &Snapshot, pool: &str, record: &ParkedRecord) -> bool {
+    let tenant = snapshot.tenants.by_name(&record.tenant);
+    record.profile == snapshot.profile_name
+        && tenant.is_some_and(|tenant| &**tenant.first_pool() == pool)
 }
 
 /// Parks a submit that was refused because nothing is usable, where that is configured and there is room.
@@ -70,8 +81,8 @@ async fn park(
     let record = ParkedRecord {
         id,
         profile: Arc::clone(&snapshot.profile_name),
-        tenant: Arc::clone(&admitted.tenant),
-        project: admitted.project.as_deref().map(Arc::from),
+        tenant: Arc::clone(&admitted.tenant.name),
+        project: admitted.project.clone(),
         kind: kind::of(admitted.message.fields()).into(),
         lacks,
         state: ParkedState::Waiting,
@@ -196,7 +207,7 @@ pub(super) async fn name<'a>(
     let (keep, now, now_ms) = (snapshot.settings.poll.keep, Instant::now(), clock::now_ms());
     let found = server
         .parked
-        .find(own, &admitted.tenant, keep, now, now_ms)
+        .find(own, &admitted.tenant.name, keep, now, now_ms)
         .await;
     Name::Said(match found {
         Ok(Some(ParkedState::Submitted(task))) => return Name::Task(Cow::Owned(task.to_string())),

@@ -12,17 +12,17 @@ use super::admit::{Admitted, Caller};
 use super::forward::{Answered, Route, Sending, Unanswered, forward};
 use super::refuse::Refusal;
 use super::respond::Outcome;
+use super::settle::{Ending, settle};
 use super::trace::Trace;
 use super::{Server, clock, together, unknown};
 use crate::admin::metrics::PollFrom;
-use crate::keys::account::{Account, Bill};
 use crate::keys::health::Condition;
 use crate::keys::key::{Key, Standing};
 use crate::keys::set::KeySet;
 use crate::live::Snapshot;
 use crate::store::TaskKey;
 use crate::tasks::course::{Action, Heard, News, View, Word};
-use crate::tasks::{Step, Task, kind};
+use crate::tasks::{Step, Task};
 use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::profile::Class;
@@ -168,51 +168,30 @@ pub(super) fn hears(
 ) {
     let (now, now_ms) = (Instant::now(), clock::now_ms());
     let record = &task.record;
-    let done = match &news {
-        News::Final(code) => Some(code.is_none()),
-        _ => None,
-    };
-    match &news {
-        News::Final(code) => {
-            let bill = match (code, heard) {
-                (Some(_), _) => Bill::Nothing,
-                (None, Some((view, Heard::Relay(relay)))) if view.action == Action::Get2 => {
-                    account::price(&relay.body).map_or(Bill::AsExpected, Bill::Said)
-                }
-                (None, _) => Bill::AsExpected,
-            };
-            snapshot
-                .keys
-                .task_ended(&record.owner_name, &record.key, bill);
+    let ended = match &news {
+        News::Final(Some(_)) => Some(Ending::FAILED),
+        News::Final(None) => Some(Ending::solved(said_price(heard))),
+        News::NotReady => {
+            let keys = &snapshot.keys;
+            keys.task_runs(&record.owner_name, &record.key, now);
+            None
         }
-        News::NotReady => snapshot
-            .keys
-            .task_runs(&record.owner_name, &record.key, now),
-        News::Code(_) | News::AskAlone | News::Trouble => {}
-    }
+        News::Code(_) | News::AskAlone | News::Trouble => None,
+    };
     let rules = &snapshot.settings.poll;
-    let ended = server.tasks.heard(task, news, heard, rules, now, now_ms);
-    if let Some(done) = done.filter(|_| ended) {
-        let took_ms = u64::try_from(now_ms - record.submitted_at_ms).unwrap_or_default();
-        let owner = snapshot.keys.account(&record.owner_name);
-        let kind = kind::named(&record.kind);
-        solved(server, owner, kind, done, Duration::from_millis(took_ms));
+    let is_first = server.tasks.heard(task, news, heard, rules, now);
+    if let Some(ending) = ended.filter(|_| is_first) {
+        settle(server, snapshot, record, ending, now_ms);
     }
 }
 
-/// One task more has ended.
-pub(super) fn solved(
-    server: &Server,
-    owner: Option<&Arc<Account>>,
-    kind: &'static str,
-    done: bool,
-    took: Duration,
-) {
-    if let Some(owner) = owner {
-        owner.count_solve(kind, done);
-    }
-    if done {
-        server.metrics.solved(kind, took);
+/// The vendor says what a solve costs only to those who ask for it.
+fn said_price(heard: Option<(View, &Heard)>) -> Option<i64> {
+    match heard {
+        Some((view, Heard::Relay(relay))) if view.action == Action::Get2 => {
+            account::price(&relay.body)
+        }
+        _ => None,
     }
 }
 
@@ -268,7 +247,7 @@ pub(super) async fn act(
 pub(super) fn task_key(snapshot: &Snapshot, admitted: &Admitted, id: &str) -> TaskKey {
     TaskKey {
         profile: Arc::clone(&snapshot.profile_name),
-        tenant: Arc::clone(&admitted.tenant),
+        tenant: Arc::clone(&admitted.tenant.name),
         id: id.into(),
     }
 }

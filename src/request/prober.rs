@@ -301,7 +301,7 @@ pub(super) fn plan(body: &[u8]) -> Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::{Balance, KeyEntry, Strategy};
+    use crate::config::settings::{Balance, KeyEntry};
     use crate::keys::egress::BAD_KEY_ANSWERS;
     use crate::keys::secret::{Identity, Salt, Secret};
     use crate::keys::set::{Remembered, Rules};
@@ -316,6 +316,7 @@ mod tests {
         let entry = |(name, disabled): &(&str, bool)| KeyEntry {
             name: (*name).to_owned(),
             value: value(name),
+            pool: None,
             weight: 1,
             priority: 0,
             disabled: *disabled,
@@ -330,7 +331,7 @@ mod tests {
         let profile = Profile::builtin("2captcha").unwrap();
         let refresh = Duration::from_secs(300);
         let rules = Rules {
-            strategy: Strategy::RoundRobin,
+            pools: Vec::new(),
             rates: profile.limits,
             billing: profile.billing,
             balance: Balance {

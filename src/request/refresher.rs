@@ -172,7 +172,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::config::settings::{Balance, KeyEntry, Strategy};
+    use crate::config::settings::{Balance, KeyEntry};
     use crate::keys::account::Account;
     use crate::keys::secret::{Identity, Salt, Secret};
     use crate::keys::set::{KeySet, Remembered, Rules};
@@ -186,6 +186,7 @@ mod tests {
         let entry = |n: usize| KeyEntry {
             name: format!("k{n}"),
             value: Secret::new(format!("value-{n}-0123456789abcdef")),
+            pool: None,
             weight: 1,
             priority: 0,
             disabled: false,
@@ -199,7 +200,7 @@ mod tests {
         let remembered = Remembered { salt, good_keys };
         let profile = Profile::builtin("2captcha").unwrap();
         let rules = Rules {
-            strategy: Strategy::RoundRobin,
+            pools: Vec::new(),
             rates: profile.limits,
             billing: profile.billing,
             balance: Balance {

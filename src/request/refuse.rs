@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::store::Unsent;
+use crate::tenants::meter::Limit;
 use crate::wire::BadParameters;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,13 @@ pub enum Refusal {
     NoSlot(Arc<str>),
     AllEmpty,
     NoKey,
+    /// Nobody has the token that the client sent.
+    UnknownToken,
+    /// The same, and it cannot be a token by its length.
+    NoToken,
+    TenantInactive,
+    /// Which of its limits was reached. Nothing was sent.
+    TenantOver(Limit),
     /// Nothing was sent.
     VendorUnreachable,
     /// Nobody can know whether the vendor accepted the submit.
@@ -54,9 +62,14 @@ impl Refusal {
             | Self::NoSlot(_)
             | Self::VendorUnreachable
             | Self::NoBodyBudget
-            | Self::NotKept => "ERROR_NO_SLOT_AVAILABLE",
-            Self::AllEmpty => "ERROR_ZERO_BALANCE",
-            Self::NoKey | Self::OriginNotAllowed => "ERROR_KEY_DOES_NOT_EXIST",
+            | Self::NotKept
+            | Self::TenantOver(Limit::Tasks | Limit::Rate) => "ERROR_NO_SLOT_AVAILABLE",
+            // Loops of clients stop at this one.
+            Self::AllEmpty | Self::TenantOver(Limit::Daily | Limit::Budget) => "ERROR_ZERO_BALANCE",
+            Self::NoKey | Self::OriginNotAllowed | Self::UnknownToken | Self::TenantInactive => {
+                "ERROR_KEY_DOES_NOT_EXIST"
+            }
+            Self::NoToken => "ERROR_WRONG_USER_KEY",
             // Known to no client, so that none submits again by itself: ERROR_SERVER_ERROR would be retried by the CaptchaAI SDK.
             Self::Uncertain => "ERROR_SUBMIT_UNCERTAIN",
             Self::PollTrouble => "CAPCHA_NOT_READY",
@@ -89,6 +102,12 @@ impl Refusal {
             }
             Self::AllEmpty => "no key has balance left, refill an account or add a key".into(),
             Self::NoKey => "no usable key, `sidekey status` says why".into(),
+            // One sentence for both: who guesses must not learn which tokens were good once.
+            Self::UnknownToken | Self::TenantInactive => {
+                "no active tenant has this token, see the tenants file".into()
+            }
+            Self::TenantOver(limit) => over(*limit).into(),
+            Self::NoToken => "send a tenant's token as `key`".into(),
             Self::VendorUnreachable => {
                 "the vendor could not be reached and nothing was sent".into()
             }
@@ -142,6 +161,10 @@ impl Refusal {
             Self::NoSlot(_) => "no_slot",
             Self::AllEmpty => "all_empty",
             Self::NoKey => "no_key",
+            Self::UnknownToken => "unknown_token",
+            Self::NoToken => "no_token",
+            Self::TenantInactive => "tenant_inactive",
+            Self::TenantOver(limit) => limit.name(),
             Self::VendorUnreachable => "vendor_unreachable",
             Self::Uncertain => "uncertain",
             Self::PollTrouble => "poll_trouble",
@@ -159,6 +182,22 @@ impl Refusal {
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::Unsent(why) => why.as_str(),
             Self::Internal => "internal",
+        }
+    }
+}
+
+/// Which limit, and when it ends.
+fn over(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Daily => {
+            "daily_limit is reached: the solves of today and the tasks that run use it up, it begins anew at 00:00 UTC"
+        }
+        Limit::Budget => {
+            "monthly_budget is reached: what was solved and what runs leaves too little for this task, it begins anew on the first of the month, 00:00 UTC"
+        }
+        Limit::Tasks => "max_tasks tasks run already, try again when one of them has ended",
+        Limit::Rate => {
+            "rate_per_minute is reached, try again when the first submit of the last 60 seconds is older than that"
         }
     }
 }

@@ -15,17 +15,17 @@ use tokio_util::sync::CancellationToken;
 use late::{LATE, Late};
 
 use super::admit::Admitted;
-use super::choose::choose;
+use super::choose::{TakenSlot, choose};
 use super::flight::{Heard, Identical, Listener, Pilot};
 use super::forward::{Answered, Unanswered};
 use super::park;
-use super::poll::solved;
 use super::refuse::Refusal;
+use super::reserve::reserve;
 use super::respond::Outcome;
+use super::settle::{Ending, end};
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::config::settings::WhenBusy;
-use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::listen::Receipt;
@@ -34,9 +34,10 @@ use crate::store::{
     self, Claim, Intent, IntentId, OwnId, TaskKey, TaskRecord, TaskState, UncertainRow, Written,
 };
 use crate::tasks::kind;
+use crate::tenants::accounts::Reservation;
 use crate::vendor::answer::Reading;
 use crate::vendor::client::CallError;
-use crate::vendor::profile::{Billing, Class};
+use crate::vendor::profile::Class;
 use crate::wire::Endpoint;
 
 /// solve.php answers when the captcha is solved. The vendor's own limit is not documented; clients wait 600 s at most.
@@ -84,18 +85,28 @@ pub(super) fn start(
     snapshot: Arc<Snapshot>,
     admitted: Admitted,
     claim: Option<Claim>,
-    trace: Trace,
+    mut trace: Trace,
 ) -> Listener {
     let (pilot, listener) = server.unheard.start(identical(&admitted));
-    let work = Submitting {
-        server: Arc::clone(server),
-        snapshot,
-        admitted,
-        claim,
-        left: pilot.client_left().clone(),
-        parked: None,
-    };
-    server.background.spawn(work.run(pilot, trace));
+    match reserve(server, &snapshot, &admitted) {
+        Ok(reservation) => {
+            let work = Submitting {
+                server: Arc::clone(server),
+                snapshot,
+                admitted,
+                reservation,
+                claim,
+                left: pilot.client_left().clone(),
+                parked: None,
+            };
+            server.background.spawn(work.run(pilot, trace));
+        }
+        Err(refusal) => {
+            let outcome = Outcome::Refused(refusal);
+            trace.end(&outcome);
+            pilot.land(outcome, false);
+        }
+    }
     listener
 }
 
@@ -121,6 +132,8 @@ pub(super) struct Submitting {
     pub server: Arc<Server>,
     pub snapshot: Arc<Snapshot>,
     pub admitted: Admitted,
+    /// Given back when this ends, unless there is a task, or may be one.
+    pub reservation: Reservation,
     pub claim: Option<Claim>,
     /// Cancelled when nobody wants the task any more: what was not sent yet is not sent.
     pub left: CancellationToken,
@@ -185,6 +198,11 @@ impl Submitting {
             && let Some(id) = park::instead(server, snapshot, admitted, self.claim, refusal).await
         {
             let id: Arc<str> = id.to_string().into();
+            self.reservation.park(TaskKey {
+                profile: Arc::clone(&snapshot.profile_name),
+                tenant: Arc::clone(&admitted.tenant.name),
+                id: Arc::clone(&id),
+            });
             trace.task(&id);
             ended = Ended::new(Outcome::Value(id.as_ref().to_owned()), Made::Task(id));
         }
@@ -199,7 +217,7 @@ impl Submitting {
     /// Beginning with the key that was chosen already, if one was. `None` when the client left before anything was sent.
     pub(super) async fn tries(
         &self,
-        mut first: Option<(Arc<Key>, Slot)>,
+        mut first: Option<(Arc<Key>, TakenSlot)>,
         trace: &mut Trace,
     ) -> Option<Ended<'_>> {
         let refuse = |refusal| Some(Ended::refused(refusal));
@@ -223,7 +241,15 @@ impl Submitting {
         let mut sent_with = 0;
         let mut pause = FIRST_PAUSE;
         loop {
-            let choose = choose(&self.server, &self.snapshot, waits, wait_until, deadline);
+            let tenant = &self.admitted.tenant;
+            let choose = choose(
+                &self.server,
+                &self.snapshot,
+                tenant,
+                waits,
+                wait_until,
+                deadline,
+            );
             let chosen = match first.take() {
                 Some(chosen) => Ok(chosen),
                 None => tokio::select! {
@@ -279,7 +305,7 @@ impl Submitting {
     async fn once(
         &self,
         key: &Arc<Key>,
-        slot: Slot,
+        slot: TakenSlot,
         deadline: Instant,
         trace: &mut Trace,
     ) -> Tried<'_> {
@@ -335,8 +361,8 @@ impl Submitting {
                 })),
             },
         };
-        let uncertain = async |why: &str, slot: Slot| {
-            slot.keep(Instant::now());
+        let uncertain = async |why: &str, slot: TakenSlot| {
+            self.keep(slot);
             self.uncertain(intent_id, intent.clone(), why, key).await;
             Tried::Done(Ended::uncertain())
         };
@@ -362,7 +388,7 @@ impl Submitting {
                     Tried::Done(Ended::new(outcome, Made::Task(id)))
                 }
                 Reading::Final if self.admitted.endpoint == Endpoint::Solve => {
-                    self.solved_at_once(key, intent_id, &intent, &answered)
+                    self.solved_at_once(intent_id, intent, &answered, key, slot)
                         .await;
                     let outcome = Outcome::Relay(answered.relay);
                     Tried::Done(Ended::new(outcome, Made::Answer))
@@ -395,33 +421,42 @@ impl Submitting {
         }
     }
 
-    /// `solve.php` has solved: the task has ended with its submit.
+    /// `solve.php` has solved: a task that had no id, and ends as it begins.
     async fn solved_at_once(
         &self,
-        key: &Key,
         intent_id: IntentId,
-        intent: &Intent,
+        intent: Intent,
         answered: &Answered,
+        key: &Key,
+        slot: TakenSlot,
     ) {
-        let kind = kind::named(&intent.kind);
-        let took_ms = u64::try_from(clock::now_ms() - intent.at_ms).unwrap_or_default();
-        let (owner, took) = (Some(&key.account), Duration::from_millis(took_ms));
-        solved(&self.server, owner, kind, true, took);
-        key.account
-            .spend(self.price(key, &intent.kind).unwrap_or_default());
-        // Only a repeat of its claim needs the answer again.
-        if self.claim.is_some() {
-            let written = self.server.store.answered(intent_id, &answered.relay.body);
-            self.stored(written, "answer").await;
-        } else {
-            self.forget(intent_id);
-        }
+        let id = format!("solve-{}", intent_id.0);
+        let record = self.record(intent, &id);
+        self.give(slot, &record, key);
+        let ending = Ending::solved(None);
+        let row = end(
+            &self.server,
+            &self.snapshot,
+            &record,
+            ending,
+            clock::now_ms(),
+        );
+        let store = &self.server.store;
+        let written = store.answered(intent_id, &answered.relay.body, row);
+        self.stored(written, "answer").await;
     }
 
     /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
-    async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
-        let record = self.record(intent, id, key);
-        give(slot, &record, key);
+    async fn accepted(
+        &self,
+        intent_id: IntentId,
+        intent: Intent,
+        id: &str,
+        key: &Key,
+        slot: TakenSlot,
+    ) {
+        let record = self.record(intent, id);
+        self.give(slot, &record, key);
         let store = &self.server.store;
         let written = match self.parked {
             Some(parked) => store.accept_parked(parked, intent_id, record.clone()),
@@ -435,7 +470,20 @@ impl Submitting {
         drop(written);
     }
 
-    fn record(&self, intent: Intent, id: &str, key: &Key) -> TaskRecord {
+    /// The slot and what the tenant reserved are the task's from now on.
+    fn give(&self, slot: TakenSlot, record: &TaskRecord, key: &Key) {
+        let (price, now) = (key.limits.takes(record.price_micro_usd), Instant::now());
+        slot.give_to(record.key.clone(), price, key, now);
+        self.reservation.give_to(record.key.clone(), now);
+    }
+
+    /// Nobody knows whether there is a task.
+    fn keep(&self, slot: TakenSlot) {
+        slot.keep(Instant::now());
+        self.reservation.keep();
+    }
+
+    fn record(&self, intent: Intent, id: &str) -> TaskRecord {
         TaskRecord {
             key: TaskKey {
                 profile: intent.profile,
@@ -444,20 +492,13 @@ impl Submitting {
             },
             owner_name: intent.owner_name,
             owner_identity: intent.owner_identity,
-            price_micro_usd: self.price(key, &intent.kind),
+            price_micro_usd: Some(self.snapshot.settings.prices.price(&intent.kind)),
+            charge_micro_usd: self.admitted.tenant.prices.get(&*intent.kind).copied(),
             kind: intent.kind,
             project: intent.project,
             state: TaskState::Running,
             submitted_at_ms: intent.at_ms,
             used_at_ms: clock::now_ms(),
-        }
-    }
-
-    /// None: a thread plan is paid for by its threads.
-    fn price(&self, key: &Key, kind: &str) -> Option<i64> {
-        match key.limits.billing {
-            Billing::Balance => Some(self.snapshot.settings.prices.price(kind)),
-            Billing::Threads => None,
         }
     }
 
@@ -518,8 +559,8 @@ impl Submitting {
     fn intent(&self, key: &Key) -> Intent {
         Intent {
             profile: Arc::clone(&self.snapshot.profile_name),
-            tenant: Arc::clone(&self.admitted.tenant),
-            project: self.admitted.project.as_deref().map(Arc::from),
+            tenant: Arc::clone(&self.admitted.tenant.name),
+            project: self.admitted.project.clone(),
             kind: kind::of(self.admitted.message.fields()).into(),
             endpoint: match self.admitted.endpoint {
                 Endpoint::Solve => store::Endpoint::Solve,
@@ -549,12 +590,6 @@ impl Ended<'_> {
     fn uncertain() -> Self {
         Self::new(Outcome::Refused(Refusal::Uncertain), Made::Perhaps)
     }
-}
-
-/// The slot is the task's from now on.
-fn give(slot: Slot, record: &TaskRecord, key: &Key) {
-    let price = record.price_micro_usd.unwrap_or_default();
-    slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
 }
 
 /// A key that the vendor refused this submit with.

@@ -32,7 +32,10 @@ pub(super) async fn poll(
         admitted.message.fields().action.as_deref(),
         None | Some("" | "get")
     );
-    if snapshot.settings.poll.unknown_task == UnknownTask::Refuse || !asks_for_the_answer {
+    // SECURITY: an account does not know tenants: asking it would tell one of them another's answer.
+    let may_ask = snapshot.settings.poll.unknown_task == UnknownTask::Ask
+        && !snapshot.tenants.are_told_apart();
+    if !may_ask || !asks_for_the_answer {
         return Outcome::Refused(Refusal::UnknownTask);
     }
     let now = Instant::now();
@@ -123,6 +126,7 @@ fn learn(server: &Server, snapshot: &Snapshot, task: &TaskKey, key: &Key) {
         kind: "other".into(),
         project: None,
         price_micro_usd: None,
+        charge_micro_usd: None,
         state: TaskState::Final,
         submitted_at_ms: now_ms,
         used_at_ms: now_ms,

@@ -11,18 +11,19 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::admit::Admitted;
-use super::choose::choose;
+use super::choose::{TakenSlot, choose};
+use super::park::waits_for;
 use super::refuse::Refusal;
 use super::submit::late::Late;
 use super::submit::{Ended, Made, Submitting};
 use super::trace::Trace;
 use super::{Server, clock};
-use crate::keys::account::Slot;
 use crate::keys::key::Key;
 use crate::listen::body::HeldBody;
 use crate::live::Snapshot;
 use crate::store::{self, ParkedRecord, ParkedRequest};
 use crate::tasks::parked::Taken;
+use crate::tenants::Tenant;
 use crate::wire::{self, Endpoint};
 
 /// How late it may be noticed that one has to end, and that a key is there of which no news came.
@@ -58,8 +59,21 @@ async fn round(server: &Arc<Server>, next_end: &mut Instant) {
         *next_end = now + LOOK;
         end_due(server, &snapshot, now);
     }
+    let mut pools: Vec<&Arc<Tenant>> = Vec::new();
+    let waiting = parked.tenants(&snapshot.profile_name, now);
+    for tenant in waiting
+        .iter()
+        .filter_map(|name| snapshot.tenants.by_name(name))
+    {
+        if pools
+            .iter()
+            .all(|other| other.first_pool() != tenant.first_pool())
+        {
+            pools.push(tenant);
+        }
+    }
     // While the store does not write none can be sent, and each try would take a slot from those who can.
-    if !parked.wants_key(&snapshot.profile_name, now) || !server.store.health().writing {
+    if pools.is_empty() || !server.store.health().writing {
         let _ = timeout(LOOK, changed).await;
         return;
     }
@@ -69,18 +83,23 @@ async fn round(server: &Arc<Server>, next_end: &mut Instant) {
     tokio::pin!(news, freed);
     news.as_mut().enable();
     freed.as_mut().enable();
-    let until = now + LOOK;
-    match choose(server, &snapshot, true, until, until).await {
-        Ok((key, slot)) => send(server, &snapshot, key, slot).await,
-        Err(refusal) => {
-            if refusal == Refusal::AllEmpty {
-                parked.out_of_money();
+    let mut has_sent = false;
+    for tenant in pools {
+        let until = Instant::now() + LOOK;
+        match choose(server, &snapshot, tenant, true, until, until).await {
+            Ok(chosen) => {
+                send(server, &snapshot, tenant, chosen).await;
+                has_sent = true;
             }
-            tokio::select! {
-                () = news => {}
-                () = freed => {}
-                () = sleep(LOOK) => {}
-            }
+            Err(Refusal::AllEmpty) => parked.out_of_money(),
+            Err(_) => {}
+        }
+    }
+    if !has_sent {
+        tokio::select! {
+            () = news => {}
+            () = freed => {}
+            () = sleep(LOOK) => {}
         }
     }
 }
@@ -96,8 +115,16 @@ fn end_due(server: &Server, snapshot: &Snapshot, now: Instant) {
     }
 }
 
-async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slot: Slot) {
-    let Some(mut taken) = server.parked.take(&snapshot.profile_name, Instant::now()) else {
+/// The next one of those that are served from the same pool as this tenant.
+async fn send(
+    server: &Arc<Server>,
+    snapshot: &Arc<Snapshot>,
+    tenant: &Tenant,
+    chosen: (Arc<Key>, TakenSlot),
+) {
+    let pool = tenant.first_pool();
+    let among = |record: &ParkedRecord| waits_for(snapshot, pool, record);
+    let Some(mut taken) = server.parked.take(among, Instant::now()) else {
         return;
     };
     let id = taken.record.id;
@@ -123,7 +150,7 @@ async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slo
         taken.back(Instant::now());
         return;
     };
-    let Some(admitted) = admitted(&taken.record, request, held) else {
+    let Some(admitted) = admitted(snapshot, &taken.record, request, held) else {
         tracing::error!(parked = %id, "a parked submit cannot be read any more");
         taken.refused(
             Refusal::Internal.code().into(),
@@ -132,7 +159,13 @@ async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slo
         );
         return;
     };
+    let own = taken.record.key();
+    // What it reserved when it was parked. None: whoever parked it is about to say so.
+    let Some(reservation) = server.tenants.of(&own.tenant).unpark(&own) else {
+        return;
+    };
     let work = Submitting {
+        reservation,
         server: Arc::clone(server),
         snapshot: Arc::clone(snapshot),
         admitted,
@@ -143,7 +176,13 @@ async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slo
     taken.leaves();
     server.background.spawn(async move {
         let mut trace = Trace::own();
-        let ended = work.tries(Some((key, slot)), &mut trace).await;
+        let ended = work.tries(Some(chosen), &mut trace).await;
+        if ended
+            .as_ref()
+            .is_none_or(|ended| matches!(ended.made, Made::Nothing))
+        {
+            work.reservation.park(own);
+        }
         if let Some(late) = settle(taken, ended) {
             work.hear_late(late, None).await;
         }
@@ -151,7 +190,13 @@ async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, key: Arc<Key>, slo
 }
 
 /// What was admitted when it was parked.
-fn admitted(record: &ParkedRecord, request: ParkedRequest, held: HeldBody) -> Option<Admitted> {
+fn admitted(
+    snapshot: &Snapshot,
+    record: &ParkedRecord,
+    request: ParkedRequest,
+    held: HeldBody,
+) -> Option<Admitted> {
+    let tenant = snapshot.tenants.by_name(&record.tenant)?;
     let message = wire::read(Endpoint::Submit, request.parts()).ok()?;
     let method = if request.post {
         Method::POST
@@ -162,8 +207,8 @@ fn admitted(record: &ParkedRecord, request: ParkedRequest, held: HeldBody) -> Op
         message,
         method,
         request.user_agent,
-        Arc::clone(&record.tenant),
-        record.project.as_deref().map(str::to_owned),
+        Arc::clone(tenant),
+        record.project.clone(),
         held,
     ))
 }

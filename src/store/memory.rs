@@ -1,13 +1,18 @@
 //! The store that ends with the process.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::audit::{self, AuditRow};
+use super::bills::{Asked, Line, Sums};
 use super::parked::{OwnId, ParkedRecord, ParkedRequest, Parking};
 use super::rows::{
     BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claim, Claimed, Intent, IntentId, Resolved, TaskKey,
     TaskRecord, TaskState, UncertainRow,
 };
+use super::usage::{Ended, Refused, Settled, UsageRow};
+use crate::calendar::DAY_MS;
 
 /// A std mutex: every section is short and none awaits.
 #[derive(Debug, Default)]
@@ -26,8 +31,16 @@ struct Inner {
     bad_key_answers: BTreeMap<i64, i64>,
     /// With its request, as long as it may be sent.
     parked: BTreeMap<OwnId, (ParkedRecord, Option<ParkedRequest>)>,
+    usage: HashMap<UsageKey, UsageRow>,
+    /// Exactly the keys of `usage`, the end that is longest ago first.
+    usage_by_end: BTreeSet<(i64, UsageKey)>,
+    refusals: BTreeMap<(i64, Arc<str>, Arc<str>), i64>,
+    audit: BTreeSet<AuditRow>,
     replaced: u64,
 }
+
+/// An id that the vendor gives again is another task.
+type UsageKey = (TaskKey, i64);
 
 #[derive(Debug)]
 struct ClaimRow {
@@ -81,13 +94,67 @@ impl Tables {
             .collect()
     }
 
-    pub(super) fn parked(&self, id: OwnId) -> Option<ParkedRecord> {
+    pub(super) fn settled(
+        &self,
+        day_began_ms: i64,
+        month_began_ms: i64,
+    ) -> HashMap<Arc<str>, Settled> {
+        let mut settled: HashMap<Arc<str>, Settled> = HashMap::new();
         let tables = self.lock();
-        tables.parked.get(&id).map(|(record, _)| record.clone())
+        let solved =
+            |row: &&UsageRow| row.ended == Ended::Solved && row.ended_at_ms >= month_began_ms;
+        for row in tables.usage.values().filter(solved) {
+            let tenant = settled.entry(Arc::clone(&row.task.tenant)).or_default();
+            tenant.solves_today += u32::from(row.ended_at_ms >= day_began_ms);
+            tenant.charged_this_month_micro_usd += row.charge_micro_usd;
+        }
+        settled
+    }
+
+    pub(super) fn parked(&self, id: OwnId, tenant: &str) -> Option<ParkedRecord> {
+        let tables = self.lock();
+        let (record, _) = tables.parked.get(&id)?;
+        (&*record.tenant == tenant).then(|| record.clone())
     }
 
     pub(super) fn parked_request(&self, id: OwnId) -> Option<ParkedRequest> {
         self.lock().parked.get(&id)?.1.clone()
+    }
+
+    pub(super) fn bill(&self, asked: &Asked) -> Vec<Line> {
+        let tables = self.lock();
+        let mut sums = Sums::new(asked);
+        tables.usage.values().for_each(|row| sums.add(row));
+        let open = |row: &&UncertainRow| row.resolved.is_none();
+        for row in tables.uncertain.values().filter(open) {
+            sums.add_uncertain(&row.intent);
+        }
+        for ((day, tenant, _), count) in &tables.refusals {
+            sums.add_refused(tenant, *day, *count);
+        }
+        sums.lines()
+    }
+
+    pub(super) fn refusals(&self, day: i64) -> Vec<Refused> {
+        let tables = self.lock();
+        let of_day = tables.refusals.iter().filter(|((of, ..), _)| *of == day);
+        let refused = of_day.map(|((_, tenant, reason), count)| Refused {
+            tenant: Arc::clone(tenant),
+            day,
+            reason: Arc::clone(reason),
+            count: *count,
+        });
+        refused.collect()
+    }
+
+    pub(super) fn audit(&self, limit: usize) -> Vec<AuditRow> {
+        self.lock()
+            .audit
+            .iter()
+            .rev()
+            .take(limit)
+            .cloned()
+            .collect()
     }
 
     pub(super) fn replaced(&self) -> u64 {
@@ -116,8 +183,15 @@ impl Inner {
                 }
                 self.insert(task)
             }
-            Change::Answered(id, answer) => {
+            Change::Answered(id, answer, row) => {
                 self.intents.remove(&id);
+                if let Some(uncertain) = self.uncertain.get_mut(&id) {
+                    uncertain.resolved = Some(Resolved {
+                        task_id: Arc::clone(&row.task.id),
+                        at_ms: row.ended_at_ms,
+                    });
+                }
+                self.settle(*row);
                 self.claim_came_to(id, answer.map_or(CameTo::Unknown, CameTo::Answer));
                 0
             }
@@ -150,8 +224,26 @@ impl Inner {
                 self.touch(&key, used_at_ms, state);
                 0
             }
+            Change::Settle(row) => {
+                let same = |task: &TaskRecord| task.submitted_at_ms == row.submitted_at_ms;
+                if row.ended != Ended::Expired && self.tasks.get(&row.task).is_some_and(same) {
+                    self.touch(&row.task, row.ended_at_ms, TaskState::Final);
+                }
+                self.settle(*row);
+                0
+            }
             // Asked for at a start only, and this store ends with the process.
             Change::GoodKey(..) | Change::NoGoodKey(_) => 0,
+            Change::Refused(refused, at_ms) => {
+                self.refused(refused, at_ms);
+                0
+            }
+            Change::Audit(row) => {
+                self.audit(*row);
+                0
+            }
+            Change::ForgetUsage { before_ms, limit } => self.forget_usage(before_ms, limit),
+            Change::ForgetAudit { before_ms, most } => self.forget_audit(before_ms, most),
             Change::BadKeyAnswer { id, at_ms } => {
                 self.bad_key_answers.insert(id, at_ms);
                 self.bad_key_answers
@@ -240,6 +332,82 @@ impl Inner {
             self.tasks.remove(&key);
         }
         u64::from(replaced)
+    }
+
+    fn settle(&mut self, row: UsageRow) {
+        let place = (row.task.clone(), row.submitted_at_ms);
+        let end = match self.usage.get_mut(&place) {
+            None => {
+                let end = row.ended_at_ms;
+                self.usage.insert(place.clone(), row);
+                end
+            }
+            Some(old) if old.ended == Ended::Expired && row.ended != Ended::Expired => {
+                self.usage_by_end.remove(&(old.ended_at_ms, place.clone()));
+                old.ended_at_ms = row.ended_at_ms;
+                old.ended = row.ended;
+                old.cost_micro_usd = row.cost_micro_usd;
+                old.charge_micro_usd = row.charge_micro_usd;
+                row.ended_at_ms
+            }
+            Some(_) => return,
+        };
+        self.usage_by_end.insert((end, place));
+        if self.usage.len() > MAX_TASKS {
+            self.forget_usage(i64::MAX, 1);
+        }
+    }
+
+    fn forget_usage(&mut self, before_ms: i64, limit: usize) -> u64 {
+        let mut forgotten = 0;
+        while forgotten < limit as u64
+            && let Some((end, _)) = self.usage_by_end.first()
+            && *end < before_ms
+            && let Some((_, place)) = self.usage_by_end.pop_first()
+        {
+            self.usage.remove(&place);
+            forgotten += 1;
+        }
+        if before_ms < i64::MAX {
+            self.refusals
+                .retain(|(day, ..), _| *day >= before_ms / DAY_MS);
+        }
+        forgotten
+    }
+
+    fn refused(&mut self, refused: Refused, at_ms: i64) {
+        let Refused {
+            tenant,
+            day,
+            reason,
+            count,
+        } = refused;
+        let first = audit::limit_reached(&tenant, &reason, at_ms);
+        match self.refusals.entry((day, tenant, reason)) {
+            Entry::Vacant(entry) => {
+                entry.insert(count);
+                self.audit(first);
+            }
+            Entry::Occupied(mut entry) => *entry.get_mut() = count.max(*entry.get()),
+        }
+        if self.refusals.len() > MAX_REFUSALS {
+            self.refusals.pop_first();
+        }
+    }
+
+    fn audit(&mut self, row: AuditRow) {
+        self.audit.insert(row);
+        if self.audit.len() > MAX_AUDITED {
+            self.audit.pop_first();
+        }
+    }
+
+    fn forget_audit(&mut self, before_ms: i64, most: usize) -> u64 {
+        let oldest_kept = self.audit.iter().rev().nth(most - 1);
+        let before_ms = oldest_kept.map_or(before_ms, |row| row.at_ms.max(before_ms));
+        let before = self.audit.len();
+        self.audit.retain(|row| row.at_ms >= before_ms);
+        (before - self.audit.len()) as u64
     }
 
     fn claim(&mut self, intent: IntentId, claim: Claim, at_ms: i64) {
@@ -345,6 +513,12 @@ const MAX_PARKED: usize = 200_000;
 
 /// SECURITY: clients decide how many tasks there are. About 500 bytes each; then the least recently used one goes.
 const MAX_TASKS: usize = 200_000;
+
+/// A day has one for each tenant and limit.
+const MAX_REFUSALS: usize = 100_000;
+
+/// A store in memory is for trying things out, and for tests.
+const MAX_AUDITED: usize = 10_000;
 
 /// The oldest goes. Each of these was an alarm; nobody reads the ten-thousandth.
 const MAX_UNCERTAIN: usize = 10_000;

@@ -1,9 +1,13 @@
 //! What outlives the process: which key owns which task, submits on their way, submits of which nobody
 //! can know. Values of keys are stored nowhere.
 //!
-//! `rows` says what is kept, `statements` says it in SQL, `memory` does the same without a file.
+//! `rows` says what is kept, `statements` says it in SQL, `memory` does the same without a file. `usage`, `audit` and `bills`
+//! are what is looked back at, by `history`.
 //! `queue` and `writer` are the way to the disk, `reader` the way back, `sqlite` opens the file.
 
+mod audit;
+mod bills;
+mod history;
 mod memory;
 mod parked;
 mod queue;
@@ -14,10 +18,11 @@ mod sqlite;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod writer;
 mod written;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -30,16 +35,20 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+pub use audit::AuditRow;
+pub use bills::{Asked, By, Ledger, LedgerError, Line, Solve};
 pub use parked::{Lack, OwnId, ParkedRecord, ParkedRequest, ParkedState, Unsent};
 pub use rows::{
     CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
     UncertainRow,
 };
 pub use sqlite::{OpenError, Recovered};
+pub use usage::{Ended, Refused, Settled, UsageRow};
 pub use written::Written;
 
 use crate::config::settings::Sync;
 use crate::keys::secret::{Identity, Salt};
+use crate::request::clock;
 use queue::Operation;
 use rows::Change;
 use written::State;
@@ -189,10 +198,11 @@ impl Store {
         self.change(Change::Accept(Some(intent), task))
     }
 
-    /// `solve.php` answered, which makes no task. Kept for its claim, if it is not too long.
-    pub fn answered(&self, intent: IntentId, answer: &Bytes) -> Written {
+    /// `solve.php` answered, which makes no task. Its bill is written with the end of its intent, so that a crash leaves it
+    /// billed or uncertain, not both. The answer is kept for its claim, if it is not too long.
+    pub fn answered(&self, intent: IntentId, answer: &Bytes, row: UsageRow) -> Written {
         let kept = (answer.len() <= LONGEST_ANSWER).then(|| Bytes::copy_from_slice(answer));
-        self.change(Change::Answered(intent, kept))
+        self.change(Change::Answered(intent, kept, Box::new(row)))
     }
 
     /// A task that was found without its submit: an account answered for an id that nobody knew.
@@ -258,6 +268,62 @@ impl Store {
     /// The task was polled or reported, or is final. Not waited for; a final task stays final.
     pub fn touch(&self, key: &TaskKey, used_at_ms: i64, state: TaskState) {
         self.note(Change::Touch(key.clone(), used_at_ms, state));
+    }
+
+    /// A task has ended: its own end and its row of the bill are written together. Not waited for: until then the task
+    /// counts as running, and is followed to its end again after a restart. One that expired goes on running here, so that
+    /// an answer which comes after all is billed also after a restart.
+    pub fn settle(&self, row: UsageRow) {
+        self.note(Change::Settle(Box::new(row)));
+    }
+
+    /// The first of a day stands in the audit log, too.
+    pub fn note_refused(&self, refused: Refused) {
+        self.note(Change::Refused(refused, clock::now_ms()));
+    }
+
+    /// Of one day.
+    pub async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.refusals(day)),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    usage::refusals(connection, day)
+                })
+                .await
+            }
+        }
+    }
+
+    /// By tenant, what was settled since the day and since the month began.
+    pub async fn settled(
+        &self,
+        day_began_ms: i64,
+        month_began_ms: i64,
+    ) -> Result<HashMap<Arc<str>, Settled>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.settled(day_began_ms, month_began_ms)),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    usage::settled(connection, day_began_ms, month_began_ms)
+                })
+                .await
+            }
+        }
+    }
+
+    /// When a task ended last, of those that ended before.
+    pub async fn last_end(&self, before_ms: i64) -> Result<Option<i64>, StoreError> {
+        match self {
+            // Asked for at a start only, and this store ends with the process.
+            Self::Memory(_) => Ok(None),
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    usage::last_end(connection, before_ms)
+                })
+                .await
+            }
+        }
     }
 
     /// In small transactions, so that submits are not held up.

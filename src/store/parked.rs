@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::rows::{Change, Claim, Intent, IntentId, TaskRecord, UncertainRow};
+use super::rows::{Change, Claim, Intent, IntentId, TaskKey, TaskRecord, UncertainRow};
 use super::{FORGET_AT_ONCE, Store, StoreError, Written, reader, statements};
 use crate::wire::Parts;
 
@@ -39,6 +39,17 @@ pub struct ParkedRecord {
     pub parked_at_ms: i64,
     /// Its end, or the last poll after that; a row is forgotten by this time.
     pub used_at_ms: i64,
+}
+
+impl ParkedRecord {
+    /// As a task under our own id, which no vendor gives: so its tenant's meter knows it.
+    pub fn key(&self) -> TaskKey {
+        TaskKey {
+            profile: Arc::clone(&self.profile),
+            tenant: Arc::clone(&self.tenant),
+            id: self.id.to_string().into(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,12 +285,18 @@ impl Store {
         }
     }
 
-    pub async fn find_parked(&self, id: OwnId) -> Result<Option<ParkedRecord>, StoreError> {
+    /// Another tenant's is not there.
+    pub async fn find_parked(
+        &self,
+        id: OwnId,
+        tenant: &str,
+    ) -> Result<Option<ParkedRecord>, StoreError> {
         match self {
-            Self::Memory(memory) => Ok(memory.tables.parked(id)),
+            Self::Memory(memory) => Ok(memory.tables.parked(id, tenant)),
             Self::Sqlite(sqlite) => {
+                let tenant = tenant.to_owned();
                 reader::ask(&sqlite.questions, move |connection| {
-                    statements::parked::find(connection, id)
+                    statements::parked::find(connection, id, &tenant)
                 })
                 .await
             }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::audit::AuditRow;
 use super::parked::{OwnId, ParkedState, Parking};
+use super::usage::{Refused, UsageRow};
 use crate::keys::secret::Identity;
 
 /// Which task it is. Ids are the vendor's, so they are unique only below profile and tenant.
@@ -25,7 +27,10 @@ pub struct TaskRecord {
     /// The captcha's type, as the client named it.
     pub kind: Arc<str>,
     pub project: Option<Arc<str>>,
+    /// What the vendor takes for a solve, as it was expected at the submit.
     pub price_micro_usd: Option<i64>,
+    /// What the tenant is charged for it, by its prices at the submit. None: as much as the vendor takes.
+    pub charge_micro_usd: Option<i64>,
     pub state: TaskState,
     pub submitted_at_ms: i64,
     /// The last poll or report; a task is forgotten by this time.
@@ -134,11 +139,17 @@ pub(super) const GOOD_KEYS_KEPT: i64 = 50_000;
 pub(super) enum Change {
     Intend(IntentId, Intent, Option<Claim>),
     Accept(Option<IntentId>, TaskRecord),
-    Answered(IntentId, Option<Bytes>),
+    /// `solve.php` answered: the end of its intent, or of the uncertain submit that it had become, and its row of the bill.
+    Answered(IntentId, Option<Bytes>, Box<UsageRow>),
     ForgetIntent(IntentId),
     Uncertain(Box<UncertainRow>),
     Resolve(IntentId, TaskRecord),
     Touch(TaskKey, i64, TaskState),
+    /// The end of a task.
+    Settle(Box<UsageRow>),
+    /// At that time.
+    Refused(Refused, i64),
+    Audit(Box<AuditRow>),
     BadKeyAnswer {
         id: i64,
         at_ms: i64,
@@ -171,6 +182,14 @@ pub(super) enum Change {
         unused_since_ms: i64,
         limit: usize,
     },
+    ForgetUsage {
+        before_ms: i64,
+        limit: usize,
+    },
+    ForgetAudit {
+        before_ms: i64,
+        most: usize,
+    },
     Nothing,
 }
 
@@ -180,7 +199,11 @@ impl Change {
     pub(super) fn may_wait(&self) -> bool {
         matches!(
             self,
-            Self::ForgetIntent(_) | Self::Touch(..) | Self::TouchParked(..)
+            Self::ForgetIntent(_)
+                | Self::Touch(..)
+                | Self::TouchParked(..)
+                | Self::Refused(..)
+                | Self::Audit(_)
         )
     }
 

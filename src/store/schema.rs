@@ -6,6 +6,8 @@
 
 use rusqlite::Connection;
 
+use super::{audit, usage};
+
 /// "SdKy": tells our files from those of other programs.
 pub(super) const APPLICATION_ID: i32 = 0x5364_4b79;
 
@@ -117,6 +119,8 @@ pub(super) const STEPS: &[&str] = &[
         body         BLOB NOT NULL
     ) STRICT;
 ",
+    usage::STEP,
+    audit::STEP,
 ];
 
 /// Brings the file up to date, in the caller's transaction. `Err` is the version of a file that is too new.

@@ -14,6 +14,8 @@ use super::rows::{
     BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claimed, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId,
     Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
 };
+use super::usage::Ended;
+use super::{audit, usage};
 use crate::keys::secret::Identity;
 
 /// Returns how many rows it replaced or forgot.
@@ -48,8 +50,14 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
             }
             insert_task(connection, task)
         }
-        Change::Answered(id, answer) => {
+        Change::Answered(id, answer, row) => {
             forget_intent(connection, *id)?;
+            connection.prepare_cached(RESOLVE)?.execute(params![
+                id.0,
+                &*row.task.id,
+                row.ended_at_ms
+            ])?;
+            usage::settle(connection, row)?;
             connection
                 .prepare_cached("UPDATE claims SET task_id = NULL, answer = ?2 WHERE intent = ?1")?
                 .execute(params![id.0, answer.as_deref()])?;
@@ -96,6 +104,31 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
                 used_at_ms,
                 *state == TaskState::Final,
             ])?;
+            Ok(0)
+        }
+        Change::Settle(row) => {
+            let task = &row.task;
+            if row.ended != Ended::Expired {
+                connection.prepare_cached(END)?.execute(params![
+                    &*task.profile,
+                    &*task.tenant,
+                    &*task.id,
+                    row.submitted_at_ms,
+                    row.ended_at_ms,
+                ])?;
+            }
+            usage::settle(connection, row)?;
+            Ok(0)
+        }
+        Change::Refused(refused, at_ms) => {
+            if usage::refused(connection, refused)? {
+                let row = audit::limit_reached(&refused.tenant, &refused.reason, *at_ms);
+                audit::add(connection, &row)?;
+            }
+            Ok(0)
+        }
+        Change::Audit(row) => {
+            audit::add(connection, row)?;
             Ok(0)
         }
         Change::BadKeyAnswer { id, at_ms } => {
@@ -180,6 +213,12 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
             ])?;
             Ok(forgotten as u64)
         }
+        Change::ForgetUsage { before_ms, limit } => {
+            Ok(usage::forget(connection, *before_ms, *limit)? as u64)
+        }
+        Change::ForgetAudit { before_ms, most } => {
+            Ok(audit::forget(connection, *before_ms, *most)? as u64)
+        }
         Change::Nothing => Ok(0),
     }
 }
@@ -220,6 +259,7 @@ fn write_task(connection: &Connection, sql: &str, task: &TaskRecord) -> Result<u
         &*task.kind,
         task.project.as_deref(),
         task.price_micro_usd,
+        task.charge_micro_usd,
         task.state == TaskState::Final,
         task.submitted_at_ms,
         task.used_at_ms,
@@ -237,13 +277,14 @@ pub(super) fn task(connection: &Connection, key: &TaskKey) -> Result<Option<Task
                 kind: text(row, 2)?,
                 project: optional_text(row, 3)?,
                 price_micro_usd: row.get(4)?,
-                state: if row.get(5)? {
+                charge_micro_usd: row.get(5)?,
+                state: if row.get(6)? {
                     TaskState::Final
                 } else {
                     TaskState::Running
                 },
-                submitted_at_ms: row.get(6)?,
-                used_at_ms: row.get(7)?,
+                submitted_at_ms: row.get(7)?,
+                used_at_ms: row.get(8)?,
             })
         })
         .optional()
@@ -334,9 +375,10 @@ pub(super) fn running_tasks(
                 kind: text(row, 5)?,
                 project: optional_text(row, 6)?,
                 price_micro_usd: row.get(7)?,
+                charge_micro_usd: row.get(8)?,
                 state: TaskState::Running,
-                submitted_at_ms: row.get(8)?,
-                used_at_ms: row.get(9)?,
+                submitted_at_ms: row.get(9)?,
+                used_at_ms: row.get(10)?,
             })
         })?
         .collect()
@@ -369,16 +411,22 @@ const UNCERTAIN: &str = "INSERT OR REPLACE INTO uncertain
 const RESOLVE: &str = "UPDATE uncertain SET resolved_id = ?2, resolved_at_ms = ?3 WHERE id = ?1";
 
 const INSERT_TASK: &str = "INSERT INTO tasks
-    (profile, tenant, id, owner_name, owner_identity, kind, project, price_micro_usd, final, submitted_at_ms, used_at_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    (profile, tenant, id, owner_name, owner_identity, kind, project, price_micro_usd, charge_micro_usd, final,
+        submitted_at_ms, used_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
 
 const REPLACE_TASK: &str = "REPLACE INTO tasks
-    (profile, tenant, id, owner_name, owner_identity, kind, project, price_micro_usd, final, submitted_at_ms, used_at_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    (profile, tenant, id, owner_name, owner_identity, kind, project, price_micro_usd, charge_micro_usd, final,
+        submitted_at_ms, used_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Time and state only ever move on, whatever order the notes arrive in.
 const TOUCH: &str = "UPDATE tasks SET used_at_ms = max(used_at_ms, ?4), final = max(final, ?5)
     WHERE profile = ?1 AND tenant = ?2 AND id = ?3";
+
+/// Not of a newer task that the vendor gave the same id.
+const END: &str = "UPDATE tasks SET used_at_ms = max(used_at_ms, ?5), final = 1
+    WHERE profile = ?1 AND tenant = ?2 AND id = ?3 AND submitted_at_ms = ?4";
 
 const FORGET_TASKS: &str = "DELETE FROM tasks WHERE (profile, tenant, id) IN
     (SELECT profile, tenant, id FROM tasks WHERE used_at_ms < ?1 ORDER BY used_at_ms, profile, tenant, id LIMIT ?2)";
@@ -399,7 +447,7 @@ const FORGET_GOOD_KEYS: &str = "DELETE FROM good_keys WHERE identity IN
     (SELECT identity FROM good_keys ORDER BY at_ms DESC LIMIT -1 OFFSET ?)";
 
 const FIND_TASK: &str = "SELECT
-    owner_name, owner_identity, kind, project, price_micro_usd, final, submitted_at_ms, used_at_ms
+    owner_name, owner_identity, kind, project, price_micro_usd, charge_micro_usd, final, submitted_at_ms, used_at_ms
     FROM tasks WHERE profile = ? AND tenant = ? AND id = ?";
 
 const LIST_UNCERTAIN: &str = "SELECT
@@ -409,5 +457,5 @@ const LIST_UNCERTAIN: &str = "SELECT
 
 /// By time, so that a file of old tasks is not read whole.
 const RUNNING_TASKS: &str = "SELECT profile, tenant, id,
-    owner_name, owner_identity, kind, project, price_micro_usd, submitted_at_ms, used_at_ms
+    owner_name, owner_identity, kind, project, price_micro_usd, charge_micro_usd, submitted_at_ms, used_at_ms
     FROM tasks WHERE used_at_ms >= ? AND final = 0 ORDER BY used_at_ms DESC LIMIT ?";

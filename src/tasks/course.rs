@@ -110,6 +110,8 @@ pub(super) struct Course {
     often: bool,
     leased: Instant,
     finished: bool,
+    /// Finished by the end of its lease: an answer that comes after all still counts.
+    expired: bool,
     final_code: Option<Arc<str>>,
     /// At most one for each view, of which there are few.
     kept: Vec<(View, Relay)>,
@@ -135,6 +137,7 @@ impl Course {
             often: false,
             leased: used.max(submitted),
             finished,
+            expired: false,
             final_code: None,
             kept: Vec::new(),
             last: None,
@@ -233,10 +236,15 @@ impl Course {
         false
     }
 
-    pub(super) fn end(&mut self) -> bool {
+    fn end(&mut self) -> bool {
         self.last = None;
         self.ask_alone = false;
-        !std::mem::replace(&mut self.finished, true)
+        let was_finished = std::mem::replace(&mut self.finished, true);
+        !was_finished || std::mem::take(&mut self.expired)
+    }
+
+    pub(super) fn expire(&mut self) {
+        self.expired = self.end();
     }
 
     pub(super) fn keep(&mut self, view: View, relay: Relay) {

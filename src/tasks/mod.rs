@@ -39,8 +39,9 @@ const SHARDS: usize = 16;
 const REMEMBER: Duration = Duration::from_secs(600);
 /// SECURITY: bounds the memory of clients that submit and never come back, about 400 bytes a task.
 const MOST_IN_A_SHARD: usize = 200_000 / SHARDS;
-/// Tasks that are followed again after a start. Of more, nobody asks unless their clients do.
-const MOST_RESUMED: usize = 20_000;
+/// Tasks that are followed again after a start, and hold what their tenants reserved: more than all accounts together can
+/// have running.
+pub const MOST_RESUMED: usize = 100_000;
 
 /// A task that is in memory.
 #[derive(Debug)]
@@ -210,8 +211,8 @@ impl Tasks {
         self.store.touch(&task.record.key, now_ms, state);
     }
 
-    /// The vendor has answered. `heard` is that answer as one view gives it, to be kept if it is final. True once for
-    /// each task: when this is its end.
+    /// The vendor has answered. `heard` is that answer as one view gives it, to be kept if it is final. True for the
+    /// answer that ends the task, which is to be settled: once, whoever else hears it.
     pub fn heard(
         &self,
         task: &Arc<Task>,
@@ -219,7 +220,6 @@ impl Tasks {
         heard: Option<(View, &Heard)>,
         rules: &Rules,
         now: Instant,
-        now_ms: i64,
     ) -> bool {
         let is_final = matches!(news, News::Final(_));
         let keep = match heard {
@@ -241,20 +241,13 @@ impl Tasks {
             let gone = self.kept().add(weak, view, bytes, now + rules.keep);
             let_go(gone);
         }
-        if ended {
-            self.ended(task, now_ms);
-        }
         ended
     }
 
-    /// Each task comes here once, by its final answer or by the end of its lease.
-    fn ended(&self, task: &Task, now_ms: i64) {
-        self.store.touch(&task.record.key, now_ms, TaskState::Final);
-    }
-
-    /// Tasks that no client asks for and that are due to be asked for, the longest unasked first. Those whose lease is over end here.
-    pub fn abandoned(&self, between: Duration, now: Instant, now_ms: i64) -> Vec<Arc<Task>> {
-        let mut due = Vec::new();
+    /// Tasks that no client asks for and that are due to be asked for, the longest unasked first; and those whose lease is
+    /// over, which end here and are to be settled.
+    pub fn abandoned(&self, between: Duration, now: Instant) -> (Vec<Arc<Task>>, Vec<Arc<Task>>) {
+        let (mut due, mut expired) = (Vec::new(), Vec::new());
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             for task in shard.values() {
@@ -263,14 +256,14 @@ impl Tasks {
                     FollowUp::No => {}
                     FollowUp::Ask(asked) => due.push((asked, Arc::clone(task))),
                     FollowUp::End => {
-                        course.end();
-                        self.ended(task, now_ms);
+                        course.expire();
+                        expired.push(Arc::clone(task));
                     }
                 }
             }
         }
         due.sort_by_key(|(asked, _)| *asked);
-        due.into_iter().map(|(_, task)| task).collect()
+        (due.into_iter().map(|(_, task)| task).collect(), expired)
     }
 
     /// Forgets what was not used for a while; the store still has it.
@@ -412,6 +405,7 @@ mod tests {
             kind: "image".into(),
             project: None,
             price_micro_usd: None,
+            charge_micro_usd: None,
             state: TaskState::Running,
             submitted_at_ms,
             used_at_ms: submitted_at_ms,

@@ -15,11 +15,14 @@ use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use crate::store::{self, Lack, OwnId, ParkedRecord, ParkedState, Store, StoreError, Unsent};
+use crate::tenants::accounts::Accounts;
 pub use queue::Room;
 use queue::{End, Place, Queue};
 
 pub struct Parked {
     store: Store,
+    /// Each holds what its submit has reserved, until it is sent or ends unsent.
+    tenants: Arc<Accounts>,
     /// A std lock with sections of a few map operations; never held over an await.
     state: Mutex<State>,
     changed: Notify,
@@ -55,22 +58,30 @@ pub const MOST_BYTES_IN_MEMORY: u64 = 64 << 20;
 const MOST_ENDED: usize = 20_000;
 
 impl Parked {
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Store, tenants: Arc<Accounts>) -> Self {
         Self {
             store,
+            tenants,
             state: Mutex::default(),
             changed: Notify::new(),
         }
     }
 
     /// Those that waited when the program ended.
-    pub async fn resume(&self, now: Instant, now_ms: i64) -> Result<usize, StoreError> {
+    pub async fn resume(
+        &self,
+        price: impl Fn(&ParkedRecord) -> i64,
+        now: Instant,
+        now_ms: i64,
+    ) -> Result<usize, StoreError> {
         let waiting = self.store.waiting_parked().await?;
         let resumed = waiting.len();
         let mut state = self.state();
         for record in waiting {
             // A clock that was set back must not make anything younger than new.
             let age = u64::try_from(now_ms - record.parked_at_ms).unwrap_or_default();
+            let tenant = self.tenants.of(&record.tenant);
+            tenant.hold_parked(record.key(), price(&record));
             state.queue.restore(record, Duration::from_millis(age), now);
         }
         Ok(resumed)
@@ -101,20 +112,17 @@ impl Parked {
         now: Instant,
         now_ms: i64,
     ) -> Result<Option<ParkedState>, StoreError> {
+        // SECURITY: another tenant's goes the whole way of one that nobody has, also where memory would answer, so that their
+        // times are the same.
         let of_tenant = |record: &ParkedRecord| &*record.tenant == tenant;
         {
             let mut state = self.state();
-            let open = state.queue.record(id).map(of_tenant);
-            if let Some(is_theirs) = open {
-                if is_theirs {
-                    state.queue.polled(id, now);
-                }
-                return Ok(is_theirs.then_some(ParkedState::Waiting));
+            if state.queue.record(id).is_some_and(of_tenant) {
+                state.queue.polled(id, now);
+                return Ok(Some(ParkedState::Waiting));
             }
-            if let Some(past) = state.ended.get_mut(&id) {
-                if !of_tenant(&past.record) {
-                    return Ok(None);
-                }
+            let past = state.ended.get_mut(&id);
+            if let Some(past) = past.filter(|past| of_tenant(&past.record)) {
                 let found = past.record.state.clone();
                 // Seldom: the store's time only has to be right within a part of `keep`.
                 if now.duration_since(past.noted) >= keep / 8 {
@@ -124,11 +132,11 @@ impl Parked {
                 return Ok(Some(found));
             }
         }
-        if !self.store.may_have_given(id) {
+        if tenant.is_empty() && !self.store.may_have_given(id) {
             return Ok(None);
         }
-        let record = store::in_time(self.store.find_parked(id)).await?;
-        let Some(record) = record.filter(of_tenant) else {
+        let record = store::in_time(self.store.find_parked(id, tenant)).await?;
+        let Some(record) = record else {
             return Ok(None);
         };
         let found = record.state.clone();
@@ -140,18 +148,23 @@ impl Parked {
     }
 
     /// What those in front wait for, so that a new submit goes behind them.
-    pub fn lacks(&self, profile: &str) -> Option<Lack> {
-        self.state().queue.lacks(profile)
+    pub fn lacks(&self, among: impl Fn(&ParkedRecord) -> bool) -> Option<Lack> {
+        self.state().queue.lacks(among)
     }
 
-    /// Whether one would go now if there were a key.
-    pub fn wants_key(&self, profile: &str, now: Instant) -> bool {
-        self.state().queue.next(profile, now).is_some()
+    /// The tenants of which one would go now if there were a key. Submits for another vendor wait until that is
+    /// configured again.
+    pub fn tenants(&self, profile: &str, now: Instant) -> Vec<Arc<str>> {
+        self.state().queue.tenants(profile, now)
     }
 
-    /// The next one goes. Whoever takes it says how it ended.
-    pub fn take(self: &Arc<Self>, profile: &str, now: Instant) -> Option<Taken> {
-        let record = self.state().queue.take(profile, now)?;
+    /// The next one of these goes. Whoever takes it says how it ended.
+    pub fn take(
+        self: &Arc<Self>,
+        among: impl Fn(&ParkedRecord) -> bool,
+        now: Instant,
+    ) -> Option<Taken> {
+        let record = self.state().queue.take(among, now)?;
         Some(Taken {
             parked: Arc::clone(self),
             record,
@@ -194,6 +207,7 @@ impl Parked {
         now: Instant,
         now_ms: i64,
     ) {
+        drop(self.tenants.of(&record.tenant).unpark(&record.key()));
         let (id, end) = (record.id, ParkedState::Unsent(why));
         self.store.end_parked(id, end.clone(), now_ms);
         let record = ParkedRecord {

@@ -2,14 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod alerts;
+mod allowances;
 mod bad_keys;
 mod balances;
+mod bills;
 mod by_hand;
 mod calls;
 mod check;
 mod codes;
 mod failover;
+mod fairness;
 mod faulty_vendor;
+mod guesses;
 mod hang_up;
 mod hot_reload;
 mod idempotency;
@@ -17,10 +21,13 @@ mod limits;
 mod outage;
 mod parked;
 mod polls;
+mod pools;
 mod process;
 mod reload_under_load;
 mod rotation;
 mod slots;
 mod status;
 mod support;
+mod tenant_limits;
+mod tenants;
 mod threads;

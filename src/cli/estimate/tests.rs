@@ -4,7 +4,7 @@ use super::*;
 
 fn key(billing: &str, balance: Option<i64>, threads: Option<u64>) -> Value {
     json!({
-        "pool": "default",
+        "pools": ["default", "tenant:alice"],
         "state": "healthy",
         "billing": billing,
         "slots": { "max": threads },

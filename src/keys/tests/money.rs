@@ -7,9 +7,11 @@ async fn later(seconds: u64) {
 }
 
 fn choose(set: &KeySet) -> Result<String, NoKey> {
-    let chosen = set
-        .pool
-        .choose(&Egress::new([]), set.events(), Instant::now());
+    let chosen = set.pool(DEFAULT_POOL).ok_or(NoKey::None)?.choose(
+        &Egress::new([]),
+        set.events(),
+        Instant::now(),
+    );
     chosen.map(|(key, _)| key.name.to_string())
 }
 

@@ -27,7 +27,8 @@ fn task(id: usize) -> TaskKey {
 }
 
 fn choose(set: &KeySet) -> Result<(std::sync::Arc<Key>, Slot), NoKey> {
-    set.pool
+    set.pool(DEFAULT_POOL)
+        .unwrap()
         .choose(&Egress::new([]), set.events(), Instant::now())
 }
 

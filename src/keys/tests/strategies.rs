@@ -24,7 +24,8 @@ fn set(strategy: Strategy, entries: &[KeyEntry]) -> KeySet {
 
 fn choose(set: &KeySet) -> (std::sync::Arc<Key>, Slot) {
     let egress = Egress::new([]);
-    set.pool
+    set.pool(DEFAULT_POOL)
+        .unwrap()
         .choose(&egress, set.events(), Instant::now())
         .unwrap()
 }

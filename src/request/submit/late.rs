@@ -8,9 +8,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Submitting, give};
-use crate::keys::account::Slot;
+use super::Submitting;
 use crate::keys::key::Key;
+use crate::request::choose::TakenSlot;
 use crate::request::flight::Pilot;
 use crate::request::forward::{Answered, Route, Sending, Unanswered, forward};
 use crate::request::trace::Trace;
@@ -33,7 +33,7 @@ pub(in crate::request) struct Late<'a> {
     pub call: BoxFuture<'a, Result<Answered, Unanswered>>,
     pub intent_id: IntentId,
     pub intent: Intent,
-    pub slot: Slot,
+    pub slot: TakenSlot,
     pub key: Arc<Key>,
     pub _room: SemaphorePermit<'a>,
 }
@@ -94,13 +94,13 @@ impl Submitting {
             () = self.server.background.stopping() => None,
         };
         let Some(answered) = answered else {
-            return slot.keep(Instant::now());
+            return self.keep(slot);
         };
         match &answered.reading {
             Reading::Accepted { id } => {
                 let id = id.clone();
-                let record = self.record(intent, &id, &key);
-                give(slot, &record, &key);
+                let record = self.record(intent, &id);
+                self.give(slot, &record, &key);
                 let store = &self.server.store;
                 let written = match self.parked {
                     Some(parked) => store.resolve_parked(parked, intent_id, record.clone()),
@@ -118,11 +118,10 @@ impl Submitting {
                 }
             }
             Reading::Final if self.admitted.endpoint == Endpoint::Solve => {
-                drop(slot);
-                self.solved_at_once(&key, intent_id, &intent, &answered)
+                self.solved_at_once(intent_id, intent, &answered, &key, slot)
                     .await;
             }
-            _ => slot.keep(Instant::now()),
+            _ => self.keep(slot),
         }
     }
 }

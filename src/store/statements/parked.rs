@@ -109,10 +109,14 @@ pub(in crate::store) fn waiting(connection: &Connection) -> Result<Vec<ParkedRec
         .collect()
 }
 
-pub(in crate::store) fn find(connection: &Connection, id: OwnId) -> Result<Option<ParkedRecord>> {
+pub(in crate::store) fn find(
+    connection: &Connection,
+    id: OwnId,
+    tenant: &str,
+) -> Result<Option<ParkedRecord>> {
     connection
         .prepare_cached(FIND)?
-        .query_row([id.0], record)
+        .query_row(params![id.0, tenant], record)
         .optional()
 }
 
@@ -213,7 +217,7 @@ const WAITING: &str = "SELECT
 
 const FIND: &str = "SELECT
     id, profile, tenant, project, kind, lacks, state, task_id, code, bytes, parked_at_ms, used_at_ms
-    FROM parked WHERE id = ?";
+    FROM parked WHERE id = ? AND tenant = ?";
 
 const REQUEST: &str =
     "SELECT post, query, content_type, user_agent, body FROM parked_requests WHERE id = ?";

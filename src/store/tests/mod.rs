@@ -1,5 +1,6 @@
 //! What every store does, shown for each of them. The submodules are about the file.
 
+mod bills;
 mod file;
 mod parked;
 mod same;
@@ -48,6 +49,7 @@ fn task(id: &str, owner: &str) -> TaskRecord {
         kind: Arc::from("userrecaptcha"),
         project: None,
         price_micro_usd: Some(1_200),
+        charge_micro_usd: Some(1_500),
         state: TaskState::Running,
         submitted_at_ms: 1_000,
         used_at_ms: 1_000,
@@ -74,6 +76,20 @@ fn uncertain(id: IntentId, intent: Intent, why: &str) -> UncertainRow {
         why: Arc::from(why),
         parameters_hash: None,
         resolved: None,
+    }
+}
+
+fn used(id: &str, ended: Ended) -> UsageRow {
+    UsageRow {
+        task: key("acme", id),
+        submitted_at_ms: 1_000,
+        ended_at_ms: 2_000,
+        ended,
+        project: Some(Arc::from("shop")),
+        kind: Arc::from("image"),
+        owner_name: Arc::from("main"),
+        cost_micro_usd: i64::from(ended == Ended::Solved) * 1_000,
+        charge_micro_usd: i64::from(ended == Ended::Solved) * 1_500,
     }
 }
 
@@ -316,11 +332,17 @@ async fn a_claim_comes_to_what_its_submit_comes_to() {
 
         let answer = Bytes::from_static(b"OK|solved");
         let solved = intend(4).await;
-        store.answered(solved, &answer).await.unwrap();
+        store
+            .answered(solved, &answer, used("solve-1", Ended::Solved))
+            .await
+            .unwrap();
         assert!(came_to(&store, 4).await == Some(CameTo::Answer(answer)));
         let solved = intend(5).await;
         let long = Bytes::from(vec![b'a'; LONGEST_ANSWER + 1]);
-        store.answered(solved, &long).await.unwrap();
+        store
+            .answered(solved, &long, used("solve-1", Ended::Solved))
+            .await
+            .unwrap();
         assert!(came_to(&store, 5).await == Some(CameTo::Unknown));
         assert_eq!(store.uncertain_list(10).await.unwrap().len(), 1);
     }

@@ -47,7 +47,7 @@ async fn a_parked_submit_is_found_as_it_was_until_it_ends() {
             .1
             .await
             .unwrap();
-        assert_eq!(store.find_parked(id).await.unwrap(), Some(record));
+        assert_eq!(store.find_parked(id, "acme").await.unwrap(), Some(record));
         assert_eq!(store.parked_request(id).await.unwrap(), Some(request));
 
         let (sent, written) = store.intend_parked(id, intent("main"));
@@ -56,7 +56,7 @@ async fn a_parked_submit_is_found_as_it_was_until_it_ends() {
             .accept_parked(id, sent, task("7", "main"))
             .await
             .unwrap();
-        let found = store.find_parked(id).await.unwrap().unwrap();
+        let found = store.find_parked(id, "acme").await.unwrap().unwrap();
         assert_eq!(found.state, ParkedState::Submitted(Arc::from("7")));
         assert_eq!(store.parked_request(id).await.unwrap(), None);
         assert!(store.find_task(&key("", "7")).await.unwrap().is_some());
@@ -91,7 +91,7 @@ async fn after_a_restart_those_that_wait_wait_and_those_that_were_being_sent_are
     let waiting = store.waiting_parked().await.unwrap();
     let ids: Vec<_> = waiting.iter().map(|record| record.id).collect();
     assert_eq!(ids, [waits, refused]);
-    let state = async |id| store.find_parked(id).await.unwrap().unwrap().state;
+    let state = async |id| store.find_parked(id, "acme").await.unwrap().unwrap().state;
     assert_eq!(state(sent).await, ParkedState::Uncertain);
     assert_eq!(
         state(accepted).await,
@@ -128,7 +128,10 @@ async fn only_what_has_ended_is_forgotten() {
         store.touch_parked(used, 99);
         assert_eq!(store.forget_parked_unused_since(50).await.unwrap(), 1);
         for (id, known) in [(waits, true), (ended, false), (used, true)] {
-            assert_eq!(store.find_parked(id).await.unwrap().is_some(), known);
+            assert_eq!(
+                store.find_parked(id, "acme").await.unwrap().is_some(),
+                known
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
+use clap::ValueEnum;
 use proptest::prelude::*;
 
 use super::parked::parked_submit;
 use super::*;
+use crate::calendar::DAY_MS;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -26,6 +28,11 @@ enum Step {
     EndParked(usize, ParkedState),
     TouchParked(usize, i64),
     ForgetParked(i64),
+    Settle(Box<UsageRow>),
+    Refused(Refused),
+    Audit(AuditRow),
+    ForgetUsage(i64, usize),
+    ForgetAudit(i64, usize),
 }
 
 fn any_task() -> impl Strategy<Value = TaskRecord> {
@@ -38,6 +45,7 @@ fn any_task() -> impl Strategy<Value = TaskRecord> {
             kind: Arc::from("image"),
             project: (owner == 0).then(|| Arc::from("p")),
             price_micro_usd: price,
+            charge_micro_usd: None,
             state,
             submitted_at_ms: at,
             used_at_ms: at,
@@ -50,6 +58,46 @@ fn any_key() -> impl Strategy<Value = TaskKey> {
     let ids = vec!["1", "2", "01", "1 ", "1e3", "é", "a\0b", "', ''); --"];
     (prop::sample::select(ids), 0..2_u8)
         .prop_map(|(id, tenant)| key(["", "acme"][usize::from(tenant)], id))
+}
+
+/// Of tasks that there are, and of others; some twice.
+fn any_usage() -> impl Strategy<Value = UsageRow> {
+    let ended = prop::sample::select(Ended::ALL.to_vec());
+    (any_key(), 0..3_u8, 0..50_i64, 0..50_i64, ended).prop_map(
+        |(task, of, submitted, at, ended)| {
+            let price = i64::from(ended == Ended::Solved) * (1 + at);
+            UsageRow {
+                task,
+                submitted_at_ms: submitted,
+                ended_at_ms: at * DAY_MS / 3,
+                ended,
+                project: (of > 0).then(|| Arc::from(format!("p{of}"))),
+                kind: Arc::from(["image", "other"][usize::from(of % 2)]),
+                owner_name: Arc::from(format!("key-{of}")),
+                cost_micro_usd: price,
+                charge_micro_usd: price * 2,
+            }
+        },
+    )
+}
+
+fn any_refused() -> impl Strategy<Value = Refused> {
+    (0..2_u8, 0..20_i64, 0..2_u8, 1..9_i64).prop_map(|(tenant, day, reason, count)| Refused {
+        tenant: Arc::from(["acme", "zoo"][usize::from(tenant)]),
+        day,
+        reason: Arc::from(["daily_limit", "max_tasks"][usize::from(reason)]),
+        count,
+    })
+}
+
+fn audited(at_ms: i64, of: u8) -> AuditRow {
+    AuditRow {
+        at_ms,
+        who: Arc::from("file"),
+        what: Arc::from("reload"),
+        subject: Arc::from(format!("key-{of}")),
+        detail: Arc::from(""),
+    }
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -69,6 +117,12 @@ fn any_step() -> impl Strategy<Value = Step> {
         (4_990..5_020_i64).prop_map(Step::ForgetUncertain),
         (0..60_i64).prop_map(Step::BadKey),
         any_parked_step(),
+        any_usage().prop_map(|row| Step::Settle(Box::new(row))),
+        any_usage().prop_map(|row| Step::Settle(Box::new(row))),
+        any_refused().prop_map(Step::Refused),
+        (0..60_i64, 0..3_u8).prop_map(|(at, of)| Step::Audit(audited(at, of))),
+        ((0..60_i64), (1..4_usize)).prop_map(|(before, most)| Step::ForgetUsage(before, most)),
+        ((0..60_i64), (1..4_usize)).prop_map(|(before, most)| Step::ForgetAudit(before, most)),
     ]
 }
 
@@ -119,7 +173,8 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
             }
             Step::Answered(number, long) => {
                 let answer = Bytes::from(vec![b'a'; 4 + long * LONGEST_ANSWER]);
-                told.push(store.answered(pick(&number), &answer).await.unwrap());
+                let row = used(&format!("solve-{number}"), Ended::Solved);
+                told.push(store.answered(pick(&number), &answer, row).await.unwrap());
             }
             Step::ForgetClaims(before_ms, most) => {
                 let change = Change::ForgetClaims {
@@ -174,6 +229,19 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
             Step::ForgetParked(before) => {
                 told.push(store.forget_parked_unused_since(before).await.unwrap());
             }
+            Step::Settle(row) => store.settle(*row),
+            // The time of the change is the clock's; here it must be the same in both.
+            Step::Refused(refused) => store.note(Change::Refused(refused, at as i64)),
+            Step::Audit(row) => store.audit(row),
+            Step::ForgetUsage(before, limit) => {
+                let before_ms = before * DAY_MS / 3;
+                let change = Change::ForgetUsage { before_ms, limit };
+                told.push(store.change(change).await.unwrap());
+            }
+            Step::ForgetAudit(before_ms, most) => {
+                let change = Change::ForgetAudit { before_ms, most };
+                told.push(store.change(change).await.unwrap());
+            }
         }
     }
     store.flush().await.unwrap();
@@ -188,9 +256,15 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
             found.push(store.find_task(&task.key).await.unwrap());
         }
     }
+    let mut refusals = Vec::new();
+    for day in 0..20 {
+        let mut of_day = store.refusals(day).await.unwrap();
+        of_day.sort_by(|a, b| (&a.tenant, &a.reason).cmp(&(&b.tenant, &b.reason)));
+        refusals.push(of_day);
+    }
     let mut all_parked = Vec::new();
     for id in parked {
-        let mut record = store.find_parked(id).await.unwrap();
+        let mut record = store.find_parked(id, "acme").await.unwrap();
         if let Some(record) = &mut record {
             // Stores begin at different numbers.
             record.id.0 -= first;
@@ -198,8 +272,8 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
         all_parked.push((record, store.parked_request(id).await.unwrap()));
     }
     (
-        told,
-        found,
+        (told, refusals, store.audit_list(100).await.unwrap()),
+        (found, bills(store).await),
         all_parked,
         claims,
         store.uncertain_list(100).await.unwrap(),
@@ -207,6 +281,25 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
         sorted(store.running_tasks(10, 1_000).await.unwrap()),
         store.health().replaced,
     )
+}
+
+/// Every way to add them up.
+async fn bills(store: &Store) -> Vec<Vec<Line>> {
+    let mut bills = Vec::new();
+    for by in By::value_variants() {
+        for (tenant, project) in [(None, None), (Some("acme"), None), (None, Some("p1"))] {
+            let asked = Asked {
+                by: *by,
+                from_ms: DAY_MS,
+                until_ms: 15 * DAY_MS,
+                today_ms: 8 * DAY_MS,
+                tenant: tenant.map(Arc::from),
+                project: project.map(Arc::from),
+            };
+            bills.push(store.bill(asked).await.unwrap());
+        }
+    }
+    bills
 }
 
 fn told_of(claimed: &Claimed) -> String {

@@ -12,7 +12,8 @@
 //! by itself; when it is accepted the others follow, and when anything else comes of one, it is one at a time again. So an
 //! account that was refilled with little, or not at all, is not met by ten thousand submits at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -124,26 +125,50 @@ impl Queue {
         }
     }
 
-    /// What those in front wait for, so that a new submit goes behind them.
-    pub(super) fn lacks(&self, profile: &str) -> Option<Lack> {
-        let waits = |row: &&Row| row.place != Place::Sending && &*row.record.profile == profile;
+    /// What those in front of these wait for, so that a new one of them goes behind.
+    pub(super) fn lacks(&self, among: impl Fn(&ParkedRecord) -> bool) -> Option<Lack> {
+        let waits = |row: &&Row| row.place != Place::Sending && among(&row.record);
         self.rows.values().find(waits).map(|row| row.record.lacks)
     }
 
-    /// Whose turn it is. Submits for another vendor wait until that is configured again.
-    pub(super) fn next(&self, profile: &str, now: Instant) -> Option<OwnId> {
+    /// Of each tenant whose turn could be now, in the order of their first ones.
+    pub(super) fn tenants(&self, profile: &str, now: Instant) -> Vec<Arc<str>> {
+        let mut tenants: Vec<Arc<str>> = Vec::new();
+        if !self.may_go(now) {
+            return tenants;
+        }
+        let mut known = HashSet::new();
+        for row in self.rows.values() {
+            let waits = row.place == Place::Waiting && &*row.record.profile == profile;
+            if waits && known.insert(&row.record.tenant) {
+                tenants.push(Arc::clone(&row.record.tenant));
+            }
+        }
+        tenants
+    }
+
+    fn may_go(&self, now: Instant) -> bool {
         let is_paused = self.flow.pause.is_some_and(|(_, until)| now < until);
         let most = if self.flow.open { AT_ONCE } else { 1 };
-        if is_paused || self.flow.trial.is_some() || self.sending >= most {
+        !is_paused && self.flow.trial.is_none() && self.sending < most
+    }
+
+    /// Whose turn it is among these.
+    fn next(&self, among: impl Fn(&ParkedRecord) -> bool, now: Instant) -> Option<OwnId> {
+        if !self.may_go(now) {
             return None;
         }
-        let waits = |row: &&Row| row.place == Place::Waiting && &*row.record.profile == profile;
+        let waits = |row: &&Row| row.place == Place::Waiting && among(&row.record);
         self.rows.values().find(waits).map(|row| row.record.id)
     }
 
     /// The next one goes.
-    pub(super) fn take(&mut self, profile: &str, now: Instant) -> Option<ParkedRecord> {
-        let id = self.next(profile, now)?;
+    pub(super) fn take(
+        &mut self,
+        among: impl Fn(&ParkedRecord) -> bool,
+        now: Instant,
+    ) -> Option<ParkedRecord> {
+        let id = self.next(among, now)?;
         let row = self.rows.get_mut(&id)?;
         row.place = Place::Sending;
         self.sending += 1;

@@ -24,10 +24,10 @@ async fn parked(store: &Store, tenant: &str) -> (Arc<Parked>, OwnId) {
         user_agent: None,
         body: "".into(),
     };
-    let parked = Arc::new(Parked::new(store.clone()));
+    let parked = Arc::new(Parked::new(store.clone(), Arc::default()));
     assert!(parked.add(record.clone(), 1, Instant::now()));
     assert!(
-        parked.take("captchaai", Instant::now()).is_none(),
+        parked.take(|_| true, Instant::now()).is_none(),
         "taken before it is durable"
     );
     store.park(record, request, None).1.await.unwrap();
@@ -55,7 +55,7 @@ async fn whoever_polls_keeps_it_and_whoever_stops_hears_the_end_of_it() {
     assert_eq!(found(&parked, id, "").await, dropped);
     assert_eq!(parked.count(), 0);
     // Also when memory has forgotten it.
-    let parked = Parked::new(store);
+    let parked = Parked::new(store, Arc::default());
     assert_eq!(found(&parked, id, "").await, dropped);
 }
 
@@ -69,19 +69,22 @@ async fn another_tenants_id_is_unknown_wherever_it_stands() {
     assert_eq!(found(&parked, id, "").await, None);
     assert_eq!(parked.end_due(HOUR, Instant::now(), 0), 1);
     assert_eq!(found(&parked, id, "").await, None);
-    assert_eq!(found(&Parked::new(store), id, "").await, None);
+    assert_eq!(
+        found(&Parked::new(store, Arc::default()), id, "").await,
+        None
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_whose_sending_is_cut_off_waits_until_it_leaves_and_then_it_is_uncertain() {
     let store = Store::memory();
     let (parked, id) = parked(&store, "").await;
-    let taken = parked.take("captchaai", Instant::now()).unwrap();
+    let taken = parked.take(|_| true, Instant::now()).unwrap();
     assert!(!parked.cancel(id, Instant::now(), 0));
     drop(taken);
     assert_eq!(found(&parked, id, "").await, Some(ParkedState::Waiting));
     tokio::time::advance(Duration::from_secs(1)).await;
-    let mut taken = parked.take("captchaai", Instant::now()).unwrap();
+    let mut taken = parked.take(|_| true, Instant::now()).unwrap();
     taken.leaves();
     assert!(!parked.cancel(id, Instant::now(), 0));
     drop(taken);

@@ -37,7 +37,9 @@ fn queue(ids: std::ops::Range<i64>) -> (Queue, Instant) {
 }
 
 fn take(queue: &mut Queue, now: Instant) -> Option<i64> {
-    queue.take("captchaai", now).map(|record| record.id.0)
+    queue
+        .take(|record| &*record.profile == "captchaai", now)
+        .map(|record| record.id.0)
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +125,7 @@ async fn another_vendors_submits_wait_for_it_and_hold_nobody_up() {
     let mut foreign = record(1);
     foreign.profile = Arc::from("2captcha");
     queue.restore(foreign, Duration::ZERO, now);
-    assert_eq!(queue.lacks("rucaptcha"), None);
+    assert_eq!(queue.lacks(|record| &*record.profile == "rucaptcha"), None);
     assert_eq!(take(&mut queue, now), Some(2));
 }
 
