@@ -170,7 +170,7 @@ pub(super) fn hears(
     let record = &task.record;
     let ended = match &news {
         News::Final(Some(_)) => Some(Ending::FAILED),
-        News::Final(None) => Some(Ending::solved(said_price(heard))),
+        News::Final(None) => Some(Ending::solved(said_price(heard), task.is_polled(now))),
         News::NotReady => {
             let keys = &snapshot.keys;
             keys.task_runs(&record.owner_name, &record.key, now);

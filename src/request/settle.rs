@@ -13,22 +13,28 @@ pub(super) struct Ending {
     ended: Ended,
     /// By the vendor, in micro-dollars.
     said_price: Option<i64>,
+    /// Heard about as soon as clients poll. What Sidekey follows by itself it hears of late, and how long a solve takes is
+    /// estimated from the others.
+    is_timely: bool,
 }
 
 impl Ending {
     pub(super) const FAILED: Self = Self {
         ended: Ended::Failed,
         said_price: None,
+        is_timely: false,
     };
     pub(super) const EXPIRED: Self = Self {
         ended: Ended::Expired,
         said_price: None,
+        is_timely: false,
     };
 
-    pub(super) fn solved(said_price: Option<i64>) -> Self {
+    pub(super) fn solved(said_price: Option<i64>, is_timely: bool) -> Self {
         Self {
             ended: Ended::Solved,
             said_price,
+            is_timely,
         }
     }
 }
@@ -52,7 +58,11 @@ pub(super) fn end(
     ending: Ending,
     now_ms: i64,
 ) -> UsageRow {
-    let Ending { ended, said_price } = ending;
+    let Ending {
+        ended,
+        said_price,
+        is_timely,
+    } = ending;
     let is_solved = ended == Ended::Solved;
     let usual = || snapshot.settings.prices.price(&record.kind);
     let cost = said_price.or(record.price_micro_usd).unwrap_or_else(usual);
@@ -75,7 +85,7 @@ pub(super) fn end(
     {
         owner.count_solve(kind, is_solved);
     }
-    if is_solved {
+    if is_solved && is_timely {
         let took_ms = u64::try_from(now_ms - record.submitted_at_ms).unwrap_or_default();
         let took = Duration::from_millis(took_ms);
         server.metrics.solved(kind, took);

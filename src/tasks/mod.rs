@@ -324,6 +324,11 @@ impl Task {
         }
     }
 
+    /// Whether a client waits for it.
+    pub fn is_polled(&self, now: Instant) -> bool {
+        self.course().is_polled(now)
+    }
+
     /// The vendor's last word, if it came after `since`.
     pub fn word_since(&self, since: Instant) -> Option<Word> {
         self.course().word_since(since)

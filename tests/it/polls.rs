@@ -436,6 +436,8 @@ async fn tasks_that_nobody_polls_are_followed_to_their_end_also_after_a_restart(
             let what = format!("{dialect:?}, after a restart: {restart}");
             until(&what, async || ended(&world) == all).await;
         }
+        let timed = world.metric("sidekey_solve_seconds_count").await;
+        assert_eq!(timed, 0.0, "they were heard of late");
         let together = asked(&world).iter().filter(|ids| ids.contains(',')).count();
         assert_eq!(together > 0, dialect == Dialect::Twocaptcha);
         world.end().await;

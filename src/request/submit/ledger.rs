@@ -32,7 +32,7 @@ impl Submitting {
         let id = format!("solve-{}", intent_id.0);
         let record = self.record(intent, &id);
         self.give(slot, &record, key);
-        let ending = Ending::solved(None);
+        let ending = Ending::solved(None, true);
         let row = end(
             &self.server,
             &self.snapshot,
