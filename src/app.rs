@@ -25,10 +25,12 @@ use crate::replicas::{self, Replicas};
 use crate::request::account::Rounds;
 use crate::request::prober::Prober;
 use crate::request::{self, Server, clock};
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::{AuditRow, OpenError, ParkedRecord, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
+use crate::tasks::parked::Parked;
 use crate::tasks::unknown::Asking;
+use crate::tenants::restore::restore;
 use crate::upkeep;
 use crate::vendor::client::ClientError;
 use crate::vendor::outage::Outage;
@@ -85,9 +87,7 @@ pub async fn start(
 ) -> Result<Running, StartError> {
     let Attempt { seen, outcome } = attempt;
     let loaded = outcome.map_err(|report| StartError::Config(report.to_string()))?;
-    for warning in loaded.warnings.diagnostics() {
-        tracing::warn!("{}", warning.message);
-    }
+    loaded.warnings.log();
     let settings = loaded.settings.clone();
     let certificates = settings
         .listen
@@ -109,6 +109,24 @@ pub async fn start(
     if store.replicas().is_none() {
         hold_slots(&store, &live).await?;
     }
+    let (now, now_ms) = (Instant::now(), clock::now_ms());
+    let tenants = {
+        let snapshot = live.load();
+        let prices = &snapshot.settings.prices;
+        Arc::new(restore(&store, &snapshot.tenants, prices, now, now_ms).await?)
+    };
+    let parked = Arc::new(Parked::new(store.clone(), Arc::clone(&tenants)));
+    let waiting = {
+        let snapshot = live.load();
+        let price = |record: &ParkedRecord| snapshot.price_of(record);
+        parked.resume(price, now, now_ms).await?
+    };
+    if waiting > 0 {
+        tracing::info!(
+            submits = waiting,
+            "parked submits of the last run wait again"
+        );
+    }
     let metrics = Arc::new(Metrics::new(&store));
     metrics.uncertain_submits(cut_off);
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
@@ -116,8 +134,9 @@ pub async fn start(
         live: Arc::clone(&live),
         tasks: Tasks::new(store.clone()),
         replicas: Replicas::new(&store),
+        parked,
         store,
-        tenants: Default::default(),
+        tenants,
         asking: Asking::default(),
         companies: Companies::default(),
         unheard: Default::default(),
@@ -136,7 +155,21 @@ pub async fn start(
         limits: Arc::clone(&limits),
     });
     replicas::begin(&server).await;
-    let reloader = Reloader::new(live, input, seen, certificates.clone(), metrics);
+    server.store.audit(AuditRow {
+        at_ms: clock::now_ms(),
+        who: "sidekey".into(),
+        what: "start".into(),
+        subject: "".into(),
+        detail: concat!("version ", env!("CARGO_PKG_VERSION")).into(),
+    });
+    let reloader = Reloader::new(
+        live,
+        input,
+        seen,
+        certificates.clone(),
+        metrics,
+        server.store.clone(),
+    );
     let state = Arc::new(Admin {
         server: Arc::clone(&server),
         token: settings.admin.token.clone(),
@@ -157,12 +190,14 @@ pub async fn start(
     background.spawn(reloader.run(background.clone()));
     background.spawn(request::abandoned::run(Arc::clone(&server)));
     background.spawn(replicas::run(Arc::clone(&server)));
+    background.spawn(request::unpark::run(Arc::clone(&server)));
     background.spawn(Prober::run(Arc::clone(&server)));
     background.spawn(alerts::run(Arc::clone(&server)));
     background.spawn(alerts::delivery::run(Arc::clone(&server)));
     background.spawn(request::refresher::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
+    background.spawn(upkeep::note_refusals(Arc::clone(&server)));
     let data = |listener, tls| {
         let server = Arc::clone(&server);
         listen::serve(
@@ -284,7 +319,9 @@ async fn hold_slots(store: &Store, live: &Live) -> Result<(), StoreError> {
     let snapshot = live.load();
     for task in store.running_tasks(since, TASKS_HELD).await? {
         if let Some(account) = snapshot.keys.account(&task.owner_name) {
-            let price = task.price_micro_usd.unwrap_or_default();
+            let key = snapshot.keys.by_name(&task.owner_name);
+            // An account without a key in the files only ends its tasks.
+            let price = key.map_or(0, |key| key.limits.takes(task.price_micro_usd));
             account.restore(Some((task.key, price)), until(task.used_at_ms));
         }
     }

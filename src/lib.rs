@@ -4,6 +4,8 @@
 
 pub mod app;
 pub mod background;
+pub mod bills;
+pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod live;

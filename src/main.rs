@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use sidekey::cli::{self, Command};
 use sidekey::config::environment::Environment;
+use sidekey::request::clock;
 
 /// Gives memory back within seconds of a burst, where glibc and mimalloc keep it (benches/load, `memory`).
 #[global_allocator]
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
         Command::Check(args) => cli::check::run(&args, environment, &mut out),
         Command::Status(args) => {
             on_runtime(cli::status::run(&args, environment, &mut out, &mut err))
+        }
+        Command::Report(args) => {
+            cli::report::run(&args, environment, clock::now_ms(), &mut out, &mut err)
         }
         Command::Estimate(args) => {
             on_runtime(cli::estimate::run(&args, environment, &mut out, &mut err))

@@ -35,6 +35,8 @@ struct State {
     heard: Option<String>,
     /// Bad-key answers that count here already, by number.
     counted: Option<HashSet<i64>>,
+    /// Parked submits of replicas that ended may have been taken over in the store only.
+    adopting: bool,
     /// Where the next look at taken slots begins.
     looked: usize,
 }
@@ -163,7 +165,33 @@ async fn meet(server: &Server, redis: &Redis) {
         state.telling.drain(..told);
         state.heard = Some(met.heard.clone());
     }
+    adopt(server, &snapshot, &met).await;
     take_in(server, &snapshot, redis, &accounts, &met, now_ms);
+}
+
+/// The leader sends what replicas that ended had parked.
+async fn adopt(server: &Server, snapshot: &Snapshot, met: &Met) {
+    let adopting = |now: bool| {
+        let state = server.replicas.state();
+        state.is_some_and(|mut state| std::mem::replace(&mut state.adopting, now))
+    };
+    if !adopting(false) && !(met.leads && met.orphans) {
+        return;
+    }
+    let resumed = server.parked.resume(
+        |record| snapshot.price_of(record),
+        Instant::now(),
+        clock::now_ms(),
+    );
+    match timeout(PATIENCE, resumed).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(submits)) => {
+            tracing::info!(submits, "parked submits of another replica wait here now");
+        }
+        Ok(Err(_)) | Err(_) => {
+            adopting(true);
+        }
+    }
 }
 
 fn take_in(

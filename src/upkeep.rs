@@ -9,10 +9,15 @@ use crate::request::{Server, clock};
 
 const EVERY: Duration = Duration::from_secs(30);
 const LEASES: Duration = Duration::from_secs(1);
-/// Uncertain submits are held against the vendor's bill, which comes once a month.
-const UNCERTAIN_KEPT: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+const REFUSALS: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Uncertain submits are held against the vendor's bill, which comes once a month, and stand in the report of the last.
+const UNCERTAIN_KEPT: Duration = DAY.saturating_mul(62);
+/// A bill can be held against that of the same month a year ago. 200,000 solves a month are 400 MB then.
+const USAGE_KEPT: Duration = DAY.saturating_mul(400);
+const AUDIT_KEPT: Duration = DAY.saturating_mul(400);
 /// Repeats under one idempotency key come within minutes; a day covers a queue that was stopped over night.
-const CLAIMS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const CLAIMS_KEPT: Duration = DAY;
 /// A wall clock that runs away from the monotonic one by more was set.
 const DRIFT: Duration = Duration::from_secs(60);
 
@@ -45,16 +50,37 @@ pub(crate) async fn end_leases(server: Arc<Server>) {
     }
 }
 
+/// How often limits refused whom. A flood of refusals must not be a flood of changes: the store is told once a second, and
+/// a `kill -9` forgets that second's.
+pub(crate) async fn note_refusals(server: Arc<Server>) {
+    loop {
+        let ends = tokio::select! {
+            () = sleep(REFUSALS) => false,
+            () = server.background.stopping() => true,
+        };
+        for refused in server.tenants.new_refusals() {
+            server.store.note_refused(refused);
+        }
+        if ends {
+            return;
+        }
+    }
+}
+
 async fn look_after(server: &Server, clocks: &mut Clocks) {
     let (now, now_ms) = (Instant::now(), clock::now_ms());
     server.companies.sweep(now);
     server.tasks.sweep(now);
+    server.tenants.sweep(now);
     server.live.end_drains();
     let keep = server.live.load().settings.poll.keep;
     if clocks.may_forget(keep, now, now_ms) {
         let unused_since = now_ms - milliseconds(keep);
         if let Err(error) = server.store.forget_tasks_unused_since(unused_since).await {
             tracing::warn!(%error, "old tasks could not be forgotten");
+        }
+        if let Err(error) = server.store.forget_parked_unused_since(unused_since).await {
+            tracing::warn!(%error, "old parked submits could not be forgotten");
         }
     }
     if clocks.may_forget(CLAIMS_KEPT, now, now_ms) {
@@ -63,9 +89,25 @@ async fn look_after(server: &Server, clocks: &mut Clocks) {
             tracing::warn!(%error, "old idempotency keys could not be forgotten");
         }
     }
+    if clocks.may_forget(DAY, now, now_ms) {
+        forget_history(server, now_ms).await;
+    }
     let before = now_ms - milliseconds(UNCERTAIN_KEPT);
     if let Err(error) = server.store.forget_uncertain_before(before).await {
         tracing::warn!(%error, "old uncertain submits could not be forgotten");
+    }
+}
+
+/// What is kept for so long that a clock which was set wrong must not decide: not while it is in doubt.
+async fn forget_history(server: &Server, now_ms: i64) {
+    let store = &server.store;
+    let before = now_ms - milliseconds(USAGE_KEPT);
+    if let Err(error) = store.forget_usage_before(before).await {
+        tracing::warn!(%error, "old rows of bills could not be forgotten");
+    }
+    let before = now_ms - milliseconds(AUDIT_KEPT);
+    if let Err(error) = store.forget_audit_before(before).await {
+        tracing::warn!(%error, "old rows of the audit log could not be forgotten");
     }
 }
 

@@ -9,6 +9,9 @@
 #[path = "../../src/wire/mod.rs"]
 pub mod wire;
 
+#[path = "../../src/money.rs"]
+pub mod money;
+
 #[path = "../../src/vendor"]
 pub mod vendor {
     pub mod account;

@@ -1,12 +1,32 @@
-//! Who may use the JSON API.
+//! Who asks the JSON API, and whether they may.
+
+use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use subtle::ConstantTimeEq;
 
+use crate::config::settings::Role;
 use crate::keys::secret::Secret;
 use crate::listen::{Peer, gate};
+use crate::tenants::{Tenant, Tenants};
+
+pub(super) enum Who {
+    /// May see and change everything. The name is for the audit log.
+    Admin(Arc<str>),
+    /// May see what is its own.
+    Tenant(Arc<Tenant>),
+}
+
+impl Who {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Admin(name) => name,
+            Self::Tenant(tenant) => &tenant.name,
+        }
+    }
+}
 
 /// A status and one sentence.
 pub(super) type Refused = (StatusCode, &'static str);
@@ -14,19 +34,22 @@ pub(super) type Refused = (StatusCode, &'static str);
 /// SECURITY: a page in the operator's browser can reach a loopback port, by its own name (rebinding) or across sites. So
 /// the Host must be an address or `localhost`, the target must not name another one, and an Origin must be this port's
 /// own. A form sends no header of its own choice and a script of another site none without asking first, which is never
-/// answered: so changes need one. Off loopback only the token opens the API; no page knows it, so it stands for all this.
-pub(super) fn check(head: &Parts, peer: Peer, token: Option<&Secret>) -> Result<(), Refused> {
+/// answered: so changes need one. Off loopback only a token opens the API; no page knows it, so it stands for all this.
+pub(super) fn who(
+    head: &Parts,
+    peer: Peer,
+    token: Option<&Secret>,
+    tenants: &Tenants,
+) -> Result<Who, Refused> {
     let named = host(head).ok_or((StatusCode::FORBIDDEN, BY_ADDRESS))?;
-    if let Some(token) = token {
-        let sent = head
-            .headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        return if sent.is_some_and(|sent| bool::from(sent.ct_eq(token.expose()))) {
-            Ok(())
-        } else {
-            Err((StatusCode::UNAUTHORIZED, WITH_TOKEN))
-        };
+    if let Some(sent) = head.headers.get(AUTHORIZATION) {
+        let sent = sent.as_bytes().strip_prefix(b"Bearer ");
+        return sent
+            .and_then(|sent| by_token(sent, token, tenants))
+            .ok_or((StatusCode::UNAUTHORIZED, UNKNOWN_TOKEN));
+    }
+    if token.is_some() {
+        return Err((StatusCode::UNAUTHORIZED, WITH_TOKEN));
     }
     if !peer.address.ip().to_canonical().is_loopback() {
         return Err((StatusCode::FORBIDDEN, OFF_LOOPBACK));
@@ -47,7 +70,21 @@ pub(super) fn check(head: &Parts, peer: Peer, token: Option<&Secret>) -> Result<
     if head.method != Method::GET && !head.headers.contains_key(CHANGE_HEADER) {
         return Err((StatusCode::FORBIDDEN, WITH_HEADER));
     }
-    Ok(())
+    Ok(Who::Admin("loopback".into()))
+}
+
+/// SECURITY: in constant time, the tenants' by their digests. A tenant that is not active administers nothing.
+fn by_token(sent: &[u8], token: Option<&Secret>, tenants: &Tenants) -> Option<Who> {
+    let is_admins = token.is_some_and(|token| bool::from(sent.ct_eq(token.expose())));
+    let tenant = tenants.named_by_token(sent);
+    match tenant {
+        _ if is_admins => Some(Who::Admin("admin token".into())),
+        Some(tenant) if tenant.role == Role::Admin && tenant.is_active() => {
+            Some(Who::Admin(format!("tenant {}", tenant.name).into()))
+        }
+        Some(tenant) => Some(Who::Tenant(Arc::clone(tenant))),
+        None => None,
+    }
 }
 
 /// Host and port as the request names them: once in the header, and in an absolute target nothing else.
@@ -63,5 +100,10 @@ fn host(head: &Parts) -> Option<&str> {
 pub(crate) const CHANGE_HEADER: &str = "x-sidekey";
 const BY_ADDRESS: &str = "name this port by its address or as localhost, and not from a web page";
 const WITH_TOKEN: &str = "send the admin token: `Authorization: Bearer …`";
-const OFF_LOOPBACK: &str = "off loopback the API needs admin.token_file";
+const UNKNOWN_TOKEN: &str = "nobody has this token";
+const OFF_LOOPBACK: &str = "off loopback the API needs admin.token_file, or the token of a tenant: `Authorization: Bearer …`";
+pub(super) const ADMINS_ONLY: Refused = (
+    StatusCode::FORBIDDEN,
+    "this needs the admin token, or a tenant whose role is admin",
+);
 const WITH_HEADER: &str = "send the header `X-Sidekey: 1` with a change, which no web form can";

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::time::rfc3339;
+use crate::calendar::rfc3339;
 use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
+use crate::keys::set::DEFAULT_POOL;
 use crate::money::usd;
 use crate::request::{Server, clock};
 use crate::store::StoreError;
@@ -16,6 +17,7 @@ use crate::vendor::profile::Billing;
 
 /// Newest first; the rest is in the store, which can be asked in SQL.
 const UNCERTAIN_SHOWN: usize = 1000;
+const PARKED_SHOWN: usize = 1000;
 
 pub(super) fn status(server: &Server, ready: bool) -> Value {
     let clocks = Clocks::now();
@@ -29,6 +31,7 @@ pub(super) fn status(server: &Server, ready: bool) -> Value {
         "started": clocks.wall(server.started),
         "keys": snapshot.keys.listed().count(),
         "waiting": server.lines.waiting(),
+        "parked": server.parked.count(),
         "uncertain": server.metrics.uncertain_so_far(),
         "vendor_unreachable_since": server.outage.since().map(|since| clocks.wall(since)),
         "banned_until": server.egress.banned_until(clocks.now).map(|until| clocks.wall(until)),
@@ -50,10 +53,16 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
     let solves = key.account.solves();
     let next_probe = next_probe(server, key, now);
     let money = key.account.money(now);
+    let snapshot = server.live.load();
+    let pools = snapshot.keys.pools_of(&key.name);
+    let pool = pools.first().or(key.pool.as_ref());
+    let pool = pool.map_or(DEFAULT_POOL, |pool| &**pool);
     json!({
         "name": &*key.name,
         "fingerprint": key.identity.fingerprint(),
-        "pool": "default",
+        "pool": pool,
+        // Also those that tenants' own keys make: `tenant:NAME`.
+        "pools": pools.iter().map(|pool| &**pool).collect::<Vec<_>>(),
         "priority": key.priority,
         "weight": key.weight,
         "standing": match key.standing {
@@ -105,6 +114,30 @@ pub(super) fn state(key: &Key, now: Instant) -> &'static str {
     }
 }
 
+/// The oldest first: those are sent first.
+pub(super) fn parked(server: &Server) -> Value {
+    let now = Instant::now();
+    let rows: Vec<_> = server
+        .parked
+        .list(PARKED_SHOWN)
+        .iter()
+        .map(|seen| {
+            let record = &seen.record;
+            json!({
+                "id": record.id.to_string(),
+                "state": if seen.sending { "sending" } else { "waiting" },
+                "lacks": record.lacks.as_str(),
+                "at": rfc3339(record.parked_at_ms),
+                "polled_seconds": now.duration_since(seen.polled).as_secs(),
+                "type": &*record.kind,
+                "project": record.project.as_deref(),
+                "bytes": record.bytes,
+            })
+        })
+        .collect();
+    json!({ "parked": rows, "count": server.parked.count() })
+}
+
 pub(super) fn outcome(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Passed => "passed".to_owned(),
@@ -136,10 +169,12 @@ pub(super) async fn uncertain(server: &Server) -> Result<Value, StoreError> {
         .map(|row| {
             json!({
                 "id": row.id.0,
-                "at_ms": row.intent.at_ms,
+                "at": rfc3339(row.intent.at_ms),
                 "endpoint": row.intent.endpoint.as_str(),
+                "tenant": Some(&*row.intent.tenant).filter(|name| !name.is_empty()),
                 "key": &*row.intent.owner_name,
                 "type": &*row.intent.kind,
+                "tenant": Some(&*row.intent.tenant).filter(|tenant| !tenant.is_empty()),
                 "project": row.intent.project.as_deref(),
                 "why": &*row.why,
                 "task": row.resolved.as_ref().map(|resolved| &*resolved.task_id),
@@ -197,6 +232,6 @@ pub(super) fn next_probe(server: &Server, key: &Key, now: Instant) -> Option<Ins
     Some(due).max(waits).max(server.egress.banned_until(now))
 }
 
-fn seconds(duration: Duration) -> f64 {
+pub(super) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }

@@ -1,4 +1,4 @@
-//! What can be changed by hand. Each change is a log line.
+//! What can be changed by hand. Each change is a log line, and stands in the audit log.
 
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use crate::keys::health::Health;
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
 use crate::live::reload::Asks;
-use crate::request::Server;
+use crate::request::{Server, clock};
+use crate::store::OwnId;
 
-type Told = (StatusCode, Value);
+pub(super) type Told = (StatusCode, Value);
 
 /// A probe has 5 s and may wait for one other.
 const PROBE_PATIENCE: Duration = Duration::from_secs(12);
 /// Of the names that an answer lists.
-const MOST_NAMES: usize = 100;
+pub(super) const MOST_NAMES: usize = 100;
 
 pub(super) fn disable(server: &Server, name: &str) -> Told {
     let snapshot = server.live.load();
@@ -86,9 +87,20 @@ pub(super) async fn probe(server: &Server, name: &str) -> Told {
     (StatusCode::ACCEPTED, answer)
 }
 
-pub(super) async fn reload(server: &Server, asks: &Asks) -> Told {
+/// Its client hears at its next poll that the task failed, and pays nothing.
+pub(super) fn cancel(server: &Server, id: &str) -> Told {
+    let own = OwnId::parse(id);
+    if own.is_some_and(|own| server.parked.cancel(own, Instant::now(), clock::now_ms())) {
+        tracing::info!(parked = id, "a parked submit was cancelled by hand");
+        return (StatusCode::OK, json!({ "cancelled": id }));
+    }
+    let error = "no parked submit with this id waits: it is on its way, has ended, or never was";
+    (StatusCode::NOT_FOUND, json!({ "error": error }))
+}
+
+pub(super) async fn reload(server: &Server, asks: &Asks, who: &str) -> Told {
     tracing::info!("a reload was asked for by hand");
-    match asks.ask().await {
+    match asks.ask(who).await {
         Ok(()) => {
             let keys = server.live.load().keys.listed().count();
             (StatusCode::OK, json!({ "reloaded": true, "keys": keys }))

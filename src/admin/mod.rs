@@ -4,9 +4,11 @@
 pub(crate) mod access;
 mod api;
 mod changes;
+mod history;
 pub mod metrics;
 mod series;
-mod time;
+mod tenant_series;
+mod tenants;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -22,6 +25,7 @@ use crate::keys::secret::Secret;
 use crate::listen::{Peer, Reply};
 use crate::live::reload::Asks;
 use crate::request::Server;
+use access::Who;
 
 pub struct Admin {
     pub server: Arc<Server>,
@@ -42,9 +46,16 @@ enum Route {
     Keys,
     Types,
     Uncertain,
+    Parked,
+    Usage,
+    Audit,
     Enable(String),
     Disable(String),
     Probe(String),
+    Cancel(String),
+    Tenants,
+    Activate(String),
+    Deactivate(String),
     Reload,
 }
 
@@ -62,12 +73,16 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         }
         return response;
     }
-    if route.is_api()
-        && let Err((status, sentence)) = access::check(&head, peer, admin.token.as_ref())
-    {
-        return plain(status, &format!("{sentence}\n"));
-    }
     let server = &admin.server;
+    let query = head.uri.query().unwrap_or_default();
+    let who = match admin.who(&head, peer, &route) {
+        Ok(who) => who,
+        Err((status, sentence)) => return plain(status, &format!("{sentence}\n")),
+    };
+    let noted = |what: &str, subject: &str, done: changes::Told| {
+        history::note(server, who.name(), what, subject, &done);
+        told(done)
+    };
     match route {
         // Listeners are bound and the state is open before the first request can come in.
         Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
@@ -76,6 +91,7 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         Route::Metrics => metrics(server),
         Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready())),
         Route::Keys => said(StatusCode::OK, &api::keys(server)),
+        Route::Parked => said(StatusCode::OK, &api::parked(server)),
         Route::Types => said(StatusCode::OK, &api::types(server)),
         Route::Uncertain => match api::uncertain(server).await {
             Ok(rows) => said(StatusCode::OK, &rows),
@@ -84,10 +100,17 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
                 said(StatusCode::SERVICE_UNAVAILABLE, &error)
             }
         },
-        Route::Enable(name) => told(changes::enable(server, &name)),
-        Route::Disable(name) => told(changes::disable(server, &name)),
-        Route::Probe(name) => told(changes::probe(server, &name).await),
-        Route::Reload => told(changes::reload(server, &admin.reload).await),
+        Route::Usage => told(history::usage(server, &who, query).await),
+        Route::Audit => told(history::audit(server, query).await),
+        Route::Enable(name) => noted("enable", &name, changes::enable(server, &name)),
+        Route::Disable(name) => noted("disable", &name, changes::disable(server, &name)),
+        Route::Probe(name) => noted("probe", &name, changes::probe(server, &name).await),
+        Route::Cancel(id) => noted("cancel", &id, changes::cancel(server, &id)),
+        Route::Tenants => said(StatusCode::OK, &tenants::list(server, &who)),
+        Route::Activate(name) => noted("activate", &name, tenants::activate(server, &name)),
+        Route::Deactivate(name) => noted("deactivate", &name, tenants::deactivate(server, &name)),
+        // The reload itself knows what it changed, and notes it.
+        Route::Reload => told(changes::reload(server, &admin.reload, who.name()).await),
     }
 }
 
@@ -105,9 +128,18 @@ impl Route {
             ["api", "keys"] => (Method::GET, Self::Keys),
             ["api", "types"] => (Method::GET, Self::Types),
             ["api", "uncertain"] => (Method::GET, Self::Uncertain),
+            ["api", "parked"] => (Method::GET, Self::Parked),
+            ["api", "usage"] => (Method::GET, Self::Usage),
+            ["api", "audit"] => (Method::GET, Self::Audit),
             ["api", "keys", key, "enable"] => (Method::POST, Self::Enable(name(key)?)),
             ["api", "keys", key, "disable"] => (Method::POST, Self::Disable(name(key)?)),
             ["api", "keys", key, "probe"] => (Method::POST, Self::Probe(name(key)?)),
+            ["api", "parked", id] => (Method::DELETE, Self::Cancel(name(id)?)),
+            ["api", "tenants"] => (Method::GET, Self::Tenants),
+            ["api", "tenants", tenant, "activate"] => (Method::POST, Self::Activate(name(tenant)?)),
+            ["api", "tenants", tenant, "deactivate"] => {
+                (Method::POST, Self::Deactivate(name(tenant)?))
+            }
             ["api", "reload"] => (Method::POST, Self::Reload),
             _ => return None,
         })
@@ -119,14 +151,32 @@ impl Route {
             Self::Live | Self::Ready | Self::Started | Self::Metrics
         )
     }
+
+    /// Shows each tenant its own part.
+    fn is_for_tenants(&self) -> bool {
+        matches!(self, Self::Tenants | Self::Usage)
+    }
 }
 
-const PATHS: &str = "here are /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/types, /api/uncertain, \
-    and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe and /api/reload\n";
+const PATHS: &str = "here are /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/types, /api/uncertain, /api/parked, \
+    /api/tenants, /api/usage, /api/audit, and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe, \
+    /api/tenants/NAME/activate, /api/tenants/NAME/deactivate and /api/reload, by DELETE /api/parked/ID\n";
 
 impl Admin {
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Probes and metrics answer everybody, and tell nothing that is anybody's own.
+    fn who(&self, head: &Parts, peer: Peer, route: &Route) -> Result<Who, access::Refused> {
+        if !route.is_api() {
+            return Ok(Who::Admin("anybody".into()));
+        }
+        let snapshot = self.server.live.load();
+        match access::who(head, peer, self.token.as_ref(), &snapshot.tenants)? {
+            Who::Tenant(_) if !route.is_for_tenants() => Err(access::ADMINS_ONLY),
+            who => Ok(who),
+        }
     }
 }
 
@@ -141,7 +191,7 @@ fn metrics(server: &Server) -> Response<Reply> {
     )
 }
 
-/// How a change ended.
+/// How a change or a question ended.
 fn told((status, value): (StatusCode, Value)) -> Response<Reply> {
     said(status, &value)
 }

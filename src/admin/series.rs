@@ -10,11 +10,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use super::api;
+use super::{api, tenant_series};
 use crate::alerts::cause::Cause;
 use crate::keys::health::STATES;
 use crate::money::usd;
 use crate::request::Server;
+use crate::vendor::profile::Billing;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KeyState {
@@ -63,6 +64,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
     let key_slots = Family::<KeySlots, Gauge>::default();
     let key_failures = Family::<KeyFailures, Counter>::default();
     let solves = Family::<Solves, Counter>::default();
+    let beyond = Family::<KeyLabel, Counter<f64, AtomicU64>>::default();
     let key_balance = Family::<KeyLabel, Gauge<f64, AtomicU64>>::default();
     for key in snapshot.keys.listed() {
         let slots = key.account.slots(&key.limits, now);
@@ -94,6 +96,13 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
             let balance = key_balance.get_or_create(&KeyLabel { key });
             balance.set(usd(money.micro_usd));
         }
+        if key.limits.billing == Billing::Balance {
+            let key_label = Arc::clone(&key.name);
+            let (_, total) = key.account.spent_by_others(now);
+            beyond
+                .get_or_create(&KeyLabel { key: key_label })
+                .inc_by(usd(total));
+        }
         for state in STATES {
             let is = i64::from(state == api::state(key, now));
             key_state
@@ -119,7 +128,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
     }
     registry.register(
         "alerts_active",
-        "Keys or pools that an alert holds for, by cause",
+        "Keys, pools or tenants that an alert holds for, by cause",
         active,
     );
     registry.register(
@@ -148,11 +157,23 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "What the vendor said last that an account has; none while nobody knows",
         key_balance,
     );
+    registry.register(
+        "key_unexplained_spend_usd",
+        "What an account lost beyond what we used, as far as it cannot be play: somebody else uses the key",
+        beyond,
+    );
     gauge(
         registry,
         "waiting_submits",
         "Submits that wait in line for a key: scale by this",
         server.lines.waiting() as u64,
+    );
+
+    gauge(
+        registry,
+        "parked_submits",
+        "Submits that clients wait for and that are sent once a key is usable",
+        server.parked.count() as u64,
     );
 
     let health = server.store.health();
@@ -196,6 +217,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "Log lines that found no room because nobody read stdout fast enough",
         ConstCounter::new(server.metrics.log_lines_dropped()),
     );
+    tenant_series::register(server, registry);
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {

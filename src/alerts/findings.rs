@@ -12,7 +12,7 @@ use crate::money::decimal;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub cause: Cause,
-    /// The name of a key or a pool: the same trouble of the same subject is told once.
+    /// The name of a key, a pool or a tenant: the same trouble of the same subject is told once.
     pub subject: Arc<str>,
     pub text: String,
 }
@@ -41,6 +41,8 @@ pub struct KeyView {
     pub rests_long: bool,
     /// Every slot is taken, by our count or by the vendor's word.
     pub is_full: bool,
+    /// Of a balance plan: what somebody else has spent lately.
+    pub spent_by_others: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +85,17 @@ pub fn find(view: &View, is_active: impl Fn(Cause, &str) -> bool) -> Vec<Finding
         }
         if key.condition == Condition::Revoked {
             let text = format!(
-                "{name} is refused by the vendor ({}) and no longer used: replace its value in the keys file, or renew the account",
+                "{name} is refused by the vendor ({}) and no longer used: replace its value where it is written, or renew the account",
                 why(key)
             );
             add(Cause::KeyRevoked, name, text);
+        }
+        if let Some(spent) = key.spent_by_others {
+            let text = format!(
+                "${} of {name} was spent by somebody else: another program uses this key, or it leaked; if nobody knows of it, replace the key at the vendor",
+                dollars(spent)
+            );
+            add(Cause::SpendBeyondLedger, name, text);
         }
     }
     let is_usable = |key: &&KeyView| is_usable(key, &view.balance);
@@ -194,9 +203,12 @@ fn why(key: &KeyView) -> &str {
     key.why.as_deref().unwrap_or("no reason given")
 }
 
-/// To the cent, downwards: $0.999 is not yet a dollar.
+/// To the cent, downwards: $0.999 is not yet a dollar. What is less than a cent in full.
 fn dollars(micro_usd: i64) -> String {
     const CENT: i64 = 10_000;
+    if micro_usd.abs() < CENT {
+        return decimal(micro_usd);
+    }
     decimal(micro_usd.div_euclid(CENT) * CENT)
 }
 

@@ -1,14 +1,17 @@
 //! The state of the moment, as the plain values that `findings` judges.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::findings::{KeyView, Reach, View};
+use super::tenants::TenantView;
 use crate::keys::health::Condition;
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
 use crate::request::Server;
+use crate::tenants::Tenant;
 use crate::vendor::profile::Billing;
 
 /// No client waits that long for a submit.
@@ -18,7 +21,7 @@ const POOL: &str = "default";
 
 pub(super) fn look(server: &Server, now: Instant) -> View {
     let snapshot = server.live.load();
-    let active = |key: &&std::sync::Arc<Key>| key.standing == Standing::Active;
+    let active = |key: &&Arc<Key>| key.standing == Standing::Active;
     let vendor = if server.egress.banned_until(now).is_some() {
         Reach::Banned
     } else if server.outage.open_until().is_some() {
@@ -37,6 +40,16 @@ pub(super) fn look(server: &Server, now: Instant) -> View {
         balance: snapshot.settings.balance,
         vendor,
     }
+}
+
+pub(super) fn tenants(server: &Server, now_ms: i64) -> Vec<TenantView> {
+    let snapshot = server.live.load();
+    let view = |tenant: &Arc<Tenant>| TenantView {
+        name: Arc::clone(&tenant.name),
+        limits: tenant.limits,
+        used: server.tenants.of(&tenant.name).used(now_ms),
+    };
+    snapshot.tenants.all().map(view).collect()
 }
 
 fn key_view(snapshot: &Snapshot, key: &Key, now: Instant) -> KeyView {
@@ -68,6 +81,11 @@ fn key_view(snapshot: &Snapshot, key: &Key, now: Instant) -> KeyView {
         // A vendor without a slot is busy, not gone, however long it is left alone.
         rests_long: !is_refused_a_slot && cools_until.is_some_and(|until| until > now + LONG_REST),
         is_full: is_refused_a_slot || slots.max.is_some_and(|max| slots.used >= max as usize),
+        spent_by_others: key
+            .account
+            .spent_by_others(now)
+            .0
+            .filter(|_| !sells_threads),
         why,
     }
 }

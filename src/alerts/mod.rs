@@ -1,8 +1,8 @@
 //! What somebody should be told: looked for every few seconds, told once, and told again when it returns.
 //!
 //! ```text
-//! look      the state of keys, pool and vendor, as plain values     look
-//! find      what holds in it: a cause, whose it is, what to do      findings
+//! look      the state of keys, pool, vendor and tenants, as plain values     look
+//! find      what holds in it: a cause, whose it is, what to do      findings, tenants
 //! compare   with what was told before                               machine
 //! deliver   a log line, a metric, and the webhook in its own time   delivery, webhook
 //! ```
@@ -14,7 +14,7 @@ pub mod findings;
 mod look;
 pub mod machine;
 pub mod outbox;
-pub mod time;
+pub mod tenants;
 pub mod webhook;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,9 +61,11 @@ pub async fn run(server: Arc<Server>) {
 
 fn tell(server: &Server, now: Instant) {
     let view = look::look(server, now);
+    let near = look::tenants(server, clock::now_ms());
     let due = {
         let mut machine = server.alerts.machine();
         let found = findings::find(&view, |cause, subject| machine.is_active(cause, subject));
+        let found = [found, tenants::find(&near)].concat();
         machine.step(found, now)
     };
     let has_webhook = server.live.load().settings.alerts.webhook.is_some();

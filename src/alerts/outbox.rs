@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::findings::Finding;
-use super::time::rfc3339;
+use crate::calendar::rfc3339;
 
 /// What one look at a large pool may find. When there is more, older news is of less use.
 const MOST: usize = 1000;

@@ -32,6 +32,7 @@ pub struct Args {
     /// How many solves
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST))]
     pub count: u64,
+    /// Whose keys; those of a tenant's own are `tenant:NAME`
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub pool: String,
     #[command(flatten)]
@@ -57,9 +58,10 @@ pub async fn run(
         }
     };
     let Some(estimate) = Estimate::of(args, &keys.keys, &types.types) else {
-        let mut pools: Vec<_> = keys.keys.iter().map(|key| &*key.pool).collect();
+        let mut pools: Vec<_> = keys.keys.iter().flat_map(|key| &key.pools).collect();
         pools.sort_unstable();
         pools.dedup();
+        let pools: Vec<_> = pools.into_iter().map(String::as_str).collect();
         let pools = shortened(&pools.join(", "), 200);
         writeln!(
             err,
@@ -95,7 +97,7 @@ struct Types {
 
 #[derive(Clone, Deserialize)]
 struct Key {
-    pool: String,
+    pools: Vec<String>,
     state: String,
     billing: String,
     slots: Slots,
@@ -154,9 +156,12 @@ struct OfThreads {
 impl Estimate {
     /// None when no key is in the pool.
     fn of(args: &Args, keys: &[Key], types: &[Type]) -> Option<Self> {
-        let in_pool = |key: &&Key| key.pool == args.pool;
+        let in_pool = |key: &&Key| key.pools.contains(&args.pool);
         keys.iter().find(in_pool)?;
-        let usable = |key: &&Key| !matches!(&*key.state, "revoked" | "disabled" | "draining");
+        let usable = |key: &&Key| {
+            let state = &*key.state;
+            !matches!(state, "revoked" | "empty" | "disabled" | "draining")
+        };
         let keys = keys.iter().filter(in_pool).filter(usable);
         let (threads, balances): (Vec<&Key>, Vec<&Key>) =
             keys.partition(|key| key.billing == "threads");
@@ -225,9 +230,9 @@ impl OfBalance {
             ..
         } = of;
         let (price, cost) = (decimal(self.price_micro_usd), decimal(self.cost_micro_usd));
-        let mut text = format!("{count} {type} at ${price} cost ${cost}\n");
+        let mut text = format!("{count} {type} at ${price} ([prices]) cost ${cost}\n");
         let left = decimal(self.left_micro_usd);
-        text += &format!("pool {pool} has ${left} on {} usable keys\n", self.keys);
+        text += &format!("pool {pool} has ${left} on {}\n", usable(self.keys));
         if self.unknown > 0 {
             text += &format!(
                 "of {} of them the balance is not known yet; they count nothing here\n",
@@ -277,10 +282,8 @@ impl OfThreads {
         };
         let seconds = self.seconds_per_solve;
         let mut text = format!("{count} {type} at {seconds} s each ({source})\n");
-        let (threads, keys) = (self.threads, self.keys);
-        text += &format!(
-            "pool {pool} has {threads} threads on {keys} usable keys with a thread plan\n"
-        );
+        let (threads, keys) = (self.threads, usable(self.keys));
+        text += &format!("pool {pool} has {threads} threads on {keys} with a thread plan\n");
         if self.unknown > 0 {
             text += &format!(
                 "of {} of them the threads are not known yet; they count nothing here\n",
@@ -288,10 +291,20 @@ impl OfThreads {
             );
         }
         text += &match self.hours {
+            Some(hours) if hours < 1.0 => {
+                format!("takes about {} minutes\n", (hours * 60.0).ceil())
+            }
             Some(hours) => format!("takes about {hours} hours\n"),
             None => "no thread is known: nothing can be solved\n".to_owned(),
         };
         text
+    }
+}
+
+fn usable(keys: usize) -> String {
+    match keys {
+        1 => "1 usable key".to_owned(),
+        _ => format!("{keys} usable keys"),
     }
 }
 

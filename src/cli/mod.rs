@@ -6,6 +6,7 @@ pub mod demo;
 pub mod estimate;
 pub mod healthcheck;
 pub mod import;
+pub mod report;
 pub mod run;
 pub mod sandbox;
 pub mod status;
@@ -23,7 +24,8 @@ pub mod token;
 Start here:
   sidekey demo                                  see it work, without an account
   CAPTCHAAI_KEYS=key1,key2 sidekey run          serve on 127.0.0.1:8080
-  sidekey status                                how the keys of the running one are"
+  sidekey status                                how the keys of the running one are
+  sidekey report                                what was used this month, and what it costs"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -37,6 +39,7 @@ pub enum Command {
     Sandbox(sandbox::Args),
     Check(check::Args),
     Status(status::Args),
+    Report(report::Args),
     Estimate(estimate::Args),
     Healthcheck(healthcheck::Args),
     Token(token::Args),

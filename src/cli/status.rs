@@ -1,10 +1,11 @@
-//! `sidekey status`: how the keys of a running Sidekey are.
+//! `sidekey status`: how the keys and the tenants of a running Sidekey are.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::signal::ctrl_c;
 use tokio::time::sleep;
@@ -12,13 +13,18 @@ use tokio::time::sleep;
 use super::admin::{AdminError, Client, Where};
 use super::check::Format;
 use super::table::{shortened, span, table};
+
+mod tenants;
 use crate::config::environment::Environment;
 use crate::money;
 
 const DONE: u8 = 0;
+/// As many as one looks at without searching.
+const LAST_CHANGES: &str = "/api/audit?limit=5";
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Show the keys of the running sidekey: state, next probe, slots, balance, solves
+/// Show the keys of the running sidekey and its tenants: state, next probe, slots, balance, solves, limits; and what was
+/// changed last
 ///
 /// Asks its admin port. Where a token is configured, it is read from the same admin.token_file, or from
 /// SIDEKEY_ADMIN_TOKEN. Exit code 69: it cannot be reached.
@@ -67,16 +73,20 @@ pub async fn run(
     }
 }
 
-/// Both answers, as they came.
+/// All answers, as they came.
 struct Answers {
     status: Value,
     keys: Value,
+    tenants: Value,
+    audit: Value,
 }
 
 async fn ask(client: &Client) -> Result<Answers, AdminError> {
     Ok(Answers {
         status: client.get("/api/status").await?,
         keys: client.get("/api/keys").await?,
+        tenants: client.get("/api/tenants").await?,
+        audit: client.get(LAST_CHANGES).await?,
     })
 }
 
@@ -144,15 +154,26 @@ fn shown(answers: &Answers, format: Format, look: Look) -> String {
         Format::Json => {
             let mut object = answers.keys.clone();
             object["status"] = answers.status.clone();
+            object["tenants"] = answers.tenants["tenants"].clone();
+            object["audit"] = answers.audit["audit"].clone();
             format!("{object}\n")
         }
-        Format::Text => draw(&answers.status, &answers.keys, look),
+        Format::Text => {
+            let Answers {
+                status,
+                keys,
+                tenants,
+                audit,
+            } = answers;
+            draw(status, keys, tenants, audit, look)
+        }
     }
 }
 
 #[derive(Deserialize)]
 struct Key {
     name: String,
+    pool: String,
     state: String,
     since_seconds: f64,
     until_seconds: Option<f64>,
@@ -176,36 +197,66 @@ struct Solves {
 }
 
 /// The whole screen.
-pub fn draw(status: &Value, keys: &Value, look: Look) -> String {
-    let keys = keys["keys"].as_array().cloned().unwrap_or_default();
-    let keys: Vec<Key> = keys
-        .into_iter()
-        .filter_map(|key| serde_json::from_value(key).ok())
-        .collect();
+pub fn draw(status: &Value, keys: &Value, tenants: &Value, audit: &Value, look: Look) -> String {
+    let keys: Vec<Key> = known(&keys["keys"]);
     let mut text = String::new();
-    for line in headlines(status) {
+    let mut lines = headlines(status);
+    if !keys.is_empty() && keys.iter().all(|key| key.state != "healthy") {
+        lines.push("NO USABLE KEY: submits are refused, see WHY".to_owned());
+    }
+    for line in lines {
         text.push_str(&shortened(&line, look.width.unwrap_or(usize::MAX)));
         text.push('\n');
     }
     if keys.is_empty() {
         text.push_str("no key: write one into the keys file, or set CAPTCHAAI_KEYS\n");
-        return text;
-    }
-    let head = HEAD.map(str::to_owned).to_vec();
-    let rows: Vec<Vec<String>> = [head].into_iter().chain(keys.iter().map(row)).collect();
-    for (place, mut cells) in table(&rows, look.width).into_iter().enumerate() {
-        let key = place.checked_sub(1).and_then(|place| keys.get(place));
-        if let Some(key) = key.filter(|_| look.colours) {
-            cells[1] = format!("\x1b[{}m{}\x1b[0m", colour(&key.state), cells[1]);
+    } else {
+        let head = HEAD.map(str::to_owned).to_vec();
+        let rows: Vec<Vec<String>> = [head].into_iter().chain(keys.iter().map(row)).collect();
+        for (place, mut cells) in table(&rows, look.width).into_iter().enumerate() {
+            let key = place.checked_sub(1).and_then(|place| keys.get(place));
+            if let Some(key) = key.filter(|_| look.colours) {
+                let cell = &mut cells[STATE];
+                *cell = format!("\x1b[{}m{cell}\x1b[0m", colour(&key.state));
+            }
+            text.push_str(cells.concat().trim_end());
+            text.push('\n');
         }
-        text.push_str(cells.concat().trim_end());
+    }
+    text + &tenants::draw(&known(&tenants["tenants"]), look) + &last_changes(audit, look)
+}
+
+/// The newest last, as in a log.
+fn last_changes(audit: &Value, look: Look) -> String {
+    let rows = audit["audit"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut text = String::new();
+    for row in rows.iter().rev() {
+        let words = ["at", "who", "what", "subject", "detail"];
+        let words = words.iter().filter_map(|name| row[*name].as_str());
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+        if text.is_empty() {
+            text.push_str("last changes:\n");
+        }
+        let line = format!("  {}", words.join("  "));
+        text += &shortened(&line, look.width.unwrap_or(usize::MAX));
         text.push('\n');
     }
     text
 }
 
-const HEAD: [&str; 8] = [
+/// Those that can be read: the program that was asked may be of another version.
+fn known<T: DeserializeOwned>(values: &Value) -> Vec<T> {
+    let values = values.as_array().into_iter().flatten();
+    values
+        .filter_map(|value| T::deserialize(value).ok())
+        .collect()
+}
+
+/// The column that is coloured.
+const STATE: usize = 2;
+const HEAD: [&str; 9] = [
     "KEY",
+    "POOL",
     "STATE",
     "SINCE",
     "NEXT",
@@ -250,6 +301,7 @@ fn row(key: &Key) -> Vec<String> {
     };
     vec![
         key.name.clone(),
+        key.pool.clone(),
         key.state.clone(),
         span(key.since_seconds),
         next,
@@ -290,7 +342,7 @@ mod tests {
     #[test]
     fn states_have_colours_on_a_terminal_only() {
         let keys = json!({ "keys": [{
-            "name": "account-1", "state": "revoked", "since_seconds": 1.0, "slots": { "used": 0 },
+            "name": "account-1", "pool": "default", "state": "revoked", "since_seconds": 1.0, "slots": { "used": 0 },
             "solves": { "done": 0, "failed": 0 },
         }]});
         let draw = |colours| {
@@ -298,7 +350,7 @@ mod tests {
                 colours,
                 ..Look::default()
             };
-            draw(&json!({}), &keys, look)
+            draw(&json!({}), &keys, &json!({}), &json!({}), look)
         };
         assert!(draw(true).contains("\x1b[31mrevoked"));
         assert!(!draw(false).contains('\x1b'));
@@ -306,12 +358,17 @@ mod tests {
 
     /// Also what `sidekey status --format json` prints.
     #[test]
-    fn both_answers_are_one_object() {
+    fn all_answers_are_one_object() {
         let answers = Answers {
             status: json!({ "ready": true }),
             keys: json!({ "keys": [] }),
+            tenants: json!({ "tenants": [] }),
+            audit: json!({ "audit": [] }),
         };
         let text = shown(&answers, Format::Json, Look::default());
-        assert_eq!(text, "{\"keys\":[],\"status\":{\"ready\":true}}\n");
+        assert_eq!(
+            text,
+            "{\"audit\":[],\"keys\":[],\"status\":{\"ready\":true},\"tenants\":[]}\n"
+        );
     }
 }

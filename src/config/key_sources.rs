@@ -66,7 +66,10 @@ impl Collected {
         if let Some((name, earlier)) = self.values.get(&hash) {
             let other = &entry.name;
             return Some(if earlier == source {
-                let message = format!("`{name}` and `{other}` have the same value");
+                let message = match name == other {
+                    true => format!("`{name}` is listed twice"),
+                    false => format!("`{name}` and `{other}` have the same value"),
+                };
                 Problem::error(
                     message,
                     "a key is listed once; its share of the work is its `weight`",

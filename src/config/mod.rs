@@ -32,7 +32,7 @@ use files::{Files, Seen};
 use notes::Notes;
 use reader::Reader;
 use report::{Diagnostic, Report, Severity};
-use settings::{Admin, KeyEntry, Settings, TenantEntry};
+use settings::{Admin, KeyEntry, Settings, State, TenantEntry};
 pub use variables::ADMIN_TOKEN_VARIABLE;
 use variables::CONFIG_VARIABLE;
 
@@ -94,6 +94,18 @@ pub fn admin(input: &Input) -> Admin {
     let mut reader = Reader::new(&input.environment, base);
     let mut root = reader.root(Some(table.get_ref()));
     listen_options::admin(root.section("admin"), &mut files)
+}
+
+/// Where the store of a program with this configuration is. Mistakes are passed over, as for the admin port.
+pub fn state(input: &Input) -> State {
+    let mut files = Files::default();
+    let (path, named) = config_path(input);
+    let text = config_text(&path, named, &mut files).unwrap_or_default();
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut reader = Reader::new(&input.environment, base);
+    let mut root = reader.root(Some(table.get_ref()));
+    options::state(root.section("state"))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -81,6 +81,15 @@ pub(crate) fn read(
             "give [admin] listen a port of its own",
         );
     }
+    let parks = settings.submit.when_busy == WhenBusy::Park
+        || settings.submit.when_empty == WhenEmpty::Park;
+    if parks && settings.state.store == StoreKind::Memory {
+        root.reader.warn(
+            &At::Default,
+            "submits are parked in memory only, a restart forgets them",
+            "set [state] store to \"sqlite\"",
+        );
+    }
     let tenants = tenants_source(root, tenants, settings.clients.mode);
     (settings, Sources { keys, tenants })
 }
@@ -156,7 +165,10 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "deadline",
         "max_keys",
         "when_busy",
+        "when_empty",
         "wait",
+        "park_for",
+        "park_max",
         "poll",
         "pace",
         "first",
@@ -204,7 +216,16 @@ fn submit(mut section: Section<'_, '_>) -> Submit {
     let when_busy = section.choice(
         "when_busy",
         WhenBusy::Wait,
-        &[("wait", WhenBusy::Wait), ("fail", WhenBusy::Fail)],
+        &[
+            ("wait", WhenBusy::Wait),
+            ("fail", WhenBusy::Fail),
+            ("park", WhenBusy::Park),
+        ],
+    );
+    let when_empty = section.choice(
+        "when_empty",
+        WhenEmpty::Fail,
+        &[("fail", WhenEmpty::Fail), ("park", WhenEmpty::Park)],
     );
     let wait = section.duration("wait", ms(2_000), ms(0)..=ms(600_000));
     if wait.value > deadline.value {
@@ -219,12 +240,17 @@ fn submit(mut section: Section<'_, '_>) -> Submit {
             "make `wait` the shorter of the two",
         );
     }
+    let park_for = section.duration("park_for", ms(3_600_000), ms(1_000)..=7 * DAY);
+    let park_max = section.integer("park_max", 10_000, 1..=100_000);
     section.done();
     Submit {
         deadline: deadline.value,
         max_keys: max_keys.value,
         when_busy: when_busy.value,
+        when_empty: when_empty.value,
         wait: wait.value,
+        park_for: park_for.value,
+        park_max: park_max.value,
     }
 }
 
@@ -306,7 +332,7 @@ fn clients(mut section: Section<'_, '_>) -> Clients {
     }
 }
 
-fn state(mut section: Section<'_, '_>) -> State {
+pub(super) fn state(mut section: Section<'_, '_>) -> State {
     let stores = [
         ("memory", StoreKind::Memory),
         ("sqlite", StoreKind::Sqlite),

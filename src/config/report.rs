@@ -68,6 +68,23 @@ impl Report {
         &self.diagnostics
     }
 
+    /// For a program that serves all the same.
+    pub fn log(&self) {
+        for Diagnostic {
+            severity,
+            message,
+            help,
+            ..
+        } in &self.diagnostics
+        {
+            let help = help.as_deref().unwrap_or_default();
+            match severity {
+                Severity::Hint => tracing::info!(help, "{message}"),
+                Severity::Error | Severity::Warning => tracing::warn!(help, "{message}"),
+            }
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.diagnostics.is_empty()
     }

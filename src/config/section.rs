@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::key_checks::SHORTEST_SCRUBBED;
 use super::reader::{At, Reader, Stray, Value, is_plain_name, shown};
 use super::suggest::nearest;
 use super::units;
@@ -277,7 +278,11 @@ impl<'r, 'a> Section<'r, 'a> {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("one of: {}", words.collect::<Vec<_>>().join(", ")),
         };
-        let message = format!("`{}` cannot be {}", self.full(name), shown(&value));
+        let what = match self.may_be_a_secret(&value) {
+            true => "this".to_owned(),
+            false => shown(&value),
+        };
+        let message = format!("`{}` cannot be {what}", self.full(name));
         self.reader.error(&at, message, help);
         Value::default(default)
     }
@@ -372,9 +377,15 @@ impl<'r, 'a> Section<'r, 'a> {
         let part: Range<usize> = value.span();
         match value.get_ref() {
             DeValue::Array(_) | DeValue::Table(_) => {}
-            DeValue::String(text) if text.contains(['@', '?']) || may_be_a_key(text) => {}
+            DeValue::String(text) if self.may_be_a_secret(text) => {}
             _ => self.reader.notes.show(part),
         }
+    }
+
+    /// SECURITY: where secrets are listed, whatever is long enough may be one, with whatever is beside it.
+    fn may_be_a_secret(&self, text: &str) -> bool {
+        let is_long = text.len() >= SHORTEST_SCRUBBED;
+        text.contains(['@', '?']) || may_be_a_key(text) || self.reader.secret && is_long
     }
 
     fn wrong<T>(&mut self, name: &str, at: At, expects: &str) -> Option<T> {
@@ -397,7 +408,7 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
 
 /// Helm writes the integers of a values file as floats: `8080.0`, even `1.2345678e+07`.
 fn may_be_a_key(text: &str) -> bool {
-    text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    text.len() >= SHORTEST_SCRUBBED && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn whole(value: &DeValue<'_>) -> Option<i64> {

@@ -73,13 +73,25 @@ pub struct Submit {
     pub deadline: Duration,
     pub max_keys: usize,
     pub when_busy: WhenBusy,
+    pub when_empty: WhenEmpty,
     pub wait: Duration,
+    pub park_for: Duration,
+    pub park_max: usize,
 }
 
+/// Every key is full or rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenBusy {
     Wait,
     Fail,
+    Park,
+}
+
+/// No key has money left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenEmpty {
+    Fail,
+    Park,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -9,9 +9,9 @@ use super::suggest::nearest;
 use crate::keys::set::DEFAULT_POOL;
 use crate::tenants::TokenHash;
 
-pub(crate) fn check(
+pub(crate) fn check<'a>(
     tenants: &[TenantEntry],
-    keys: &[KeyEntry],
+    keys: &'a [KeyEntry],
     pools: &[Pool],
     origin: &str,
     found: &mut Vec<Diagnostic>,
@@ -21,10 +21,17 @@ pub(crate) fn check(
         .iter()
         .map(|key| (TokenHash::of(key.value.expose()), key.name.as_str()))
         .collect();
+    let owned = tenants.iter().filter_map(|tenant| tenant.keys.as_ref());
+    let owned: HashSet<&str> = owned.flatten().map(String::as_str).collect();
+    let pool_of = |key: &'a KeyEntry| match &key.pool {
+        Some(pool) => Some(pool.as_str()),
+        None => Some(DEFAULT_POOL).filter(|_| !owned.contains(key.name.as_str())),
+    };
+    let with_keys: HashSet<&str> = keys.iter().filter_map(pool_of).collect();
     let pools: HashSet<&str> = pools
         .iter()
         .map(|pool| pool.name.as_str())
-        .chain(keys.iter().filter_map(|key| key.pool.as_deref()))
+        .chain(with_keys.iter().copied())
         .collect();
     let mut doubtful = |message: String, near: Option<&str>| {
         let mut found_here =
@@ -40,9 +47,12 @@ pub(crate) fn check(
             None => Some(tenant.pool.as_deref().unwrap_or(DEFAULT_POOL)),
             Some(_) => tenant.fallback_pool.as_deref(),
         };
-        if let Some(pool) = shared.filter(|pool| !pools.contains(pool)) {
+        // That there are no keys at all is said once, elsewhere.
+        let lacks = |pool: &&str| !with_keys.contains(pool) && !keys.is_empty();
+        if let Some(pool) = shared.filter(lacks) {
             let message = format!("tenant `{name}`: no key is in the pool `{pool}`");
-            doubtful(message, nearest(pool, pools.iter().copied()));
+            let others = pools.iter().copied().filter(|other| *other != pool);
+            doubtful(message, nearest(pool, others));
         }
         for key in tenant.keys.iter().flatten() {
             if !names.contains(key.as_str()) {

@@ -37,6 +37,13 @@ const QUOTING: Quoting = Quoting {
         "role",
         "project",
         "prices",
+        "recaptcha_v2",
+        "recaptcha_v3",
+        "turnstile",
+        "geetest",
+        "image",
+        "bls",
+        "other",
         "admin",
         "user",
         "service",
@@ -181,6 +188,7 @@ fn tenant(
     let name = section.secret_text("name");
     let token = section.secret_text("token");
     let hash = section.secret_text("token_sha256");
+    let has_token = section.is_written("token") || section.is_written("token_sha256");
     let own_pool = section.is_written("pool");
     let keys = key_names(section);
     let common = common(section, defaults);
@@ -200,7 +208,11 @@ fn tenant(
         reader.error(&keys.at, "this tenant has both `pool` and `keys`", help);
     }
     let name = named(reader, name, table, "tenant");
-    let token = checked_token(reader, token, hash, table, environment);
+    if !has_token && reader.notes.is_toml() {
+        let help = "add token = \"…\", token = \"ENV:NAME\" or token_sha256 = \"…\"; `sidekey token` makes one";
+        reader.error(table, "this tenant has no token", help);
+    }
+    let token = checked_token(reader, token, hash, environment);
     Some(TenantEntry {
         name: name?.value,
         token: token?,
@@ -248,7 +260,6 @@ fn checked_token(
     reader: &mut Reader<'_>,
     token: Option<Value<String>>,
     hash: Option<Value<String>>,
-    table: &At,
     environment: &Environment,
 ) -> Option<TokenHash> {
     match (token, hash) {
@@ -282,13 +293,7 @@ fn checked_token(
             reader.error(&hash.at, message, "keep one of them");
             None
         }
-        (None, None) => {
-            if reader.notes.is_toml() {
-                let help = "add token = \"…\", token = \"ENV:NAME\" or token_sha256 = \"…\"; `sidekey token` makes one";
-                reader.error(table, "this tenant has no token", help);
-            }
-            None
-        }
+        (None, None) => None,
     }
 }
 

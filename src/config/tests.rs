@@ -302,3 +302,22 @@ fn ten_thousand_keys_load_and_ten_thousand_mistakes_make_a_short_report() {
     assert!(report.to_string().len() < 100_000);
     assert!(report.to_string().ends_with("... and 9899 more\n\n"));
 }
+
+#[test]
+fn parking_without_a_disk_is_warned_of() {
+    let memory = "[state]\nstore = \"memory\"\n";
+    let parks = "[submit]\nwhen_empty = \"park\"\n";
+    for (config, warned) in [
+        (memory.to_owned(), false),
+        (parks.to_owned(), false),
+        (format!("{parks}{memory}"), true),
+    ] {
+        let keys = "[[key]]\nname = \"a\"\nvalue = \"0123456789abcdef0123456789abcdef\"\n";
+        let loaded = loaded(&[("sidekey.toml", &config), ("keys.toml", keys)], &[]);
+        let says = loaded
+            .warnings
+            .to_string()
+            .contains("parked in memory only");
+        assert_eq!(says, warned, "{config}");
+    }
+}

@@ -227,6 +227,7 @@ fn codes(section: &mut Section<'_, '_>, codes: &mut BTreeMap<String, CodeRule>) 
             rest,
             Duration::ZERO..=Duration::from_secs(86_400),
         );
+        let polls = rule.boolean("polls", known.is_some_and(|known| known.polls));
         let says_class = value
             .get_ref()
             .as_table()
@@ -244,6 +245,7 @@ fn codes(section: &mut Section<'_, '_>, codes: &mut BTreeMap<String, CodeRule>) 
             CodeRule {
                 class: class.value,
                 cooldown: cooldown.value,
+                polls: polls.value,
             },
         );
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::beyond::Beyond;
 use super::events::Events;
 pub use super::funds::Money;
 use super::funds::{Funds, Shortage};
@@ -45,6 +46,16 @@ pub struct Limits {
     pub shared: bool,
 }
 
+impl Limits {
+    /// What a solve takes from the balance: on a thread plan nothing, that is paid for by its threads.
+    pub fn takes(&self, price_micro_usd: Option<i64>) -> i64 {
+        match self.billing {
+            Billing::Balance => price_micro_usd.unwrap_or_default(),
+            Billing::Threads => 0,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     slots: Slots,
@@ -60,6 +71,7 @@ struct State {
     requests: Window,
     polls: Allowance,
     funds: Funds,
+    beyond: Beyond,
     count: Count,
     tally: Tally,
 }
@@ -121,7 +133,7 @@ impl Account {
     }
 
     pub(super) fn availability(&self, limits: &Limits, now: Instant) -> Availability {
-        self.state().availability(limits, now)
+        self.fresh(now).availability(limits, now)
     }
 
     /// A slot, and the right to send one submit.
@@ -130,7 +142,7 @@ impl Account {
         limits: &Limits,
         now: Instant,
     ) -> Result<Slot, Availability> {
-        let mut state = self.state();
+        let mut state = self.fresh(now);
         match state.availability(limits, now) {
             Availability::Now => {}
             other => return Err(other),
@@ -146,7 +158,7 @@ impl Account {
     }
 
     /// The right to send one call that is no submit.
-    pub fn may_ask(&self, limits: &Limits, now: Instant) -> bool {
+    pub fn take_call(&self, limits: &Limits, now: Instant) -> bool {
         let mut state = self.state();
         let free = state.requests.next_at(limits.requests, now).is_none()
             && state.polls.take(limits.polls, now);
@@ -194,22 +206,20 @@ impl Account {
         let Some(expected) = state.slots.end(task) else {
             return;
         };
-        state.funds.spend(match bill {
-            Bill::Nothing => 0,
-            Bill::AsExpected => expected,
-            Bill::Said(price) => price,
-        });
+        let (spent, is_said) = match bill {
+            Bill::Nothing => (0, false),
+            Bill::AsExpected => (expected, false),
+            Bill::Said(price) => (price, true),
+        };
+        state.funds.spend(spent);
+        state.beyond.settled(spent, is_said);
         drop(state);
         self.events.freed(&self.name);
     }
 
     /// Ends the leases that are over.
     pub fn expire(&self, now: Instant) {
-        let freed = self.state().slots.expire(now);
-        if freed > 0 {
-            tracing::debug!(key = %self.name, slots = freed, "slots were freed by the end of their lease");
-            self.events.freed(&self.name);
-        }
+        drop(self.fresh(now));
     }
 
     pub fn learn_threads(&self, threads: Threads, now: Instant) {
@@ -231,7 +241,17 @@ impl Account {
     }
 
     pub fn learn_balance(&self, micro_usd: i64, now: Instant) {
-        self.state().funds.learn(micro_usd, super::chance(), now);
+        let mut state = self.state();
+        state.slots.expire(now);
+        let lapsed = state.slots.take_lapsed();
+        let running = state.slots.price_micro_usd();
+        let unknown = state.slots.without_task().saturating_add(lapsed);
+        if let Some(before) = state.funds.last() {
+            let fell = before.saturating_sub(micro_usd);
+            state.beyond.looked(fell, running, unknown, now);
+        }
+        state.funds.learn(micro_usd, super::chance(), now);
+        drop(state);
         // Whoever was out of money may be back.
         self.events.freed(&self.name);
     }
@@ -253,6 +273,12 @@ impl Account {
         state.funds.money(state.slots.price_micro_usd(), now)
     }
 
+    /// What somebody else has spent of it, in micro-dollars: lately, while that is news, and since the start.
+    pub fn spent_by_others(&self, now: Instant) -> (Option<i64>, i64) {
+        let state = self.state();
+        (state.beyond.recent(now), state.beyond.total())
+    }
+
     /// The last known balance less what was settled since. None: nobody knows.
     pub fn balance(&self, limits: &Limits, now: Instant) -> Option<i64> {
         self.state().funds.current(limits, now)
@@ -271,10 +297,9 @@ impl Account {
 
     /// As the vendor said last, with our own slots as they are now. None: nobody knows.
     pub fn threads(&self, limits: &Limits, now: Instant) -> Option<Threads> {
-        let mut state = self.state();
-        let fresh = |at: Instant| now.duration_since(at) < limits.refresh * THREADS_KNOWN;
-        state.threads_at.filter(|at| fresh(*at))?;
-        state.slots.expire(now);
+        let state = self.fresh(now);
+        let is_recent = |at: Instant| now.duration_since(at) < limits.refresh * THREADS_KNOWN;
+        state.threads_at.filter(|at| is_recent(*at))?;
         // None of them is a plan that has expired.
         let total = state.threads.unwrap_or(0);
         let total = total.min(state.max(limits).unwrap_or(total));
@@ -338,8 +363,7 @@ impl Account {
     }
 
     pub fn slots(&self, limits: &Limits, now: Instant) -> SlotsSeen {
-        let mut state = self.state();
-        state.slots.expire(now);
+        let state = self.fresh(now);
         SlotsSeen {
             used: state.used(limits, now),
             max: state.max(limits),
@@ -367,6 +391,18 @@ impl Account {
         self.state().slots.used() > 0
     }
 
+    /// The state without the leases that are over. Whoever notices their end tells those who wait, because nobody after it
+    /// could. The events' own lock is taken last, everywhere.
+    fn fresh(&self, now: Instant) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        let freed = state.slots.expire(now);
+        if freed > 0 {
+            tracing::debug!(key = %self.name, slots = freed, "slots were freed by the end of their lease");
+            self.events.freed(&self.name);
+        }
+        state
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -377,7 +413,6 @@ impl State {
         if self.funds.shortage(limits, now).is_some() {
             return Availability::Short;
         }
-        self.slots.expire(now);
         let max = self.max(limits);
         // While the store is gone each counts its own.
         let is_counted = self.together(limits, now).is_some();
@@ -434,6 +469,7 @@ impl Slot {
         state.polls.earn(limits.polls);
         state.slots.lease(self.number, now + LEASE);
         state.slots.give_to(self.number, task, price_micro_usd);
+        state.beyond.submitted(price_micro_usd);
         drop(state);
         if limits.shared {
             // From now on the store counts it; one submit less is on its way.

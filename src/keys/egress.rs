@@ -99,12 +99,22 @@ impl Egress {
     pub fn exhausted_until(&self, now: Instant) -> Option<Instant> {
         let answers = self.bad_answers();
         let open = answers.open.iter().map(|(_, at)| *at);
-        oldest_of_three(answers.proven.iter().copied().chain(open), now)
+        oldest_of(
+            BAD_KEY_ANSWERS,
+            answers.proven.iter().copied().chain(open),
+            now,
+        )
     }
 
-    /// The same for a key that was proven once. Open accusations do not count: a probe is what decides about them.
+    /// The same for a key that was proven once. Open accusations do not count: a probe is what decides about them. Only
+    /// after two that were true the others are likely to be, and then the next probe may be the fifth call.
     pub fn exhausted_for_suspects_until(&self, now: Instant) -> Option<Instant> {
-        oldest_of_three(self.bad_answers().proven.iter().copied(), now)
+        let answers = self.bad_answers();
+        let proven = || answers.proven.iter().copied();
+        let open = answers.open.iter().map(|(_, at)| *at);
+        let are_likely = oldest_of(BAD_KEY_ANSWERS - 1, proven(), now).is_some();
+        let with_open = oldest_of(BAD_KEY_ANSWERS + 1, proven().chain(open), now);
+        oldest_of(BAD_KEY_ANSWERS, proven(), now).max(with_open.filter(|_| are_likely))
     }
 
     fn bad_answers(&self) -> MutexGuard<'_, BadAnswers> {
@@ -124,14 +134,19 @@ impl BadAnswers {
     }
 }
 
-fn oldest_of_three(answers: impl Iterator<Item = Instant>, now: Instant) -> Option<Instant> {
+/// When the oldest of the newest `count` is forgotten, if there are so many.
+fn oldest_of(
+    count: usize,
+    answers: impl Iterator<Item = Instant>,
+    now: Instant,
+) -> Option<Instant> {
     let mut ends: Vec<_> = answers
         .map(|at| at + BAD_KEY_WINDOW)
         .filter(|end| *end > now)
         .collect();
-    let third_newest = ends.len().checked_sub(BAD_KEY_ANSWERS)?;
+    let oldest = ends.len().checked_sub(count)?;
     ends.sort_unstable();
-    ends.get(third_newest).copied()
+    ends.get(oldest).copied()
 }
 
 #[cfg(test)]
@@ -162,6 +177,24 @@ mod tests {
             egress.exhausted_until(now).is_some()
                 && egress.exhausted_for_suspects_until(now).is_none()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_two_true_accusations_the_fifth_call_is_not_made() {
+        let now = Instant::now();
+        let [a, b, c, d] = [1, 2, 3, 4].map(|n| Identity([n; 32]));
+        let egress = Egress::new([]);
+        for key in [a, b, c, d] {
+            egress.accused(key, now);
+        }
+        assert_eq!(egress.decided(a, false), 0);
+        assert!(egress.exhausted_for_suspects_until(now).is_none());
+        assert_eq!(egress.decided(b, true), 1);
+        egress.bad_answer(now);
+        let until = Some(now + BAD_KEY_WINDOW);
+        assert_eq!(egress.exhausted_for_suspects_until(now), until);
+        assert_eq!(egress.decided(c, false), 0);
+        assert!(egress.exhausted_for_suspects_until(now).is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -108,6 +108,11 @@ impl Funds {
         })
     }
 
+    /// The vendor's last word.
+    pub(super) fn last(&self) -> Option<i64> {
+        self.known.map(|known| known.micro_usd)
+    }
+
     pub(super) fn spend(&mut self, micro_usd: i64) {
         if let Some(known) = &mut self.known {
             known.spent = known.spent.saturating_add(micro_usd);

@@ -28,6 +28,7 @@ pub struct Health {
     since: Instant,
     /// When cooling ends, or when the next probe is due. Within one condition it only ever moves later.
     until: Instant,
+    polls_rest_until: Instant,
     /// The vendor's word that led here.
     code: Option<String>,
     proven: bool,
@@ -99,6 +100,7 @@ impl Health {
             condition: Condition::Unproven,
             since: now,
             until: now,
+            polls_rest_until: now,
             code: None,
             proven: false,
             doubted: false,
@@ -142,6 +144,11 @@ impl Health {
     /// When cooling ends by itself.
     pub fn cools_until(&self, now: Instant) -> Option<Instant> {
         (!self.disabled && self.condition(now) == Condition::Cooling).then_some(self.until)
+    }
+
+    /// Set while the vendor wants no polls of this account. No answer to a submit ends that.
+    pub fn polls_rest_until(&self, now: Instant) -> Option<Instant> {
+        Some(self.polls_rest_until).filter(|until| *until > now)
     }
 
     /// Polls with such a key would be further bad-key answers.
@@ -227,6 +234,7 @@ impl Health {
                 Class::KeyBusy => {
                     let until = now + jittered(rule.cooldown.max(PROBE_PAUSE), chance);
                     self.until = self.until.max(until);
+                    self.rest_polls(rule, rule.cooldown, now, chance);
                 }
                 Class::EgressIp | Class::Request | Class::NoTask | Class::Task | Class::Server => {
                     self.probe_again(now, chance);
@@ -267,6 +275,7 @@ impl Health {
         chance: f64,
     ) {
         let rest = retry_after.unwrap_or(rule.cooldown);
+        self.rest_polls(rule, rest, now, chance);
         match rule.class {
             Class::KeyBad if self.is_called_bad(now) => {}
             Class::KeyBad if self.doubted => {
@@ -358,6 +367,14 @@ impl Health {
         } else if until > self.until {
             self.until = until;
             self.code = Some(code);
+        }
+    }
+
+    /// Not lengthened by repeats: the streak counts refused submits, and a task that is solved must not be heard of late.
+    fn rest_polls(&mut self, rule: CodeRule, rest: Duration, now: Instant, chance: f64) {
+        if rule.polls {
+            let until = now + jittered(rest.max(SHORTEST_REST), chance);
+            self.polls_rest_until = self.polls_rest_until.max(until);
         }
     }
 

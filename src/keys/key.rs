@@ -120,9 +120,14 @@ impl Key {
         }
     }
 
+    /// Until then the vendor wants no polls of it.
+    pub fn polls_rest_until(&self, now: Instant) -> Option<Instant> {
+        self.health().polls_rest_until(now)
+    }
+
     /// The right to make one call that is no submit, within the rates that the vendor allows.
-    pub fn may_ask(&self, now: Instant) -> bool {
-        self.account.may_ask(&self.limits, now)
+    pub fn take_call(&self, now: Instant) -> bool {
+        self.account.take_call(&self.limits, now)
     }
 
     fn by_health(&self, now: Instant) -> Availability {

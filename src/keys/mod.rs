@@ -1,6 +1,7 @@
 //! The key pool: what a key is, how it is doing, and which one a submit goes out with.
 
 pub mod account;
+mod beyond;
 mod burn;
 pub mod egress;
 pub mod events;

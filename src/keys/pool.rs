@@ -96,6 +96,11 @@ impl Pool {
         self.tiers.iter().flat_map(|tier| &tier.keys)
     }
 
+    /// Whether only money is missing.
+    pub fn is_empty(&self, egress: &Egress, now: Instant) -> bool {
+        self.why_none(egress, now) == NoKey::Empty
+    }
+
     /// Looks at every key, which only a submit that found none has to pay for.
     fn why_none(&self, egress: &Egress, now: Instant) -> NoKey {
         let may_probe = egress.exhausted_until(now).is_none();

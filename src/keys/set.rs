@@ -29,6 +29,8 @@ pub struct KeySet {
     accounts: HashMap<Arc<str>, Arc<Account>>,
     /// By name. Those that a tenant's own keys make are named by `own_pool`.
     pools: HashMap<Arc<str>, Pool>,
+    /// By the name of a key that stands in a file: its pools, one that it shares first.
+    pools_of: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Of all sets of this process: a reload does not part those who wait from what they wait for.
     events: Arc<Events>,
 }
@@ -120,11 +122,12 @@ impl KeySet {
             .map(|account| (Arc::clone(&account.name), Arc::clone(account)))
             .collect();
         let mut naming: HashMap<Option<&str>, Vec<Arc<Key>>> = HashMap::new();
-        for key in &keys {
+        for key in keys.iter().filter(|key| key.standing != Standing::Draining) {
             let pool = key.pool.as_deref();
             naming.entry(pool).or_default().push(Arc::clone(key));
         }
         let empty = Pool::default();
+        let mut pools_of: HashMap<Arc<str>, Vec<Arc<str>>> = HashMap::new();
         let pools = rules.pools.iter().map(|rule| {
             let mut members = naming.get(&Some(&*rule.name)).cloned().unwrap_or_default();
             match &rule.members {
@@ -141,6 +144,10 @@ impl KeySet {
                         .collect();
                 }
             }
+            for key in &members {
+                let pools = pools_of.entry(Arc::clone(&key.name)).or_default();
+                pools.push(Arc::clone(&rule.name));
+            }
             let previous = self.pools.get(&rule.name).unwrap_or(&empty);
             let pool = Pool::new(members, previous, rule.strategy, now, &mut random);
             (Arc::clone(&rule.name), pool)
@@ -152,12 +159,21 @@ impl KeySet {
             by_name,
             accounts,
             pools,
+            pools_of,
             events: Arc::clone(&self.events),
         }
     }
 
     pub fn pool(&self, name: &str) -> Option<&Pool> {
         self.pools.get(name)
+    }
+
+    /// The names of the pools that a key is in.
+    pub fn pools_of(&self, key: &str) -> &[Arc<str>] {
+        self.pools_of
+            .get(key)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
     }
 
     /// Whether no active key of any file is in this pool.

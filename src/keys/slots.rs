@@ -21,6 +21,8 @@ pub(super) struct Slots {
     ends: BTreeSet<(Instant, u64)>,
     tasks: HashMap<TaskKey, u64>,
     price_micro_usd: i64,
+    /// Leases that ended since somebody asked.
+    lapsed: usize,
 }
 
 #[derive(Debug)]
@@ -131,6 +133,18 @@ impl Slots {
         {
             self.give_back(slot);
         }
-        before - self.held.len()
+        let freed = before - self.held.len();
+        self.lapsed = self.lapsed.saturating_add(freed);
+        freed
+    }
+
+    /// Leases that ended since this was asked last: nobody heard how those tasks and submits ended.
+    pub(super) fn take_lapsed(&mut self) -> usize {
+        std::mem::take(&mut self.lapsed)
+    }
+
+    /// Slots of submits that are on their way or uncertain.
+    pub(super) fn without_task(&self) -> usize {
+        self.held.len() - self.tasks.len()
     }
 }

@@ -25,14 +25,17 @@ const KEEP: Duration = Duration::from_secs(3600);
 const BAD: CodeRule = CodeRule {
     class: Class::KeyBad,
     cooldown: Duration::from_secs(60),
+    polls: false,
 };
 const BUSY: CodeRule = CodeRule {
     class: Class::KeyBusy,
     cooldown: Duration::from_secs(5),
+    polls: false,
 };
 const EMPTY: CodeRule = CodeRule {
     class: Class::KeyEmpty,
     cooldown: Duration::from_secs(60),
+    polls: false,
 };
 
 fn remembered() -> Remembered {

@@ -18,6 +18,21 @@ pub struct HeldBody {
     _grant: Grant,
 }
 
+impl HeldBody {
+    /// Of bytes that are there already. None: no budget is left.
+    pub fn of(bytes: Bytes, budget: &Arc<BodyBudget>) -> Option<Self> {
+        let mut grant = Grant {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        };
+        grant.take(bytes.len()).ok()?;
+        Some(Self {
+            bytes,
+            _grant: grant,
+        })
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     #[error("the body is larger than max_body")]
@@ -127,6 +142,12 @@ struct Grant {
 impl Grant {
     /// Makes room for `capacity` bytes. Never waits: a body that waits for another's room holds its own meanwhile.
     fn grow(&mut self, bytes: &mut Vec<u8>, capacity: usize) -> Result<(), BodyError> {
+        self.take(capacity)?;
+        bytes.reserve_exact(capacity - bytes.len());
+        Ok(())
+    }
+
+    fn take(&mut self, capacity: usize) -> Result<(), BodyError> {
         let more = capacity - self.bytes;
         let take = |free: usize| free.checked_sub(more);
         self.budget
@@ -134,7 +155,6 @@ impl Grant {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
             .map_err(|_| BodyError::NoBudget)?;
         self.bytes = capacity;
-        bytes.reserve_exact(capacity - bytes.len());
         Ok(())
     }
 }

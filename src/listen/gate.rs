@@ -19,39 +19,39 @@ pub struct Gated {
 
 /// `vendor_hosts` are the host names, without a port, that a client may name in an absolute-form target. They choose
 /// nothing: where calls go stands in the configuration alone.
-pub fn gate(head: &Parts, vendor_hosts: &[String]) -> Result<Gated, Refusal> {
+pub fn gate(head: &Parts, vendor_hosts: &[String]) -> Result<Gated, Violation> {
     if head.method == Method::CONNECT {
-        return Err(Refusal::Connect);
+        return Err(Violation::Connect);
     }
     if head.method != Method::GET && head.method != Method::POST {
-        return Err(Refusal::Method);
+        return Err(Violation::Method);
     }
     if !matches!(head.version, Version::HTTP_10 | Version::HTTP_11) {
-        return Err(Refusal::Version);
+        return Err(Violation::Version);
     }
     check_target(head, vendor_hosts)?;
     check_headers(head)?;
-    let (project, endpoint) = split_path(head.uri.path()).ok_or(Refusal::NotFound)?;
+    let (project, endpoint) = split_path(head.uri.path()).ok_or(Violation::NotFound)?;
     Ok(Gated { endpoint, project })
 }
 
 /// The one host that a request names, without its port. `None` only for HTTP/1.0, which need not name one.
-pub fn host(head: &Parts) -> Result<Option<&str>, Refusal> {
+pub fn host(head: &Parts) -> Result<Option<&str>, Violation> {
     let mut values = head.headers.get_all(HOST).iter();
     let (first, second) = (values.next(), values.next());
     match (first, second) {
         (None, _) if head.version == Version::HTTP_10 => Ok(None),
         (Some(value), None) => {
-            let (host, _) = split_host(value.as_bytes()).ok_or(Refusal::Host)?;
+            let (host, _) = split_host(value.as_bytes()).ok_or(Violation::Host)?;
             Ok(Some(host))
         }
-        _ => Err(Refusal::Host),
+        _ => Err(Violation::Host),
     }
 }
 
 /// Every way in which a head, or the framing of a body, is not acceptable HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Violation {
     Host,
     HostDiffers,
     ForeignHost,
@@ -69,7 +69,7 @@ pub enum Refusal {
     Body,
 }
 
-impl Refusal {
+impl Violation {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Host
@@ -134,31 +134,31 @@ impl Refusal {
     }
 }
 
-fn check_target(head: &Parts, vendor_hosts: &[String]) -> Result<(), Refusal> {
+fn check_target(head: &Parts, vendor_hosts: &[String]) -> Result<(), Violation> {
     let host = host(head);
     if let Some(authority) = head.uri.authority() {
         let default = match head.uri.scheme_str() {
             Some("http") => "80",
             Some("https") => "443",
             // No scheme: a form that only CONNECT uses.
-            _ => return Err(Refusal::Target),
+            _ => return Err(Violation::Target),
         };
         let (named, port) =
-            split_host(authority.as_str().as_bytes()).ok_or(Refusal::ForeignHost)?;
+            split_host(authority.as_str().as_bytes()).ok_or(Violation::ForeignHost)?;
         if !vendor_hosts
             .iter()
             .any(|vendor| vendor.eq_ignore_ascii_case(named))
         {
-            return Err(Refusal::ForeignHost);
+            return Err(Violation::ForeignHost);
         }
         host?;
         // RFC 9112 section 3.2.2 lets the target win; two names for one request are not worth a guess.
         if let Some(header) = head.headers.get(HOST) {
-            let (header, header_port) = split_host(header.as_bytes()).ok_or(Refusal::Host)?;
+            let (header, header_port) = split_host(header.as_bytes()).ok_or(Violation::Host)?;
             if !header.eq_ignore_ascii_case(named)
                 || header_port.unwrap_or(default) != port.unwrap_or(default)
             {
-                return Err(Refusal::HostDiffers);
+                return Err(Violation::HostDiffers);
             }
         }
     } else {
@@ -169,13 +169,13 @@ fn check_target(head: &Parts, vendor_hosts: &[String]) -> Result<(), Refusal> {
         .path_and_query()
         .map_or("", |target| target.as_str());
     if target.len() > MAX_TARGET {
-        return Err(Refusal::TargetTooLong);
+        return Err(Violation::TargetTooLong);
     }
     // In the query any byte passes as it came: real clients send base64, UTF-8 and %0d%0a there.
     let path = head.uri.path().as_bytes();
     let is_odd = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'\\' | b'#');
     if !path.starts_with(b"/") || path.iter().any(is_odd) || has_escaped_control(path) {
-        return Err(Refusal::Target);
+        return Err(Violation::Target);
     }
     Ok(())
 }
@@ -191,29 +191,29 @@ fn has_escaped_control(path: &[u8]) -> bool {
     })
 }
 
-fn check_headers(head: &Parts) -> Result<(), Refusal> {
+fn check_headers(head: &Parts) -> Result<(), Violation> {
     let headers = &head.headers;
     if let Some(length) = headers.get(hyper::header::CONTENT_LENGTH) {
         let length = length.as_bytes();
         if !length.iter().all(u8::is_ascii_digit) || (length.len() > 1 && length.starts_with(b"0"))
         {
-            return Err(Refusal::Length);
+            return Err(Violation::Length);
         }
     }
     // SECURITY: CGI turns `-` into `_`, so a server before us may have read these as the length of the body.
     if headers.contains_key(TRANSFER_UNDERSCORE) || headers.contains_key(CONTENT_UNDERSCORE) {
-        return Err(Refusal::Underscore);
+        return Err(Violation::Underscore);
     }
     let every = |name: HeaderName, value: &[u8]| {
         let mut values = headers.get_all(name).iter();
         values.all(|given| given.as_bytes().eq_ignore_ascii_case(value))
     };
     if !every(EXPECT, b"100-continue") {
-        return Err(Refusal::Expect);
+        return Err(Violation::Expect);
     }
     // SECURITY: nothing is decompressed, so no body can grow beyond what was sent.
     if !every(CONTENT_ENCODING, b"identity") {
-        return Err(Refusal::Encoding);
+        return Err(Violation::Encoding);
     }
     Ok(())
 }

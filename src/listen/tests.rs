@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::body::{BodyBudget, BodyError, read_body};
-use super::gate::{Refusal, gate};
+use super::gate::{Violation, gate};
 use super::*;
 use crate::background::Background;
 use crate::config::settings::ListenAddress;
@@ -116,7 +116,7 @@ async fn understand(
     }
     let body = match read_body(body, MAX_BODY, budget, limits).await {
         Ok(body) => body.bytes,
-        Err(BodyError::Broken) => return Refusal::Body.response(),
+        Err(BodyError::Broken) => return Violation::Body.response(),
         Err(error) => return Response::new(Reply::from(format!("{error:?}"))),
     };
     seen.calls.fetch_add(1, Ordering::Relaxed);

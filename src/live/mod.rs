@@ -1,5 +1,6 @@
 //! What a request sees: one immutable snapshot, loaded once a request and passed down, so that no request sees two configurations.
 
+mod difference;
 pub mod reload;
 mod watch;
 
@@ -14,6 +15,7 @@ use crate::config::Loaded;
 use crate::config::settings::{KeyEntry, Settings, StoreKind, Strategy, TenantEntry};
 use crate::keys::chance;
 use crate::keys::set::{DEFAULT_POOL, KeySet, Members, PoolRule, Remembered, Rules};
+use crate::store::ParkedRecord;
 use crate::tenants::{Tenants, own_pool};
 use crate::vendor::client::{Client, ClientError};
 
@@ -28,6 +30,18 @@ pub struct Snapshot {
     pub tenants: Tenants,
     entries: Vec<KeyEntry>,
     tenant_entries: Vec<TenantEntry>,
+}
+
+impl Snapshot {
+    /// What a parked submit would use of its tenant's limits.
+    pub fn price_of(&self, record: &ParkedRecord) -> i64 {
+        let usual = &self.settings.prices;
+        let tenant = self.tenants.by_name(&record.tenant);
+        tenant.map_or_else(
+            || usual.price(&record.kind),
+            |tenant| tenant.price(&record.kind, usual),
+        )
+    }
 }
 
 /// The one place that holds the current snapshot.
@@ -47,7 +61,7 @@ impl Live {
     ) -> Result<Self, ClientError> {
         let client = client(&loaded.settings, background)?;
         let snapshot = snapshot(
-            &KeySet::default(),
+            (&KeySet::default(), &Tenants::default()),
             (loaded.settings, loaded.keys, loaded.tenants),
             client,
             &remembered,
@@ -75,7 +89,7 @@ impl Live {
             client(&loaded.settings, &self.background)?
         };
         let next = snapshot(
-            &old.keys,
+            (&old.keys, &old.tenants),
             (loaded.settings, loaded.keys, loaded.tenants),
             client,
             &self.remembered,
@@ -95,7 +109,7 @@ impl Live {
             return;
         }
         let next = snapshot(
-            &old.keys,
+            (&old.keys, &old.tenants),
             (
                 old.settings.clone(),
                 old.entries.clone(),
@@ -109,7 +123,7 @@ impl Live {
 }
 
 fn snapshot(
-    old: &KeySet,
+    (old, old_tenants): (&KeySet, &Tenants),
     (settings, entries, tenant_entries): (Settings, Vec<KeyEntry>, Vec<TenantEntry>),
     client: Client,
     remembered: &Remembered,
@@ -127,7 +141,7 @@ fn snapshot(
     let mut hosts = settings.vendor.profile.hosts.clone();
     hosts.extend(host_of(&settings.vendor.profile.url));
     Snapshot {
-        tenants: Tenants::new(settings.clients.mode, &tenant_entries),
+        tenants: old_tenants.next(settings.clients.mode, &tenant_entries),
         settings,
         keys,
         client,

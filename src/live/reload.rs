@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::difference::difference;
 use super::watch::{Cause, Watch};
 use super::{Live, Snapshot};
 use crate::admin::metrics::Metrics;
@@ -14,6 +15,8 @@ use crate::config::settings::{Listen, Settings};
 use crate::config::{Attempt, Input, reload};
 use crate::keys::secret::Identity;
 use crate::listen::Certificates;
+use crate::request::clock;
+use crate::store::{AuditRow, Store};
 
 pub struct Reloader {
     live: Arc<Live>,
@@ -26,24 +29,28 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     watch: Watch,
     asks: Asks,
-    asked: mpsc::Receiver<oneshot::Sender<Looked>>,
+    asked: mpsc::Receiver<Question>,
+    store: Store,
 }
+
+/// Who asks, and where the answer goes.
+type Question = (Arc<str>, oneshot::Sender<Looked>);
 
 /// Whether what is there now serves; if not, why.
 type Looked = Result<(), String>;
 
 /// Asks for a reload. All clones ask the same one.
 #[derive(Clone, Debug)]
-pub struct Asks(mpsc::Sender<oneshot::Sender<Looked>>);
+pub struct Asks(mpsc::Sender<Question>);
 
 /// Who asks while so many wait is told to come again.
 const MOST_ASKING: usize = 4;
 
 impl Asks {
     /// Adopts what is there, changed or not.
-    pub async fn ask(&self) -> Result<(), String> {
+    pub async fn ask(&self, who: &str) -> Result<(), String> {
         let (tell, told) = oneshot::channel();
-        if self.0.try_send(tell).is_err() {
+        if self.0.try_send((who.into(), tell)).is_err() {
             return Err("other reloads are waiting, ask again later".to_owned());
         }
         let told = told.await;
@@ -59,6 +66,7 @@ impl Reloader {
         seen: Seen,
         certificates: Option<Certificates>,
         metrics: Arc<Metrics>,
+        store: Store,
     ) -> Self {
         let watch = Watch::new(&live.load().settings.state.path);
         let adopted = seen.clone();
@@ -73,6 +81,7 @@ impl Reloader {
             watch,
             asks: Asks(asks),
             asked,
+            store,
         }
     }
 
@@ -86,31 +95,37 @@ impl Reloader {
         // What changed between the first reading and the watch.
         self.say(Cause::Timer, None).await;
         loop {
-            let (cause, tell) = tokio::select! {
+            let (cause, asked) = tokio::select! {
                 cause = self.watch.next() => (cause, None),
-                tell = self.asked.recv() => (Cause::Asked, tell),
+                asked = self.asked.recv() => (Cause::Asked, asked),
                 () = background.stopping() => return,
             };
-            self.say(cause, tell).await;
+            self.say(cause, asked).await;
             self.watch.set(self.directories());
         }
     }
 
-    async fn say(&mut self, cause: Cause, tell: Option<oneshot::Sender<Looked>>) {
-        let looked = self.look(cause).await;
-        if let Some(tell) = tell {
+    async fn say(&mut self, cause: Cause, asked: Option<Question>) {
+        let who = match (&asked, cause) {
+            (Some((who, _)), _) => Arc::clone(who),
+            (None, Cause::Asked) => "signal".into(),
+            (None, Cause::Event | Cause::Timer) => "files".into(),
+        };
+        let looked = self.look(cause, who).await;
+        if let Some((_, tell)) = asked {
             // Whoever asked may be gone.
             let _ = tell.send(looked);
         }
     }
 
-    async fn look(&mut self, cause: Cause) -> Looked {
+    async fn look(&mut self, cause: Cause, who: Arc<str>) -> Looked {
         if let Some(certificates) = self.certificates.clone() {
             self.reload_certificates(certificates).await;
         }
         let (seen, last_good) = (self.seen.clone(), self.adopted.clone());
         let (input, live) = (self.input.clone(), Arc::clone(&self.live));
         let metrics = Arc::clone(&self.metrics);
+        let store = self.store.clone();
         // All of it away from the threads that serve, because ten thousand keys take tens of milliseconds.
         let looked = tokio::task::spawn_blocking(move || {
             if cause != Cause::Asked && seen.look_again() == seen {
@@ -118,7 +133,9 @@ impl Reloader {
             }
             let attempt = reload(&input);
             let seen = attempt.seen.clone();
+            let before = live.load();
             let adopted = adopt(&live, &metrics, attempt, &last_good);
+            store.audit(audited(&before, &live.load(), who, adopted.is_ok()));
             Some((seen, adopted))
         });
         match looked.await {
@@ -170,9 +187,7 @@ fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> 
             lost.display()
         )),
         Ok(loaded) => {
-            for warning in loaded.warnings.diagnostics() {
-                tracing::warn!("{}", warning.message);
-            }
+            loaded.warnings.log();
             live.adopt(loaded).map_err(|error| error.to_string())
         }
         Err(report) => Err(report.to_string()),
@@ -187,6 +202,21 @@ fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> 
     adopted.map(|_| ())
 }
 
+/// A configuration that cannot be used changes nothing, and the log says what is wrong with it.
+fn audited(old: &Snapshot, new: &Snapshot, who: Arc<str>, is_adopted: bool) -> AuditRow {
+    let (what, detail) = match is_adopted {
+        true => ("reload", difference(old, new)),
+        false => ("reload_refused", String::new()),
+    };
+    AuditRow {
+        at_ms: clock::now_ms(),
+        who,
+        what: what.into(),
+        subject: "".into(),
+        detail: detail.into(),
+    }
+}
+
 fn say_what_changed(old: &Snapshot, new: &Snapshot) {
     let names = |snapshot: &Snapshot| {
         snapshot
@@ -195,6 +225,12 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
             .map(|key| (Arc::clone(&key.name), key.identity))
             .collect::<BTreeSet<_>>()
     };
+    let tenants = |snapshot: &Snapshot| {
+        let all = snapshot.tenants.all();
+        all.map(|tenant| Arc::clone(&tenant.name))
+            .collect::<BTreeSet<_>>()
+    };
+    let (tenants_before, tenants) = (tenants(old), tenants(new));
     let (before, after) = (names(old), names(new));
     let added = list(after.difference(&before));
     let withdrawn = list(before.difference(&after));
@@ -202,6 +238,9 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
         keys = after.len(),
         added,
         withdrawn,
+        tenants = tenants.len(),
+        tenants_added = tenants.difference(&tenants_before).count(),
+        tenants_withdrawn = tenants_before.difference(&tenants).count(),
         "configuration reloaded"
     );
     let fixed = |settings: &Settings| {

@@ -11,6 +11,7 @@ use crate::keys::secret::Identity;
 use crate::live::Snapshot;
 use crate::request::Server;
 use crate::request::prober::settle_as_told;
+use crate::store::OwnId;
 use crate::vendor::account::Threads;
 use crate::vendor::profile::{Class, CodeRule};
 
@@ -33,6 +34,10 @@ pub enum News {
         account: Box<str>,
         total: u32,
         working: u32,
+    },
+    /// A client waits for this parked submit.
+    Polled {
+        parked: i64,
     },
 }
 
@@ -74,6 +79,8 @@ impl Verdict {
             rule: CodeRule {
                 class,
                 cooldown: Duration::from_millis(rests_ms),
+                // Only busy keys rest from polls, and of those nothing is told.
+                polls: false,
             },
         }
     }
@@ -130,6 +137,7 @@ pub(super) fn take_in(server: &Server, snapshot: &Snapshot, news: News, now: Ins
                 account.learn_threads(Threads { total, working }, now);
             }
         }
+        News::Polled { parked } => server.parked.polled(OwnId(parked), now),
     }
 }
 

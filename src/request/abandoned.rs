@@ -142,7 +142,7 @@ async fn together(server: &Server, snapshot: &Snapshot, tasks: &[Arc<Task>]) {
             return;
         }
         Together::Trouble => Vec::new(),
-        Together::NotAsked => return,
+        Together::NotNow | Together::NotAsked => return,
     };
     for (place, task) in tasks.iter().enumerate() {
         let news = match pieces.get(place) {

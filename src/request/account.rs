@@ -1,40 +1,65 @@
-//! `getbalance` and `threadsinfo`: answered for the pool, summed over its keys, from what the refresher keeps. Keys of
-//! which nothing is known yet are asked now; never is anything answered 0 because nobody was asked.
+//! `getbalance` and `threadsinfo`. Who has keys to itself hears what they hold, summed over them, from what the refresher
+//! keeps; keys of which nothing is known yet are asked now, and never is anything answered 0 because nobody was asked. Who
+//! shares keys with others hears of its own limits only.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Server;
 use super::admit::Admitted;
 use super::choose::LEARNING;
 use super::forward::{Answered, Route, Sending, forward};
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::trace::Trace;
-use crate::keys::key::{Key, Standing};
+use super::{Server, clock};
+use crate::keys::key::Key;
 use crate::live::Snapshot;
 use crate::money::decimal;
+use crate::tenants::{Pools, Tenant, allowance};
 use crate::vendor::answer::{Asked, Reading};
 use crate::wire::Endpoint;
 
-/// When clients' questions were passed on last. One round of them serves all who ask at the same time, and for a moment
-/// after: clients ask as often as they like, and some account may never answer.
+/// When clients' questions about a pool were passed on last. One round of them serves all who ask at the same time, and for
+/// a moment after: clients ask as often as they like, and some account may never answer.
 #[derive(Default)]
 pub struct Rounds {
-    balance: Mutex<Option<Instant>>,
-    threads: Mutex<Option<Instant>>,
+    /// As many as pools were ever named.
+    by_pool: std::sync::Mutex<HashMap<Arc<str>, Arc<OfPool>>>,
+}
+
+#[derive(Default)]
+struct OfPool {
+    balance: Mutex<Option<Round>>,
+    threads: Mutex<Option<Round>>,
+}
+
+struct Round {
+    ended: Instant,
+    /// The vendor's own refusal, when nothing was learnt.
+    refused: Option<String>,
+}
+
+impl Rounds {
+    fn of(&self, pool: &Arc<str>) -> Arc<OfPool> {
+        let mut rounds = self.by_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(rounds.entry(Arc::clone(pool)).or_default())
+    }
 }
 
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(2);
 
 /// All keys together. Half of the shortest read time-out of the SDK that starts with this call.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Three, so that accounts which were all closed cost no more bad-key answers than are safe.
 const AT_ONCE: usize = 3;
+/// Accounts may all have been closed, and refresher and prober ask as well: until one has answered well, they are asked one
+/// after the other, so that all together stay below what vendors ban at. One that hangs holds the others up for so long.
+const ALONE: Duration = Duration::from_millis(500);
 
 pub(super) async fn balance(
     server: &Server,
@@ -42,9 +67,24 @@ pub(super) async fn balance(
     admitted: &Admitted,
     trace: &mut Trace,
 ) -> Outcome {
+    let pool = match told(server, snapshot, &admitted.tenant) {
+        Told::Keys(pool) => pool,
+        Told::Limits(_) => return Outcome::Bare(decimal(allowed(server, snapshot, admitted))),
+    };
     let known = |key: &Key| key.account.balance(&key.limits, Instant::now());
-    let (round, asked) = (&server.rounds.balance, Asked::Balance);
-    match known_of_all(server, snapshot, admitted, asked, round, known, trace).await {
+    let (round, asked) = (server.rounds.of(pool), Asked::Balance);
+    let round = &round.balance;
+    match known_of_all(
+        server,
+        snapshot,
+        admitted,
+        asked,
+        (pool, round),
+        known,
+        trace,
+    )
+    .await
+    {
         Ok(balances) => {
             let sum = balances.into_iter().fold(0, i64::saturating_add);
             Outcome::Bare(decimal(sum))
@@ -62,15 +102,80 @@ pub(super) async fn threads(
     if !snapshot.settings.vendor.profile.takes.threadsinfo {
         return Outcome::Refused(Refusal::UnknownAction);
     }
+    let tenant = &admitted.tenant;
+    let (pool, working) = match told(server, snapshot, tenant) {
+        Told::Keys(pool) => (pool, None),
+        Told::Limits(pool) => {
+            let used = server.tenants.of(&tenant.name).used(clock::now_ms());
+            let working = used.running as u64;
+            if let Some(most) = tenant.limits.max_tasks {
+                let total = u64::from(most);
+                return Outcome::Threads { total, working };
+            }
+            (pool, Some(working))
+        }
+    };
     let known = |key: &Key| key.account.threads(&key.limits, Instant::now());
-    let (round, asked) = (&server.rounds.threads, Asked::Threads);
-    match known_of_all(server, snapshot, admitted, asked, round, known, trace).await {
+    let (round, asked) = (server.rounds.of(pool), Asked::Threads);
+    let round = &round.threads;
+    match known_of_all(
+        server,
+        snapshot,
+        admitted,
+        asked,
+        (pool, round),
+        known,
+        trace,
+    )
+    .await
+    {
         Ok(threads) => Outcome::Threads {
             total: threads.iter().map(|it| u64::from(it.total)).sum(),
-            working: threads.iter().map(|it| u64::from(it.working)).sum(),
+            working: working
+                .unwrap_or_else(|| threads.iter().map(|it| u64::from(it.working)).sum()),
         },
         Err(outcome) => outcome,
     }
+}
+
+/// Of what an account call tells.
+enum Told<'a> {
+    /// The keys of this pool, which the caller has to itself.
+    Keys(&'a Arc<str>),
+    /// The tenant's own limits: others use the keys of this pool as well.
+    Limits(&'a Arc<str>),
+}
+
+fn told<'a>(server: &Server, snapshot: &Snapshot, tenant: &'a Tenant) -> Told<'a> {
+    match &tenant.pools {
+        Pools::Shared(pool) if tenant.is_everybody() => Told::Keys(pool),
+        Pools::Shared(pool) => Told::Limits(pool),
+        Pools::Own {
+            pool,
+            fallback,
+            fallback_when_empty,
+        } => {
+            let keys = &snapshot.keys;
+            let (egress, now) = (&server.egress, Instant::now());
+            let is_empty = || keys.pool(pool).is_some_and(|own| own.is_empty(egress, now));
+            match fallback {
+                Some(fallback) if keys.has_none(pool) || *fallback_when_empty && is_empty() => {
+                    Told::Limits(fallback)
+                }
+                _ => Told::Keys(pool),
+            }
+        }
+    }
+}
+
+fn allowed(server: &Server, snapshot: &Snapshot, admitted: &Admitted) -> i64 {
+    let (settings, tenant) = (&snapshot.settings, &admitted.tenant);
+    let left = server
+        .tenants
+        .of(&tenant.name)
+        .left(&tenant.limits, clock::now_ms());
+    let nominal = settings.clients.nominal_balance_micro_usd;
+    allowance::balance(tenant, left, &settings.prices, nominal)
 }
 
 /// What is known of each proven key, at least one, after those were asked of which nothing is.
@@ -79,50 +184,60 @@ async fn known_of_all<T>(
     snapshot: &Snapshot,
     admitted: &Admitted,
     asked: Asked,
-    round: &Mutex<Option<Instant>>,
+    (pool, round): (&str, &Mutex<Option<Round>>),
     known: impl Fn(&Key) -> Option<T>,
     trace: &mut Trace,
 ) -> Result<Vec<T>, Outcome> {
     let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
-    let all = || trusted(snapshot).filter_map(|key| known(key)).collect();
-    let missing = || {
-        trusted(snapshot)
-            .filter(|key| known(key).is_none())
-            .cloned()
-    };
-    if missing().next().is_none() && trusted(snapshot).next().is_some() {
+    let trusted = || trusted(snapshot, pool);
+    let all = || trusted().filter_map(|key| known(key)).collect();
+    let missing = || trusted().filter(|key| known(key).is_none()).cloned();
+    if missing().next().is_none() && trusted().next().is_some() {
         return Ok(all());
     }
-    let mut last = round.lock().await;
+    let came = Instant::now();
+    let deadline = came + PATIENCE;
+    // Somebody else's round may take as long as this client waits.
+    let Ok(mut last) = timeout_at(deadline, round.lock()).await else {
+        return Err(none_answered(snapshot, pool, None, admitted));
+    };
     let found: Vec<T> = all();
-    let rests = last.is_some_and(|last| last.elapsed() < BETWEEN_ROUNDS);
-    if !found.is_empty() && (rests || missing().next().is_none()) {
+    let rests = |last: &Round| last.ended.elapsed() < BETWEEN_ROUNDS;
+    if !found.is_empty() && (last.as_ref().is_some_and(rests) || missing().next().is_none()) {
         return Ok(found);
     }
-    let answers = ask(
-        server,
-        snapshot,
-        admitted,
-        asked,
-        missing().collect(),
-        trace,
-    )
-    .await;
-    *last = Some(Instant::now());
+    // Who waited for a round in vain does not wait for one more: the last in line would wait for all of them. And clients
+    // that ask again at once must not each cost another round.
+    let in_vain = |last: &&Round| last.ended > came || rests(last);
+    if let Some(last) = last.as_ref().filter(in_vain) {
+        return Err(match &last.refused {
+            Some(code) => Outcome::Code(code.clone()),
+            None => none_answered(snapshot, pool, None, admitted),
+        });
+    }
+    let keys = missing().collect();
+    let answers = ask(server, snapshot, admitted, asked, keys, deadline, trace).await;
     let found: Vec<T> = all();
+    let refused = match found.is_empty() {
+        true => refused(answers),
+        false => None,
+    };
+    *last = Some(Round {
+        ended: Instant::now(),
+        refused: refused.as_ref().map(|(code, _)| code.clone()),
+    });
     if found.is_empty() {
-        return Err(none_answered(snapshot, answers, admitted));
+        return Err(none_answered(snapshot, pool, refused, admitted));
     }
     Ok(found)
 }
 
 /// Unproven keys are the prober's: asking with them here could be a bad-key answer each.
-fn trusted(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Key>> {
+fn trusted<'a>(snapshot: &'a Snapshot, pool: &'a str) -> impl Iterator<Item = &'a Arc<Key>> {
     let now = Instant::now();
     let is_good =
-        move |key: &Key| key.look(|health| health.is_proven() && !health.is_called_bad(now));
-    let listed = snapshot.keys.listed();
-    listed.filter(move |key| key.standing == Standing::Active && is_good(key))
+        move |key: &&Arc<Key>| key.look(|health| health.is_proven() && !health.is_called_bad(now));
+    snapshot.keys.in_pool(pool).filter(is_good)
 }
 
 /// A few at a time. What they say is learnt on the way.
@@ -132,14 +247,14 @@ async fn ask(
     admitted: &Admitted,
     asked: Asked,
     keys: Vec<Arc<Key>>,
+    deadline: Instant,
     trace: &mut Trace,
 ) -> Vec<Answered> {
-    let now = Instant::now();
-    let deadline = now + PATIENCE;
-    if server.egress.banned_until(now).is_some() {
-        return Vec::new();
-    }
+    let (turns, one_is_good) = (Mutex::new(()), AtomicBool::new(false));
+    let (turns, one_is_good) = (&turns, &one_is_good);
     let ask = |key: Arc<Key>, mut part: Trace| async move {
+        let turn = timeout(ALONE, turns.lock()).await.ok();
+        let _turn = turn.filter(|_| !one_is_good.load(Ordering::Relaxed));
         // Keys that were all revoked at once must not each cost an answer that says so.
         if server.egress.exhausted_until(Instant::now()).is_some() {
             return (None, part);
@@ -165,6 +280,10 @@ async fn ask(
         )
         .await
         .ok();
+        let is_good = |answered: &Answered| matches!(answered.reading, Reading::Said);
+        if answered.as_ref().is_some_and(is_good) {
+            one_is_good.store(true, Ordering::Relaxed);
+        }
         (answered, part)
     };
     let mut answers = Vec::new();
@@ -182,17 +301,25 @@ async fn ask(
     answers
 }
 
-/// The vendor's own refusal where there is one.
-fn none_answered(snapshot: &Snapshot, answers: Vec<Answered>, admitted: &Admitted) -> Outcome {
-    if snapshot.keys.has_none(admitted.tenant.first_pool()) {
-        return Outcome::Refused(Refusal::NoKey);
-    }
-    let refused = answers
+fn refused(answers: Vec<Answered>) -> Option<(String, Answered)> {
+    answers
         .into_iter()
         .find_map(|answered| match &answered.reading {
             Reading::Code { code, .. } => Some((code.clone(), answered)),
             _ => None,
-        });
+        })
+}
+
+/// The vendor's own refusal where there is one.
+fn none_answered(
+    snapshot: &Snapshot,
+    pool: &str,
+    refused: Option<(String, Answered)>,
+    admitted: &Admitted,
+) -> Outcome {
+    if snapshot.keys.has_none(pool) {
+        return Outcome::Refused(Refusal::NoKey);
+    }
     refused.map_or(
         Outcome::Refused(Refusal::VendorTrouble),
         |(code, answered)| answered.control(&code, admitted.hints),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyper::Method;
 
 use super::call::Call;
+use super::clock;
 use super::read::Received;
 use super::refuse::Refusal;
 use crate::listen::body::HeldBody;
@@ -36,13 +37,18 @@ pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusa
         hints,
         user_agent,
         origin,
+        cross_site,
         project,
         idempotency_key,
         held,
     } = received;
-    // SECURITY: a web page in the operator's browser can reach a loopback port; it must not spend keys.
-    let origins = &snapshot.settings.clients.origins;
-    if origin.is_some_and(|origin| !origins.contains(&origin)) {
+    // SECURITY: a web page in the operator's browser can reach a loopback port; it must not spend keys. What its scripts
+    // fetch has an Origin; an image, a frame or a link by GET has none.
+    let is_of_a_page = match &origin {
+        Some(origin) => !snapshot.settings.clients.origins.contains(origin),
+        None => cross_site,
+    };
+    if is_of_a_page {
         return Err(Refusal::OriginNotAllowed);
     }
     let token = message.fields().token.as_deref().unwrap_or_default();
@@ -50,8 +56,9 @@ pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusa
         .tenants
         .by_token(token)
         .ok_or_else(|| unknown(token))?;
+    tenant.touch(clock::now_ms());
     // What was accepted is polled to its end: only new work is refused.
-    if !tenant.active && matches!(call, Call::Submit | Call::Solve) {
+    if !tenant.is_active() && matches!(call, Call::Submit | Call::Solve) {
         return Err(Refusal::TenantInactive);
     }
     let named = project.or_else(|| message.fields().project.clone());
@@ -104,6 +111,34 @@ impl Caller<'static> {
 }
 
 impl Admitted {
+    /// A submit that was admitted before it was parked.
+    pub(super) fn parked(
+        message: Message,
+        method: Method,
+        user_agent: Option<Bytes>,
+        tenant: Arc<Tenant>,
+        project: Option<Arc<str>>,
+        held: HeldBody,
+    ) -> Self {
+        let fields = message.fields();
+        let hints = Hints {
+            json: fields.json,
+            header_acao: fields.header_acao,
+        };
+        Self {
+            call: Call::Submit,
+            endpoint: Endpoint::Submit,
+            method,
+            message: Box::new(message),
+            hints,
+            user_agent,
+            tenant,
+            project,
+            idempotency_key: None,
+            _held: held,
+        }
+    }
+
     pub fn caller(&self) -> Caller<'_> {
         Caller {
             endpoint: self.endpoint,
@@ -115,8 +150,11 @@ impl Admitted {
 
     /// What the client sent as its key: it stands in for the real one where an answer echoes that.
     pub fn token(&self) -> &[u8] {
-        self.message.fields().token.as_deref().unwrap_or(NO_TOKEN)
+        let token = self.message.fields().token.as_deref();
+        // That of a parked submit is not known any more.
+        token.filter(|token| !token.is_empty()).unwrap_or(NO_TOKEN)
     }
 }
 
-const NO_TOKEN: &[u8] = b"********************************";
+/// Stands in for a key where there is no token, or where the token must not be seen either.
+pub(super) const NO_TOKEN: &[u8] = b"********************************";

@@ -1,4 +1,4 @@
-//! The key for one try of a submit, waited for as long as the configuration allows, in order of arrival.
+//! The key for one try of a submit, waited if it is to wait, in order of arrival.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,37 +6,58 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Server;
+use super::line::Taking;
 use super::refuse::Refusal;
-use crate::config::settings::WhenBusy;
+use super::room::{LOOK_EVERY, Slots, Standing};
 use crate::keys::account::Slot;
 use crate::keys::egress::Egress;
 use crate::keys::health::Condition;
 use crate::keys::key::Key;
 use crate::keys::pool::NoKey;
 use crate::live::Snapshot;
+use crate::store::TaskKey;
 use crate::tenants::{Pools, Tenant};
 
 /// At a start the first submits wait for the first round of probes, so that a thousand processes that submit once spread
 /// over all their keys and not over the one that is proven first. Half a second buys some ten probes.
 pub(super) const LEARNING: Duration = Duration::from_millis(500);
 
+/// The slot that a try goes out with. It counts as its tenant's until a task has it.
+pub(super) struct TakenSlot {
+    slot: Slot,
+    _taking: Option<Taking>,
+}
+
 pub(super) async fn choose(
     server: &Server,
     snapshot: &Snapshot,
     tenant: &Tenant,
+    waits: bool,
     wait_until: Instant,
     deadline: Instant,
-) -> Result<(Arc<Key>, Slot), Refusal> {
+) -> Result<(Arc<Key>, TakenSlot), Refusal> {
     // An error is the end of the time, and then what was learnt so far has to do.
     let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
     let line = server.lines.of(tenant.first_pool());
-    let waits = snapshot.settings.submit.when_busy == WhenBusy::Wait;
-    let (mut front, mut gave_up) = (None, false);
+    let held = |tenant: &Arc<str>| server.tenants.of(tenant).tasks();
+    let came = held(&tenant.name);
+    line.room().came(&tenant.name, came, Instant::now());
+    let (mut front, mut gave_up, mut below) = (None, false, None);
     loop {
-        // Nobody overtakes those who wait.
-        if waits && front.is_none() && !gave_up && !line.is_empty() {
+        let now = Instant::now();
+        let (standing, taking) = match below.take() {
+            Some(taking) => (Standing::Below, Some(taking)),
+            None => {
+                let look = || slots(snapshot, tenant, now);
+                line.stand(&tenant.name, held, look, now)
+            }
+        };
+        // Nobody overtakes those who wait, except who has less than its share.
+        if standing != Standing::Below && waits && front.is_none() && !gave_up && !line.is_empty() {
+            drop(taking);
             front = Arc::clone(&line).join(&tenant.name, wait_until).await;
             gave_up = front.is_none();
+            continue;
         }
         // Before the look at the keys, so that no news is missed between the two.
         let events = snapshot.keys.events();
@@ -53,11 +74,16 @@ pub(super) async fn choose(
         let outage = server.outage.open_until();
         let none = match outage {
             Some(until) => NoKey::Busy { until },
-            None => match pick(snapshot, tenant, &server.egress, Instant::now()) {
-                Ok(chosen) => return Ok(chosen),
+            None if standing == Standing::MustWait => NoKey::Full { until: None },
+            None => match pick(snapshot, tenant, &server.egress, now) {
+                Ok((key, slot)) => {
+                    let _taking = taking;
+                    return Ok((key, TakenSlot { slot, _taking }));
+                }
                 Err(none) => none,
             },
         };
+        below = taking.filter(|_| standing == Standing::Below);
         let (until, refusal) = match none {
             NoKey::None => return Err(Refusal::NoKey),
             NoKey::Empty => return Err(Refusal::AllEmpty),
@@ -81,7 +107,13 @@ pub(super) async fn choose(
                 refusal => refusal,
             });
         }
-        if front.is_some() {
+        if standing == Standing::MustWait && front.is_some() {
+            let _ = timeout_at(until.min(now + LOOK_EVERY), something).await;
+            // The room is kept for somebody, who may stand behind.
+            if line.has_others(&tenant.name) {
+                front = None;
+            }
+        } else if front.is_some() || below.is_some() {
             // At that time, or when something brings a key back earlier.
             let _ = timeout_at(until, something).await;
         } else {
@@ -89,6 +121,32 @@ pub(super) async fn choose(
             gave_up = front.is_none();
         }
     }
+}
+
+impl TakenSlot {
+    /// The vendor accepted: the slot is the task's from now on.
+    pub(super) fn give_to(self, task: TaskKey, price_micro_usd: i64, key: &Key, now: Instant) {
+        self.slot.give_to(task, price_micro_usd, &key.limits, now);
+    }
+
+    /// Nobody knows whether there is a task.
+    pub(super) fn keep(self, now: Instant) {
+        self.slot.keep(now);
+    }
+}
+
+/// Of the keys that can be used. None: the vendor does not say how many some key has.
+fn slots(snapshot: &Snapshot, tenant: &Tenant, now: Instant) -> Option<Slots> {
+    let mut slots = Slots { all: 0, free: 0 };
+    for key in snapshot.keys.in_pool(tenant.first_pool()) {
+        if key.look(|health| health.condition(now)) == Condition::Healthy {
+            let seen = key.account.slots(&key.limits, now);
+            let max = seen.max? as usize;
+            slots.all += max;
+            slots.free += max.saturating_sub(seen.used);
+        }
+    }
+    Some(slots)
 }
 
 /// From the tenant's own keys, or from those that it shares.

@@ -226,7 +226,7 @@ impl Listener {
     }
 
     /// The client was told.
-    pub fn is_heard(&self) {
+    pub fn mark_heard(&self) {
         self.heard.store(true, Ordering::Relaxed);
     }
 }
@@ -314,7 +314,7 @@ mod tests {
         assert!(unheard.adopt(&identical("b"), Instant::now()).is_none());
         let listener = unheard.adopt(&identical("a"), Instant::now()).unwrap();
         assert_eq!(listener.hear().await, Heard::Outcome(id("1")));
-        listener.is_heard();
+        listener.mark_heard();
         drop(listener);
         assert!(unheard.adopt(&identical("a"), Instant::now()).is_none());
     }
@@ -345,7 +345,7 @@ mod tests {
         let (pilot, listener) = unheard.start(identical("a"));
         pilot.land(id("1"), true);
         listener.hear().await;
-        listener.is_heard();
+        listener.mark_heard();
         drop(listener);
         assert!(unheard.adopt(&identical("a"), Instant::now()).is_none());
         let (pilot, listener) = unheard.start(identical("a"));

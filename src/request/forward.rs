@@ -8,7 +8,7 @@ use hyper::header::HeaderValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::admit::Admitted;
+use super::admit::{Admitted, NO_TOKEN};
 use super::refuse::Refusal;
 use super::respond::{Outcome, Relay};
 use super::trace::Trace;
@@ -79,6 +79,13 @@ pub(super) struct Route<'a> {
     pub is_probe: bool,
 }
 
+/// Why there is no answer.
+pub(super) enum Unanswered {
+    /// The account may not be asked now. Nothing was sent, and nothing is wrong.
+    NotNow,
+    Failed(CallError),
+}
+
 pub(super) struct Answered {
     pub reading: Reading,
     pub relay: Relay,
@@ -92,7 +99,7 @@ pub(super) async fn forward(
     sending: Sending,
     route: &Route<'_>,
     trace: &mut Trace,
-) -> Result<Answered, CallError> {
+) -> Result<Answered, Unanswered> {
     let profile = &snapshot.settings.vendor.profile;
     let path = match route.endpoint {
         Endpoint::Submit => &profile.endpoints.submit,
@@ -119,20 +126,26 @@ pub(super) async fn forward(
     };
     let began = Instant::now();
     let is_submit = matches!(route.asked, Asked::Submit | Asked::Solve);
+    // Asking during a ban prolongs it, and a vendor that is out of reach is the prober's to try.
+    if !route.is_probe
+        && (server.egress.banned_until(began).is_some() || server.outage.open_until().is_some())
+    {
+        return Err(Unanswered::Failed(CallError::NotSent {
+            why: "the vendor is out of reach or bans this address".to_owned(),
+        }));
+    }
     // Judged since it was chosen: each call more would be a bad-key answer more. Only a probe may still ask.
     if key.is_some_and(|key| key.is_called_bad(began)) && !route.is_probe {
-        return Err(CallError::NotSent {
+        return Err(Unanswered::Failed(CallError::NotSent {
             why: "the vendor has called the key bad since it was chosen".to_owned(),
-        });
+        }));
     }
     // A submit has this right by its slot. Our own few probes are counted, and sent whatever the count.
     if let Some(key) = key.filter(|_| !is_submit)
-        && !key.may_ask(began)
+        && (key.polls_rest_until(began).is_some() || !key.take_call(began))
         && !route.is_probe
     {
-        return Err(CallError::NotSent {
-            why: "the key has used up the calls that the vendor allows it".to_owned(),
-        });
+        return Err(Unanswered::NotNow);
     }
     let answer = snapshot.client.call(outgoing, route.deadline).await;
     let now = Instant::now();
@@ -146,11 +159,13 @@ pub(super) async fn forward(
             let left = route
                 .client_left
                 .is_some_and(CancellationToken::is_cancelled);
-            if matches!(error, CallError::NotSent { .. })
+            if let CallError::NotSent { why } = &error
                 && !left
                 && server.outage.unreached(now, chance())
             {
                 tracing::warn!(
+                    vendor = profile.url,
+                    why,
                     "the vendor is out of reach: nothing but a probe is sent until it answers"
                 );
                 // The prober, which sleeps while all keys are well.
@@ -159,7 +174,7 @@ pub(super) async fn forward(
             server
                 .metrics
                 .vendor_call(route.asked, "no_answer", now - began);
-            return Err(error);
+            return Err(Unanswered::Failed(error));
         }
     };
     let mut reading = answer::read(profile, route.asked, answer.status, &answer.body);
@@ -191,16 +206,22 @@ pub(super) async fn forward(
         }
     }
     let secret = key.map(Key::value).unwrap_or_default();
-    let body = scrub::scrub(&answer::trim(&answer.body), &secret, token);
-    let reading = match reading {
-        // SECURITY: an id is logged and stored, and a vendor that repeats the key may put it there: `OK|73548291|KEY`.
+    // SECURITY: an id is logged and stored, and a vendor that repeats the key may put it there: `OK|73548291|KEY`. The
+    // client's token has no more business in a log than the key; and the client must poll for the id that it was given.
+    let (reading, stands_in) = match reading {
         Reading::Accepted { id } => {
-            let id = scrub::scrub(&id.into(), &secret, token);
-            let id = String::from_utf8_lossy(&id).into_owned();
-            Reading::Accepted { id }
+            let seen = scrub::scrub(&id.clone().into(), &secret, NO_TOKEN);
+            let stands_in = if *seen == *id.as_bytes() {
+                token
+            } else {
+                NO_TOKEN
+            };
+            let id = String::from_utf8_lossy(&seen).into_owned();
+            (Reading::Accepted { id }, stands_in)
         }
-        reading => reading,
+        reading => (reading, token),
     };
+    let body = scrub::scrub(&answer::trim(&answer.body), &secret, stands_in);
     let relay = Relay {
         body,
         content_type: answer.content_type.filter(|value| !shows(value, &secret)),
@@ -371,4 +392,5 @@ pub(super) const ZERO_BALANCE: &str = "ERROR_ZERO_BALANCE";
 pub(super) const NOTHING_LEFT: CodeRule = CodeRule {
     class: Class::KeyEmpty,
     cooldown: Duration::from_secs(60),
+    polls: false,
 };

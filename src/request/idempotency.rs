@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
@@ -21,7 +20,7 @@ use super::admit::Admitted;
 use super::flight::{Heard, Listener};
 use super::refuse::Refusal;
 use super::respond::{Outcome, Relay};
-use super::submit;
+use super::submit::{self, STORE_PATIENCE};
 use super::trace::Trace;
 use crate::live::Snapshot;
 use crate::store::{CameTo, Claim};
@@ -29,8 +28,6 @@ use crate::vendor::answer::{self, Asked, Reading};
 use crate::vendor::profile::Profile;
 use crate::wire::{Endpoint, Fields, Hints};
 
-/// A store that does not answer for so long is in trouble.
-const STORE_PATIENCE: Duration = Duration::from_secs(1);
 const LONGEST_KEY: usize = 255;
 
 /// The claims that are on their way. All clones are one.
@@ -196,7 +193,7 @@ async fn drive(
         pilot.land(Landed::With { outcome, hints });
         return;
     }
-    let listener = submit::start(&server, snapshot, admitted, Some(claim), trace);
+    let listener = submit::start(&server, snapshot, admitted, Some(claim), trace).await;
     let outcome = match pilot.hear(&listener).await {
         Heard::Outcome(outcome) => outcome,
         Heard::Dropped => {
@@ -207,7 +204,7 @@ async fn drive(
         Heard::Lost => submit::lost(&server),
     };
     // The key finds it; a submit without one shall not.
-    listener.is_heard();
+    listener.mark_heard();
     if listener.is_paid() {
         pilot.land(Landed::With { outcome, hints });
         // In a store's trouble its record is not there yet, and until it is this must be found here.

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::room::{Room, Slots, Standing};
+
 #[derive(Debug, Default)]
 pub struct Lines {
     by_pool: Mutex<HashMap<Arc<str>, Arc<Line>>>,
@@ -18,6 +20,8 @@ pub struct Lines {
 #[derive(Debug)]
 pub struct Line {
     state: Mutex<State>,
+    /// Likewise. Never held together with the other.
+    room: Mutex<Room>,
     here: AtomicUsize,
     /// In all lines.
     waiting: Arc<AtomicUsize>,
@@ -41,6 +45,13 @@ pub struct Place {
     turn: Option<oneshot::Receiver<()>>,
 }
 
+/// A slot that its tenant is about to take, or has taken and no task holds yet.
+#[derive(Debug)]
+pub struct Taking {
+    line: Arc<Line>,
+    tenant: Arc<str>,
+}
+
 /// SECURITY: bounds what a flood of submits can make us keep, a few kB each. Who has less than an even share of them may
 /// still join, so that one tenant cannot shut the others out.
 const LONGEST: usize = 10_000;
@@ -56,6 +67,7 @@ impl Lines {
         let line = lines.entry(Arc::clone(pool)).or_insert_with(|| {
             Arc::new(Line {
                 state: Mutex::default(),
+                room: Mutex::default(),
                 here: AtomicUsize::new(0),
                 waiting: Arc::clone(&self.waiting),
             })
@@ -72,6 +84,31 @@ impl Lines {
 impl Line {
     pub fn is_empty(&self) -> bool {
         self.here.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether somebody of another tenant waits for a turn.
+    pub fn has_others(&self, tenant: &Arc<str>) -> bool {
+        self.state().turns.iter().any(|waiting| waiting != tenant)
+    }
+
+    pub fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a tenant stands in this pool. See `Room::standing`.
+    pub fn stand(
+        self: &Arc<Self>,
+        tenant: &Arc<str>,
+        held: impl Fn(&Arc<str>) -> usize,
+        look: impl FnOnce() -> Option<Slots>,
+        now: Instant,
+    ) -> (Standing, Option<Taking>) {
+        let standing = self.room().standing(tenant, held, look, now);
+        let taking = (standing != Standing::MustWait).then(|| Taking {
+            line: Arc::clone(self),
+            tenant: Arc::clone(tenant),
+        });
+        (standing, taking)
     }
 
     /// Waits for its turn. `None` when that takes too long, or too many wait already.
@@ -132,6 +169,12 @@ impl Line {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.line.room().took(&self.tenant);
     }
 }
 

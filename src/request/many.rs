@@ -1,6 +1,7 @@
 //! `ids=`: the tasks may belong to several accounts. Each account is asked for its own, all at once, and the answers are
 //! put together in the order that the client asked in.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 
 use super::admit::Admitted;
 use super::forward::Sending;
+use super::park::{self, Name};
 use super::poll::{self, POLL_PATIENCE, task_key};
 use super::refuse::Refusal;
 use super::respond::Outcome;
@@ -19,7 +21,7 @@ use crate::admin::metrics::PollFrom;
 use crate::live::Snapshot;
 use crate::tasks::Task;
 use crate::tasks::company::{self, Account};
-use crate::tasks::course::{Action, Heard, View, Word};
+use crate::tasks::course::{Action, Heard, News, View, Word};
 
 /// Calls at the vendor for one client request, so that one poll of many ids is no flood.
 const AT_ONCE: usize = 8;
@@ -41,9 +43,12 @@ pub(super) async fn poll_many(
     let rules = &snapshot.settings.poll;
     let unknown = Refusal::UnknownTask.code();
     let mut pieces = vec![unknown.to_owned(); ids.len()];
-    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut places: HashMap<Cow<'_, str>, Vec<usize>> = HashMap::new();
     for (place, id) in ids.iter().enumerate() {
-        places.entry(id).or_default().push(place);
+        match park::name(server, snapshot, admitted, id).await {
+            Name::Task(id) => places.entry(id).or_default().push(place),
+            Name::Said(said) => pieces[place] = piece(said),
+        }
     }
     let mut accounts: HashMap<Account, Vec<Arc<Task>>> = HashMap::new();
     for (id, places) in &places {
@@ -105,7 +110,7 @@ fn fill(pieces: &mut [String], places: &[usize], said: &str) {
     }
 }
 
-/// One account's tasks: in one call where that can be read back, else each by itself.
+/// One account's tasks: in one call, and each by itself only where its answer cannot be read back.
 async fn ask(
     server: &Server,
     snapshot: &Snapshot,
@@ -115,18 +120,31 @@ async fn ask(
     trace: &mut Trace,
 ) -> Vec<String> {
     let caller = admitted.caller();
-    if tasks.len() > 1
-        && Instant::now() < deadline
-        && let Together::Pieces(pieces) =
-            ask_vendor(server, snapshot, &caller, tasks, deadline, trace).await
-    {
-        let said = tasks.iter().zip(pieces).map(|(task, text)| {
+    if tasks.len() > 1 && Instant::now() < deadline {
+        let came_to = ask_vendor(server, snapshot, &caller, tasks, deadline, trace).await;
+        let trouble = |news| (Heard::Word(Word::Trouble), news);
+        let heard = |place: usize| match &came_to {
+            Together::Pieces(pieces) => {
+                let (heard, news) = read_piece(&snapshot.settings.vendor.profile, &pieces[place]);
+                Some((heard, Some(news)))
+            }
+            // A hundred calls more would meet the same.
+            Together::Trouble => Some(trouble(Some(News::Trouble))),
+            Together::NotAsked => Some(trouble(None)),
+            Together::NotNow => Some((Heard::Word(Word::NotReady), None)),
+            Together::Unclear => None,
+        };
+        let said = tasks.iter().enumerate().map(|(place, task)| {
+            let (heard, news) = heard(place)?;
             server.metrics.poll_answered(PollFrom::Batch);
-            let (heard, news) = read_piece(&snapshot.settings.vendor.profile, &text);
-            poll::hears(server, snapshot, task, news, Some((PIECE, &heard)));
-            piece(poll::outcome(server, snapshot, task, heard))
+            if let Some(news) = news {
+                poll::hears(server, snapshot, task, news, Some((PIECE, &heard)));
+            }
+            Some(piece(poll::outcome(server, snapshot, task, heard)))
         });
-        return said.collect();
+        if let Some(said) = said.collect() {
+            return said;
+        }
     }
     let mut pieces = Vec::with_capacity(tasks.len());
     for task in tasks {

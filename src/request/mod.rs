@@ -11,6 +11,7 @@
 //! respond  in the client's own format, or refuse in it              respond, refuse
 //! trace    one log line and one metric, however it ends             trace
 //! ```
+//! A submit that finds no usable key may be parked (`park`), and is sent later (`unpark`).
 //! A submit may go round from choose again with another key (`submit`); a poll never does (`poll`).
 
 pub mod abandoned;
@@ -25,17 +26,21 @@ pub mod idempotency;
 mod info;
 pub mod line;
 mod many;
+mod park;
 mod poll;
 pub mod prober;
 pub mod read;
 pub mod refresher;
 pub mod refuse;
+mod reserve;
 pub mod respond;
+pub mod room;
 mod settle;
 mod submit;
 mod together;
 pub mod trace;
 mod unknown;
+pub mod unpark;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -57,6 +62,7 @@ use crate::replicas::Replicas;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::tasks::company::Companies;
+use crate::tasks::parked::Parked;
 use crate::tasks::unknown::Asking;
 use crate::tenants::accounts::Accounts;
 use crate::vendor::answer::Asked;
@@ -83,7 +89,8 @@ pub struct Server {
     pub store: Store,
     pub tasks: Tasks,
     /// What each tenant has used of its limits.
-    pub tenants: Accounts,
+    pub tenants: Arc<Accounts>,
+    pub parked: Arc<Parked>,
     pub asking: Asking,
     pub companies: Companies,
     pub unheard: Unheard,
@@ -131,7 +138,10 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Rep
             let hints = received.hints;
             trace.call(&received.call);
             let (outcome, receipt) = match admit(received, &snapshot) {
-                Ok(admitted) => carry_out(&server, snapshot, admitted, trace).await,
+                Ok(admitted) => {
+                    trace.tenant(&admitted.tenant);
+                    carry_out(&server, snapshot, admitted, trace).await
+                }
                 Err(refusal) => (refused(refusal, trace), None),
             };
             let mut response = outcome.into_response(hints);
@@ -141,7 +151,7 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Rep
             response
         }
         Err(Unread::Refused(refusal, hints)) => refused(refusal, trace).into_response(hints),
-        Err(Unread::Broken) => return gate::Refusal::Body.response(),
+        Err(Unread::Broken) => return gate::Violation::Body.response(),
     };
     response.map(Reply::from)
 }
@@ -152,6 +162,13 @@ async fn carry_out(
     admitted: Admitted,
     mut trace: Trace,
 ) -> (Outcome, Option<Receipt>) {
+    let admitted = match park::resolve(server, &snapshot, admitted).await {
+        Ok(admitted) => admitted,
+        Err(said) => {
+            trace.end(&said);
+            return (said, None);
+        }
+    };
     let outcome = match &admitted.call {
         Call::Submit | Call::Solve => {
             if let Some(key) = &admitted.idempotency_key {

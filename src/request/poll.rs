@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::admit::{Admitted, Caller};
-use super::forward::{Answered, Route, Sending, forward};
+use super::forward::{Answered, Route, Sending, Unanswered, forward};
 use super::refuse::Refusal;
 use super::respond::Outcome;
 use super::settle::{Ending, settle};
@@ -149,6 +149,8 @@ pub(super) async fn ask(
     let (heard, news) = match followed {
         Relayed::Answer(heard, news) => (heard, news),
         Relayed::Trouble | Relayed::KeyBad => (Heard::Word(Word::Trouble), News::Trouble),
+        // To be asked later is no trouble: its time must not begin to run.
+        Relayed::NotNow => return Heard::Word(Word::NotReady),
         Relayed::NotAsked => return Heard::Word(Word::Trouble),
         Relayed::Gone => return Heard::Word(Word::Gone),
     };
@@ -168,7 +170,7 @@ pub(super) fn hears(
     let record = &task.record;
     let ended = match &news {
         News::Final(Some(_)) => Some(Ending::FAILED),
-        News::Final(None) => Some(Ending::solved(said_price(heard))),
+        News::Final(None) => Some(Ending::solved(said_price(heard), task.is_polled(now))),
         News::NotReady => {
             let keys = &snapshot.keys;
             keys.task_runs(&record.owner_name, &record.key, now);
@@ -228,7 +230,7 @@ pub(super) async fn act(
             {
                 Relayed::Answer(heard, _) => outcome(server, snapshot, &task, heard),
                 Relayed::Gone => Outcome::Refused(Refusal::UnknownTask),
-                Relayed::Trouble | Relayed::KeyBad | Relayed::NotAsked => {
+                Relayed::Trouble | Relayed::KeyBad | Relayed::NotNow | Relayed::NotAsked => {
                     Outcome::Refused(Refusal::VendorTrouble)
                 }
             }
@@ -283,7 +285,8 @@ async fn follow(
         let answered = forward(server, snapshot, key, caller.token, sending, &route, trace).await;
         came_to = match answered {
             Ok(answered) => relayed(answered, caller.hints),
-            Err(_) => Relayed::Trouble,
+            Err(Unanswered::NotNow) => Relayed::NotNow,
+            Err(Unanswered::Failed(_)) => Relayed::Trouble,
         };
         if !matches!(came_to, Relayed::KeyBad) {
             break;
@@ -341,6 +344,8 @@ pub(super) enum Relayed {
     Answer(Heard, News),
     KeyBad,
     Trouble,
+    /// Its account may not be asked now.
+    NotNow,
     /// No key may be used for it now.
     NotAsked,
     Gone,
@@ -375,7 +380,11 @@ pub(super) fn relayed(answered: Answered, hints: Hints) -> Relayed {
 fn trouble(server: &Server, snapshot: &Snapshot, task: &Task) -> Outcome {
     let now = Instant::now();
     let hidden_until = task.trouble(now) + snapshot.settings.poll.hide_outage;
-    if now < hidden_until || server.egress.banned_until(now).is_some() {
+    let rests = match owner(server, &snapshot.keys, task, now) {
+        Owner::Ask(key) => key.polls_rest_until(now).is_some(),
+        Owner::Later | Owner::Gone => false,
+    };
+    if now < hidden_until || rests || server.egress.banned_until(now).is_some() {
         Outcome::Refused(Refusal::PollTrouble)
     } else {
         Outcome::Refused(Refusal::VendorTrouble)

@@ -14,8 +14,10 @@ use super::refresher::question;
 use super::trace::Trace;
 use super::{Server, clock};
 use crate::keys::chance;
+use crate::keys::egress::Egress;
 use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
+use crate::keys::set::KeySet;
 use crate::live::Snapshot;
 use crate::replicas::{News, Verdict};
 use crate::vendor::account;
@@ -36,7 +38,7 @@ pub struct Prober {
 
 enum Next {
     Key(Arc<Key>),
-    /// Any key: only the vendor is in question.
+    /// The vendor is in question, and the key only where its own probe is due.
     Vendor(Arc<Key>),
     /// Its account, to learn how many slots it has.
     Count(Arc<Key>),
@@ -95,59 +97,83 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
     if let Some(until) = server.egress.banned_until(now) {
         return Next::At(until);
     }
-    // A key that drains is probed only when its tasks wait for the outcome: suspect, and no other value under its name.
-    let suspect = |key: &Key| {
-        key.look(|health| health.condition(now) == Condition::Suspect)
-            && snapshot.keys.by_name(&key.name).is_none()
-    };
-    let keys = || {
-        snapshot
-            .keys
-            .keys()
-            .iter()
-            .filter(|key| key.standing != Standing::Draining || suspect(key))
+    let keys = &snapshot.keys;
+    let exhausted_until = server.egress.exhausted_until(now);
+    let soonest = || {
+        let changes = probed(keys, now).filter_map(|key| key.look(|it| it.next_change(now)));
+        let counts = probed(keys, now).filter_map(|key| key.account.next_count(now));
+        let soonest = changes.chain(counts).chain(exhausted_until).min();
+        Next::At(soonest.unwrap_or(now + LOOK_ANYWAY).min(now + LOOK_ANYWAY))
     };
     if let Some(until) = server.outage.open_until() {
-        let trusted =
-            keys().find(|key| key.look(|health| health.is_proven() && !health.is_called_bad(now)));
-        let Some(key) = trusted.or_else(|| keys().next()) else {
-            return Next::At(now + LOOK_ANYWAY);
-        };
-        return if server.outage.begin_probe(now) {
-            Next::Vendor(Arc::clone(key))
-        } else {
-            Next::At(until)
+        return match for_the_vendor(keys, &server.egress, now) {
+            Some(key) if server.outage.begin_probe(now) => Next::Vendor(Arc::clone(key)),
+            Some(_) => Next::At(until),
+            None => soonest(),
         };
     }
-    let exhausted_until = server.egress.exhausted_until(now);
-    let exhausted_for_suspects = server.egress.exhausted_for_suspects_until(now);
-    let allowed = |key: &Key| match key.look(|health| health.condition(now)) {
-        // An empty key is known to the vendor: asking about it risks no bad-key answer.
-        Condition::Empty => true,
-        Condition::Suspect => exhausted_for_suspects.is_none(),
-        _ => exhausted_until.is_none(),
-    };
-    let wants = |key: &&Arc<Key>| allowed(key) && key.look(|health| health.wants_probe(now));
-    // Whoever asked for one by hand waits for it.
-    let asked = keys().find(|key| wants(key) && key.look(Health::is_asked));
     let leads = server.replicas.leads();
-    if let Some(key) = asked.or_else(|| keys().find(|key| leads && wants(key))) {
+    if let Some(key) = due(keys, &server.egress, leads, now) {
         return Next::Key(Arc::clone(key));
     }
-    if leads && snapshot.settings.vendor.profile.takes.threadsinfo {
+    // Of accounts that were all closed each would answer that its key is bad.
+    let takes = &snapshot.settings.vendor.profile.takes;
+    if leads && takes.threadsinfo && exhausted_until.is_none() {
         let counts = |key: &&Arc<Key>| {
-            key.standing == Standing::Active
-                && key.look(|health| health.is_proven() && !health.is_called_bad(now))
-                && key.account.wants_count(now)
+            key.standing == Standing::Active && is_trusted(key, now) && key.account.wants_count(now)
         };
-        if let Some(key) = keys().find(counts) {
+        if let Some(key) = probed(keys, now).find(counts) {
             return Next::Count(Arc::clone(key));
         }
     }
-    let changes = keys().filter_map(|key| key.look(|health| health.next_change(now)));
-    let counts = keys().filter_map(|key| key.account.next_count(now));
-    let soonest = changes.chain(counts).chain(exhausted_until).min();
-    Next::At(soonest.unwrap_or(now + LOOK_ANYWAY).min(now + LOOK_ANYWAY))
+    soonest()
+}
+
+/// What the vendor may be asked about. Keys that take no new work are so only for the sake of others: one that drains while
+/// it is suspect and no other value stands under its name, because its tasks wait for the outcome, and one that the file
+/// disables unless a probe would be its first, which can wait until it is enabled or a hand asks.
+fn probed(keys: &KeySet, now: Instant) -> impl Iterator<Item = &Arc<Key>> {
+    let is_probed = move |key: &&Arc<Key>| {
+        let condition = || key.look(|health| health.condition(now));
+        match key.standing {
+            Standing::Active => true,
+            Standing::Disabled => condition() != Condition::Unproven || key.look(Health::is_asked),
+            Standing::Draining => {
+                condition() == Condition::Suspect && keys.by_name(&key.name).is_none()
+            }
+        }
+    };
+    keys.keys().iter().filter(is_probed)
+}
+
+/// The key whose probe is due and within the budget of bad-key answers. Of several replicas one leads, and probes for all.
+fn due<'a>(keys: &'a KeySet, egress: &Egress, leads: bool, now: Instant) -> Option<&'a Arc<Key>> {
+    let exhausted = egress.exhausted_until(now).is_some();
+    let exhausted_for_suspects = egress.exhausted_for_suspects_until(now).is_some();
+    let allowed = |key: &Key| match key.look(|health| health.condition(now)) {
+        // An empty key is known to the vendor: asking about it risks no bad-key answer.
+        Condition::Empty => true,
+        Condition::Suspect => !exhausted_for_suspects,
+        _ => !exhausted,
+    };
+    let wants = |key: &&Arc<Key>| allowed(key) && key.look(|health| health.wants_probe(now));
+    // Whoever asked for one by hand waits for it.
+    let asked = probed(keys, now).find(|key| wants(key) && key.look(Health::is_asked));
+    asked.or_else(|| probed(keys, now).find(|key| leads && wants(key)))
+}
+
+/// The key with which an outage is probed: one that the vendor knows, also one that drains, whose tasks wait for the end of
+/// the outage. SECURITY: any other may cost a bad-key answer, so it must be due, and within the budget.
+fn for_the_vendor<'a>(keys: &'a KeySet, egress: &Egress, now: Instant) -> Option<&'a Arc<Key>> {
+    let trusted = |key: &&Arc<Key>| is_trusted(key, now);
+    let listed = keys.listed().find(trusted);
+    listed
+        .or_else(|| keys.keys().iter().find(trusted))
+        .or_else(|| due(keys, egress, true, now))
+}
+
+fn is_trusted(key: &Key, now: Instant) -> bool {
+    key.look(|health| health.is_proven() && !health.is_called_bad(now))
 }
 
 async fn probe(server: &Server, snapshot: &Snapshot, key: &Key) {
@@ -223,11 +249,18 @@ fn speaks_against(evidence: &Evidence) -> bool {
 }
 
 async fn probe_vendor(server: &Server, snapshot: &Snapshot, key: &Key) {
-    if ask(server, snapshot, key, question(snapshot, key)).await == Evidence::Nothing {
+    let evidence = ask(server, snapshot, key, question(snapshot, key)).await;
+    if evidence == Evidence::Nothing {
         server.outage.probe_failed(Instant::now(), chance());
-    } else if server.outage.reached() {
+        return;
+    }
+    if server.outage.reached() {
         tracing::info!("the vendor answers again");
         snapshot.keys.events().happened();
+    }
+    // The answer judges a key that is in question itself: asking once more could be one more bad-key answer.
+    if key.begin_probe(Instant::now()) {
+        settle(server, key, evidence);
     }
 }
 
@@ -286,5 +319,109 @@ pub(super) fn plan(body: &[u8]) -> Evidence {
             rule: NOTHING_LEFT,
         },
         _ => Evidence::Passed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::{Balance, KeyEntry};
+    use crate::keys::egress::BAD_KEY_ANSWERS;
+    use crate::keys::secret::{Identity, Salt, Secret};
+    use crate::keys::set::{Remembered, Rules};
+    use crate::vendor::profile::Profile;
+
+    /// Keys that wait for their first probe, in this order.
+    const UNPROVEN: &str = "new";
+    /// An earlier run has proven it.
+    const PROVEN: &str = "proven";
+
+    fn keys_after(before: &KeySet, keys: &[(&str, bool)]) -> KeySet {
+        let entry = |(name, disabled): &(&str, bool)| KeyEntry {
+            name: (*name).to_owned(),
+            value: value(name),
+            pool: None,
+            weight: 1,
+            priority: 0,
+            disabled: *disabled,
+            max_tasks: None,
+            max_requests_per_second: None,
+            billing: None,
+        };
+        let entries: Vec<_> = keys.iter().map(entry).collect();
+        let salt = Salt([7; 32]);
+        let good_keys = [Identity::of(&value(PROVEN), &salt)].into();
+        let remembered = Remembered { salt, good_keys };
+        let profile = Profile::builtin("2captcha").unwrap();
+        let refresh = Duration::from_secs(300);
+        let rules = Rules {
+            shared: false,
+            pools: Vec::new(),
+            rates: profile.limits,
+            billing: profile.billing,
+            balance: Balance {
+                refresh,
+                minimum_micro_usd: 10_000,
+                low_micro_usd: 1_000_000,
+            },
+            keep: refresh,
+        };
+        before.next(&entries, &remembered, &rules, Instant::now(), || 0.5)
+    }
+
+    fn keys(keys: &[(&str, bool)]) -> KeySet {
+        keys_after(&KeySet::default(), keys)
+    }
+
+    fn value(name: &str) -> Secret {
+        Secret::new(format!("value-of-{name}-0123456789abcdef"))
+    }
+
+    fn used_up(now: Instant) -> Egress {
+        Egress::new([now; BAD_KEY_ANSWERS])
+    }
+
+    fn name(key: Option<&Arc<Key>>) -> Option<&str> {
+        key.map(|key| &*key.name)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_probed_with_a_key_that_the_vendor_knows_also_with_one_that_drains() {
+        let now = Instant::now();
+        let both = keys(&[(UNPROVEN, false), (PROVEN, false)]);
+        let key = for_the_vendor(&both, &used_up(now), now);
+        assert_eq!(name(key), Some(PROVEN));
+        let drains = keys_after(&both, &[(UNPROVEN, false)]);
+        let key = for_the_vendor(&drains, &used_up(now), now);
+        assert_eq!(name(key), Some(PROVEN));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_probed_with_an_unknown_key_only_when_that_may_be_probed_itself() {
+        let (now, fresh) = (Instant::now(), Egress::new([]));
+        let keys = keys(&[("off", true), (UNPROVEN, false)]);
+        assert_eq!(name(for_the_vendor(&keys, &fresh, now)), Some(UNPROVEN));
+        assert_eq!(name(for_the_vendor(&keys, &used_up(now), now)), None);
+        let key = keys.by_name(UNPROVEN).unwrap();
+        key.disable(now);
+        assert_eq!(name(for_the_vendor(&keys, &fresh, now)), None);
+        key.enable(now);
+        let (code, rule) = ("ERROR_KEY_DOES_NOT_EXIST", "ERROR_KEY_DOES_NOT_EXIST");
+        let rule = Profile::builtin("2captcha").unwrap().codes[rule];
+        let code = code.to_owned();
+        assert!(key.begin_probe(now));
+        key.end_probe(Evidence::Refused { code, rule }, now);
+        assert_eq!(name(for_the_vendor(&keys, &fresh, now)), None);
+        let later = now + Duration::from_secs(3600);
+        assert_eq!(name(for_the_vendor(&keys, &fresh, later)), Some(UNPROVEN));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_the_file_disables_is_tried_only_by_hand() {
+        let (now, egress) = (Instant::now(), Egress::new([]));
+        let keys = keys(&[("off", true)]);
+        assert_eq!(name(due(&keys, &egress, true, now)), None);
+        keys.by_name("off").unwrap().ask_for_probe(now);
+        assert_eq!(name(due(&keys, &egress, true, now)), Some("off"));
     }
 }

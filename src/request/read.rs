@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap, ORIGIN, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, ORIGIN, USER_AGENT};
 use hyper::http::request;
 use hyper::{Method, Request};
 
@@ -25,6 +25,8 @@ pub struct Received {
     pub hints: Hints,
     pub user_agent: Option<Bytes>,
     pub origin: Option<String>,
+    /// A browser says that a page of another site made it.
+    pub cross_site: bool,
     /// From the path; a field of the body comes second.
     pub project: Option<String>,
     /// The client's own, of a submit.
@@ -86,6 +88,10 @@ pub(super) async fn read(
             .headers
             .get(ORIGIN)
             .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
+        cross_site: head
+            .headers
+            .get(SEC_FETCH_SITE)
+            .is_some_and(|site| site == "cross-site" || site == "same-site"),
         project: gated.project,
         idempotency_key,
         held,
@@ -99,7 +105,7 @@ fn query_of(head: &request::Parts) -> Bytes {
         .unwrap_or_default()
 }
 
-fn header(headers: &HeaderMap, name: hyper::header::HeaderName) -> Option<Bytes> {
+fn header(headers: &HeaderMap, name: HeaderName) -> Option<Bytes> {
     headers
         .get(name)
         .map(|value| Bytes::copy_from_slice(value.as_bytes()))
@@ -112,3 +118,5 @@ fn of_body(error: BodyError) -> Refusal {
         BodyError::TooSlow | BodyError::Broken => Refusal::BodyBroken,
     }
 }
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -112,7 +112,9 @@ fn may_ask(server: &Server, key: &Key, now: Instant) -> bool {
 
 /// What is suspect, empty or revoked is the prober's; what cools is left alone.
 fn is_well(key: &Key, now: Instant) -> bool {
-    key.look(|health: &Health| health.is_proven() && health.may_submit(now))
+    key.look(|health: &Health| {
+        health.is_proven() && health.may_submit(now) && health.polls_rest_until(now).is_none()
+    })
 }
 
 async fn refresh(server: &Server, snapshot: &Snapshot, key: &Key) {
@@ -280,7 +282,7 @@ mod tests {
         let key = &keys.keys()[0];
         let mut asked = 0;
         while key.account.has_calls_to_spare(&key.limits, Instant::now()) {
-            assert!(key.may_ask(Instant::now()));
+            assert!(key.take_call(Instant::now()));
             asked += 1;
         }
         assert_eq!(asked, 600);

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::store::Unsent;
+use crate::tenants::meter::Limit;
 use crate::wire::BadParameters;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +22,8 @@ pub enum Refusal {
     /// The same, and it cannot be a token by its length.
     NoToken,
     TenantInactive,
+    /// Which of its limits was reached. Nothing was sent.
+    TenantOver(Limit),
     /// Nothing was sent.
     VendorUnreachable,
     /// Nobody can know whether the vendor accepted the submit.
@@ -44,6 +48,8 @@ pub enum Refusal {
     /// Changes accounts: every key would have to be changed alike.
     PingbackRegistration,
     OriginNotAllowed,
+    /// A parked submit that never went out.
+    Unsent(Unsent),
     /// A call ended in a panic; it was caught.
     Internal,
 }
@@ -56,8 +62,10 @@ impl Refusal {
             | Self::NoSlot(_)
             | Self::VendorUnreachable
             | Self::NoBodyBudget
-            | Self::NotKept => "ERROR_NO_SLOT_AVAILABLE",
-            Self::AllEmpty => "ERROR_ZERO_BALANCE",
+            | Self::NotKept
+            | Self::TenantOver(Limit::Tasks | Limit::Rate) => "ERROR_NO_SLOT_AVAILABLE",
+            // Loops of clients stop at this one.
+            Self::AllEmpty | Self::TenantOver(Limit::Daily | Limit::Budget) => "ERROR_ZERO_BALANCE",
             Self::NoKey | Self::OriginNotAllowed | Self::UnknownToken | Self::TenantInactive => {
                 "ERROR_KEY_DOES_NOT_EXIST"
             }
@@ -67,6 +75,8 @@ impl Refusal {
             Self::PollTrouble => "CAPCHA_NOT_READY",
             Self::VendorTrouble | Self::Internal => "ERROR_SERVER_ERROR",
             Self::UnknownTask => "ERROR_WRONG_CAPTCHA_ID",
+            // Of the codes that end a poll this is the one that every client knows, and the one that vendors do not charge for.
+            Self::Unsent(_) => "ERROR_CAPTCHA_UNSOLVABLE",
             Self::BadParameters(_)
             | Self::IdempotencyKey(_)
             | Self::OtherParameters
@@ -91,11 +101,12 @@ impl Refusal {
                 "every slot of every key is taken, try again when a task has ended".into()
             }
             Self::AllEmpty => "no key has balance left, refill an account or add a key".into(),
-            Self::NoKey => "no usable key, see the keys file and `sidekey check`".into(),
+            Self::NoKey => "no usable key, `sidekey status` says why".into(),
             // One sentence for both: who guesses must not learn which tokens were good once.
             Self::UnknownToken | Self::TenantInactive => {
                 "no active tenant has this token, see the tenants file".into()
             }
+            Self::TenantOver(limit) => over(*limit).into(),
             Self::NoToken => "send a tenant's token as `key`".into(),
             Self::VendorUnreachable => {
                 "the vendor could not be reached and nothing was sent".into()
@@ -129,6 +140,16 @@ impl Refusal {
             Self::OriginNotAllowed => {
                 "calls from web pages are refused, list the origin in clients.origins".into()
             }
+            Self::Unsent(why) => match why {
+                Unsent::Expired => {
+                    "no key was usable within submit.park_for, nothing was sent or charged"
+                }
+                Unsent::Dropped => {
+                    "nobody asked for it for two minutes, nothing was sent or charged"
+                }
+                Unsent::Cancelled => "the operator cancelled it, nothing was sent or charged",
+            }
+            .into(),
             Self::Internal => "an internal error, see the log".into(),
         }
     }
@@ -143,6 +164,7 @@ impl Refusal {
             Self::UnknownToken => "unknown_token",
             Self::NoToken => "no_token",
             Self::TenantInactive => "tenant_inactive",
+            Self::TenantOver(limit) => limit.name(),
             Self::VendorUnreachable => "vendor_unreachable",
             Self::Uncertain => "uncertain",
             Self::PollTrouble => "poll_trouble",
@@ -158,7 +180,24 @@ impl Refusal {
             Self::UnknownAction => "unknown_action",
             Self::PingbackRegistration => "pingback_registration",
             Self::OriginNotAllowed => "origin_not_allowed",
+            Self::Unsent(why) => why.as_str(),
             Self::Internal => "internal",
+        }
+    }
+}
+
+/// Which limit, and when it ends.
+fn over(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Daily => {
+            "daily_limit is reached: the solves of today and the tasks that run use it up, it begins anew at 00:00 UTC"
+        }
+        Limit::Budget => {
+            "monthly_budget is reached: what was solved and what runs leaves too little for this task, it begins anew on the first of the month, 00:00 UTC"
+        }
+        Limit::Tasks => "max_tasks tasks run already, try again when one of them has ended",
+        Limit::Rate => {
+            "rate_per_minute is reached, try again when the first submit of the last 60 seconds is older than that"
         }
     }
 }

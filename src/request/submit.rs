@@ -4,47 +4,30 @@
 //! again only if it provably did not reach the vendor or the vendor explicitly refused it. Everything else is uncertain.
 
 pub(super) mod late;
+mod ledger;
+mod once;
+mod tries;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::FutureExt;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use late::{LATE, Late};
+use late::Late;
+pub(super) use ledger::STORE_PATIENCE;
 
+use super::Server;
 use super::admit::Admitted;
-use super::choose::choose;
 use super::flight::{Heard, Identical, Listener, Pilot};
-use super::forward::Answered;
+use super::park;
 use super::refuse::Refusal;
+use super::reserve::reserve;
 use super::respond::Outcome;
-use super::settle::{Ending, settle};
 use super::trace::Trace;
-use super::{Server, clock};
-use crate::keys::account::Slot;
-use crate::keys::key::Key;
-use crate::keys::secret::Identity;
 use crate::listen::Receipt;
 use crate::live::Snapshot;
-use crate::store::{
-    self, Claim, Intent, IntentId, StoreError, TaskKey, TaskRecord, TaskState, Written,
-};
-use crate::tasks::kind;
-use crate::vendor::answer::Reading;
-use crate::vendor::client::CallError;
-use crate::vendor::profile::{Billing, Class};
-use crate::wire::Endpoint;
-
-/// solve.php answers when the captcha is solved. The vendor's own limit is not documented; clients wait 600 s at most.
-const SOLVE_PATIENCE: Duration = Duration::from_secs(600);
-/// After that the store's trouble is not the client's any more: the id is kept in memory and relayed.
-const STORE_PATIENCE: Duration = Duration::from_secs(1);
-/// Two proven keys that the vendor calls bad for one submit: the submit is to blame, and must not bench the others.
-const PROVEN_KEYS_BLAMED: usize = 2;
-/// Before the second try of a submit that did not reach the vendor; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const TOO_LATE: &str = "the deadline passed";
+use crate::store::{Claim, OwnId, TaskKey};
+use crate::tenants::accounts::Reservation;
 
 pub(super) async fn submit(
     server: &Arc<Server>,
@@ -65,7 +48,7 @@ pub(super) async fn submit(
         trace.end(&outcome);
         return (outcome, receipt(listener));
     }
-    let listener = start(server, snapshot, admitted, None, trace);
+    let listener = start(server, snapshot, admitted, None, trace).await;
     let outcome = match listener.hear().await {
         Heard::Outcome(outcome) => outcome,
         // Dropped is heard by nobody: its client has left. After a panic nobody knows what was sent; its intent is still
@@ -76,22 +59,35 @@ pub(super) async fn submit(
 }
 
 /// Begins, detached. What ends without a task forgets the claim.
-pub(super) fn start(
+pub(super) async fn start(
     server: &Arc<Server>,
     snapshot: Arc<Snapshot>,
     admitted: Admitted,
     claim: Option<Claim>,
-    trace: Trace,
+    mut trace: Trace,
 ) -> Listener {
+    // A client that leaves meanwhile has sent nothing.
+    let reserved = reserve(server, &snapshot, &admitted).await;
     let (pilot, listener) = server.unheard.start(identical(&admitted));
-    let work = Submitting {
-        server: Arc::clone(server),
-        snapshot,
-        admitted,
-        claim,
-        pilot,
-    };
-    server.background.spawn(work.run(trace));
+    match reserved {
+        Ok(reservation) => {
+            let work = Submitting {
+                server: Arc::clone(server),
+                snapshot,
+                admitted,
+                reservation,
+                claim,
+                left: pilot.client_left().clone(),
+                parked: None,
+            };
+            server.background.spawn(work.run(pilot, trace));
+        }
+        Err(refusal) => {
+            let outcome = Outcome::Refused(refusal);
+            trace.end(&outcome);
+            pilot.land(outcome, false);
+        }
+    }
     listener
 }
 
@@ -105,7 +101,7 @@ fn identical(admitted: &Admitted) -> Identical {
 
 /// The outcome counts as heard when it is written, not when it is there.
 fn receipt(listener: Listener) -> Receipt {
-    Receipt::new(move || listener.is_heard())
+    Receipt::new(move || listener.mark_heard())
 }
 
 pub(super) fn lost(server: &Server) -> Outcome {
@@ -113,445 +109,98 @@ pub(super) fn lost(server: &Server) -> Outcome {
     Outcome::Refused(Refusal::Uncertain)
 }
 
-struct Submitting {
-    server: Arc<Server>,
-    snapshot: Arc<Snapshot>,
-    admitted: Admitted,
-    claim: Option<Claim>,
-    pilot: Pilot,
+pub(super) struct Submitting {
+    pub server: Arc<Server>,
+    pub snapshot: Arc<Snapshot>,
+    pub admitted: Admitted,
+    /// Given back when this ends, unless there is a task, or may be one.
+    pub reservation: Reservation,
+    pub claim: Option<Claim>,
+    /// Cancelled when nobody wants the task any more: what was not sent yet is not sent.
+    pub left: CancellationToken,
+    /// It was parked, and no client is there to answer.
+    pub parked: Option<OwnId>,
 }
 
-/// How a submit ends.
-struct Ended<'a> {
-    outcome: Outcome,
+/// How a submit ends: what its client hears, and what there is at the vendor now.
+pub(super) struct Ended<'a> {
+    pub outcome: Outcome,
+    pub made: Made,
+    pub late: Option<Box<Late<'a>>>,
+}
+
+pub(super) enum Made {
+    Task(Arc<str>),
+    /// solve.php: the task has ended with its submit.
+    Answer,
+    /// Nobody can know.
+    Perhaps,
+    /// The vendor blames the submit, with this code.
+    Refused(Arc<str>),
+    /// A parked submit that another replica sends.
+    Elsewhere,
+    Nothing,
+}
+
+impl Made {
     /// The vendor made a task, or may have.
-    accepted: bool,
-    late: Option<Box<Late<'a>>>,
-}
-
-/// What one try came to.
-enum Tried<'a> {
-    Done(Ended<'a>),
-    /// The vendor blames the key; `words` are what it said to the submit itself.
-    Refused {
-        class: Class,
-        no_slot: bool,
-        words: Option<Outcome>,
-    },
-    NotSent,
-    /// Other replicas have the account's last slots.
-    Full,
-}
-
-/// Why a change is not durable.
-#[derive(Debug, thiserror::Error)]
-enum Unwritten {
-    #[error("it takes longer than a second")]
-    Late,
-    #[error(transparent)]
-    Refused(StoreError),
+    fn is_something(&self) -> bool {
+        match self {
+            // The repeat of an uncertain submit must hear the same, or it pays a second time.
+            Self::Task(_) | Self::Answer | Self::Perhaps => true,
+            Self::Refused(_) | Self::Elsewhere | Self::Nothing => false,
+        }
+    }
 }
 
 impl Submitting {
-    async fn run(self, mut trace: Trace) {
-        match self.tries(&mut trace).await {
-            Some(ended) => {
-                trace.end(&ended.outcome);
-                drop(trace);
-                self.pilot.land(ended.outcome, ended.accepted);
-                if let Some(late) = ended.late {
-                    self.hear_late(late).await;
-                }
-            }
-            None => self.pilot.drop_unsent(),
-        }
-    }
-
-    /// `None` when the client left before anything was sent.
-    async fn tries(&self, trace: &mut Trace) -> Option<Ended<'_>> {
-        let refuse = |refusal| Some(Ended::without_a_task(Outcome::Refused(refusal)));
-        let rules = &self.snapshot.settings.submit;
-        let began = Instant::now();
-        let (deadline, wait_until) = match self.admitted.endpoint {
-            Endpoint::Solve => (began + SOLVE_PATIENCE, began + rules.wait),
-            _ => (
-                began + rules.deadline,
-                began + rules.wait.min(rules.deadline),
-            ),
+    async fn run(self, pilot: Pilot, mut trace: Trace) {
+        let (server, snapshot, admitted) = (&self.server, &self.snapshot, &self.admitted);
+        let ended = match park::behind(server, snapshot, admitted) {
+            Some(refusal) => Some(Ended::refused(refusal)),
+            None => self.tries(None, &mut trace).await,
         };
-        let mut refused: Vec<Refused> = Vec::new();
-        let no_slot = &self.snapshot.settings.vendor.profile.no_slot_json;
-        let all_refused = |refused: &[Refused]| refuse(after(refused, no_slot));
-        let mut blamed_though_proven = 0;
-        // A key that was refused at its trial was not tried for this submit: a file with dead keys must not fail clients.
-        let mut sent_with = 0;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let chosen = choose(
-                &self.server,
-                &self.snapshot,
-                &self.admitted.tenant,
-                wait_until,
-                deadline,
-            );
-            let chosen = tokio::select! {
-                chosen = chosen => chosen,
-                () = self.pilot.client_left().cancelled() => return None,
-            };
-            let (key, slot) = match chosen {
-                Ok(chosen) => chosen,
-                Err(refusal) => return refuse(refusal),
-            };
-            let known = refused
-                .iter()
-                .any(|refused| refused.identity == key.identity);
-            if !known && sent_with >= rules.max_keys {
-                return all_refused(&refused);
-            }
-            match self.once(&key, slot, deadline, trace).await {
-                Tried::Done(ended) => return Some(ended),
-                Tried::NotSent if self.pilot.client_left().is_cancelled() => return None,
-                Tried::NotSent => {
-                    if Instant::now() + pause >= wait_until {
-                        return refuse(Refusal::VendorUnreachable);
-                    }
-                    sleep(pause).await;
-                    pause *= 2;
-                }
-                // The next choice knows.
-                Tried::Full => {}
-                Tried::Refused {
-                    class,
-                    no_slot,
-                    words,
-                } => {
-                    self.server.metrics.failover(class);
-                    sent_with += usize::from(!known && words.is_some());
-                    if let Some(words) = words.filter(|_| class == Class::KeyBad) {
-                        blamed_though_proven += 1;
-                        if blamed_though_proven >= PROVEN_KEYS_BLAMED {
-                            return Some(Ended::without_a_task(words));
-                        }
-                    }
-                    if !known {
-                        refused.push(Refused {
-                            identity: key.identity,
-                            class,
-                            no_slot,
-                        });
-                    }
-                    if Instant::now() >= deadline {
-                        return all_refused(&refused);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The slot is free again when this ends, unless there is a task, or may be one.
-    async fn once(
-        &self,
-        key: &Arc<Key>,
-        slot: Slot,
-        deadline: Instant,
-        trace: &mut Trace,
-    ) -> Tried<'_> {
-        let intent = self.intent(key);
-        let slots = key.account.most_tasks(&key.limits);
-        let store = &self.server.store;
-        let (intent_id, written) = store.intend_within(intent.clone(), self.claim, slots);
-        match self.written(written).await {
-            Ok(()) => {}
-            Err(Unwritten::Refused(StoreError::Full { used })) => {
-                store.forget(intent_id);
-                key.account.used_together(used, Instant::now());
-                return Tried::Full;
-            }
-            // Another replica has it: a repeat finds what that comes to.
-            Err(Unwritten::Refused(StoreError::Claimed)) => {
-                store.forget(intent_id);
-                return Tried::refused(Refusal::NotKept);
-            }
-            Err(trouble) => {
-                self.say(&trouble, "intent");
-                // What is not on the disk is not known to a repeat after a crash, and to prevent that is what the key is for.
-                if self.claim.is_some() {
-                    store.forget(intent_id);
-                    return Tried::refused(Refusal::NotKept);
-                }
-            }
-        }
-        trace.uses(key);
-        let began = Instant::now();
-        let give_up = self.pilot.client_left().child_token();
-        let mut call = self.call(key, deadline + LATE, give_up.clone());
-        let mut answered = tokio::select! {
-            biased;
-            answered = &mut call => Some(answered),
-            () = sleep_until(deadline) => None,
+        let is_wanted = |ended: &Ended<'_>| ended.made.is_something() || !self.left.is_cancelled();
+        let Some(mut ended) = ended.filter(is_wanted) else {
+            pilot.drop_unsent();
+            return;
         };
-        if answered.is_none() {
-            // What has not left by now never leaves; then the call ends at once.
-            give_up.cancel();
-            answered = call.as_mut().now_or_never();
+        if let Outcome::Refused(refusal) = &ended.outcome
+            && let Some(id) = park::instead(server, snapshot, admitted, self.claim, refusal).await
+        {
+            let id: Arc<str> = id.to_string().into();
+            self.reservation.park(TaskKey {
+                profile: Arc::clone(&snapshot.profile_name),
+                tenant: Arc::clone(&admitted.tenant.name),
+                id: Arc::clone(&id),
+            });
+            trace.task(&id);
+            ended = Ended::new(Outcome::Value(id.as_ref().to_owned()), Made::Task(id));
         }
-        trace.asked_vendor(began.elapsed());
-        let answered = match answered {
-            Some(answered) => answered,
-            None => match self.server.late.room() {
-                Some(room) => {
-                    self.uncertain(intent_id, intent.clone(), TOO_LATE, key)
-                        .await;
-                    return Tried::Done(Ended {
-                        late: Some(Box::new(Late {
-                            call,
-                            intent_id,
-                            intent,
-                            slot,
-                            key: Arc::clone(key),
-                            _room: room,
-                        })),
-                        ..Ended::uncertain()
-                    });
-                }
-                None => Err(CallError::Unknown {
-                    why: TOO_LATE.to_owned(),
-                }),
-            },
-        };
-        let uncertain = async |why: &str, slot: Slot| {
-            slot.keep(Instant::now());
-            self.uncertain(intent_id, intent.clone(), why, key).await;
-            Tried::Done(Ended::uncertain())
-        };
-        match answered {
-            Err(CallError::NotSent { why }) => {
-                tracing::debug!(why, "the vendor could not be reached");
-                self.server.store.forget(intent_id);
-                Tried::NotSent
-            }
-            Err(CallError::Unknown { why }) => uncertain(&why, slot).await,
-            Ok(answered) => match &answered.reading {
-                Reading::Accepted { id } => {
-                    let id = id.clone();
-                    trace.task(&id);
-                    self.accepted(intent_id, intent.clone(), &id, key, slot)
-                        .await;
-                    Tried::Done(Ended::paid(answered.accepted(&id, self.admitted.hints)))
-                }
-                Reading::Final => {
-                    self.answered(intent_id, intent, &answered, key, slot).await;
-                    Tried::Done(Ended::paid(Outcome::Relay(answered.relay)))
-                }
-                Reading::Code { code, rule } => match rule.class {
-                    Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
-                        self.server.store.forget(intent_id);
-                        let (class, code) = (rule.class, code.clone());
-                        let profile = &self.snapshot.settings.vendor.profile;
-                        let no_slot = class == Class::KeyBusy && profile.is_no_slot(&code);
-                        let words = Some(answered.control(&code, self.admitted.hints));
-                        Tried::Refused {
-                            class,
-                            no_slot,
-                            words,
-                        }
-                    }
-                    Class::EgressIp => {
-                        self.server.store.forget(intent_id);
-                        Tried::refused(Refusal::AllBusy)
-                    }
-                    Class::Request | Class::NoTask | Class::Task => {
-                        self.server.store.forget(intent_id);
-                        let code = code.clone();
-                        let words = answered.control(&code, self.admitted.hints);
-                        Tried::Done(Ended::without_a_task(words))
-                    }
-                    Class::Server => uncertain(code, slot).await,
-                },
-                Reading::NotReady | Reading::Said => {
-                    uncertain("an answer that fits no submit", slot).await
-                }
-                Reading::Trouble { why } => uncertain(why, slot).await,
-            },
-        }
-    }
-
-    /// `solve.php` has solved: a task that had no id, and ends as it begins. Only a repeat of its claim needs the answer again.
-    async fn answered(
-        &self,
-        intent_id: IntentId,
-        intent: Intent,
-        answered: &Answered,
-        key: &Key,
-        slot: Slot,
-    ) {
-        let id = format!("solve-{}", intent_id.0);
-        let record = self.record(intent, &id, key);
-        give(slot, &record, key);
-        settle(
-            &self.server,
-            &self.snapshot,
-            &record,
-            Ending::solved(None),
-            clock::now_ms(),
-        );
-        if self.claim.is_some() {
-            let written = self.server.store.answered(intent_id, &answered.relay.body);
-            self.stored(written, "answer").await;
-        } else {
-            self.server.store.forget(intent_id);
-        }
-    }
-
-    /// The mapping is durable before the id is relayed; in a store's long trouble it is kept in memory, and said loudly.
-    async fn accepted(&self, intent_id: IntentId, intent: Intent, id: &str, key: &Key, slot: Slot) {
-        let record = self.record(intent, id, key);
-        give(slot, &record, key);
-        let written = self.server.store.accept(intent_id, record.clone());
-        self.server.tasks.remember(record, Instant::now());
-        #[cfg(not(sidekey_relay_before_commit))]
-        self.stored(written, "task").await;
-        // The negative control of the crash test: the id goes out before its record is durable.
-        #[cfg(sidekey_relay_before_commit)]
-        drop(written);
-    }
-
-    fn record(&self, intent: Intent, id: &str, key: &Key) -> TaskRecord {
-        TaskRecord {
-            key: TaskKey {
-                profile: intent.profile,
-                tenant: intent.tenant,
-                id: id.into(),
-            },
-            owner_name: intent.owner_name,
-            owner_identity: intent.owner_identity,
-            price_micro_usd: self.price(key, &intent.kind),
-            charge_micro_usd: self.admitted.tenant.prices.get(&*intent.kind).copied(),
-            kind: intent.kind,
-            project: intent.project,
-            state: TaskState::Running,
-            submitted_at_ms: intent.at_ms,
-            used_at_ms: clock::now_ms(),
-        }
-    }
-
-    /// None: a thread plan is paid for by its threads.
-    fn price(&self, key: &Key, kind: &str) -> Option<i64> {
-        match key.limits.billing {
-            Billing::Balance => Some(self.snapshot.settings.prices.price(kind)),
-            Billing::Threads => None,
-        }
-    }
-
-    async fn uncertain(&self, intent_id: IntentId, intent: Intent, why: &str, key: &Key) {
-        tracing::warn!(key = %key.name, why, "a submit is uncertain: it may have made a task and is not sent again");
-        self.server.metrics.uncertain_submit();
-        let hash = identical(&self.admitted).digest();
-        self.stored(
-            self.server
-                .store
-                .uncertain(intent_id, intent, why, Some(hash)),
-            "uncertain submit",
-        )
-        .await;
-    }
-
-    async fn stored(&self, written: Written, what: &'static str) {
-        if let Err(trouble) = self.written(written).await {
-            self.say(&trouble, what);
-        }
-    }
-
-    /// Waits until it is durable.
-    async fn written(&self, written: Written) -> Result<(), Unwritten> {
-        // A second of trouble in all, not a second for every change: clients give up after five.
-        let trouble = self.server.store.health().since;
-        let patience =
-            STORE_PATIENCE.saturating_sub(trouble.map_or(Duration::ZERO, |since| since.elapsed()));
-        match timeout(patience, written).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(Unwritten::Refused(error)),
-            Err(_) => Err(Unwritten::Late),
-        }
-    }
-
-    fn say(&self, why: &Unwritten, what: &'static str) {
-        self.server.metrics.store_error();
-        tracing::error!(
-            what,
-            %why,
-            "the store is in trouble, this is kept in memory only for now"
-        );
-    }
-
-    fn intent(&self, key: &Key) -> Intent {
-        Intent {
-            profile: Arc::clone(&self.snapshot.profile_name),
-            tenant: Arc::clone(&self.admitted.tenant.name),
-            project: self.admitted.project.clone(),
-            kind: kind::of(self.admitted.message.fields()).into(),
-            endpoint: match self.admitted.endpoint {
-                Endpoint::Solve => store::Endpoint::Solve,
-                _ => store::Endpoint::Submit,
-            },
-            owner_name: Arc::clone(&key.name),
-            owner_identity: key.identity,
-            at_ms: clock::now_ms(),
+        trace.end(&ended.outcome);
+        drop(trace);
+        pilot.land(ended.outcome, ended.made.is_something());
+        if let Some(late) = ended.late {
+            self.hear_late(late, Some(&pilot)).await;
         }
     }
 }
 
 impl Ended<'_> {
-    fn without_a_task(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            accepted: false,
-            late: None,
-        }
+    fn refused(refusal: Refusal) -> Self {
+        Self::new(Outcome::Refused(refusal), Made::Nothing)
     }
 
-    fn paid(outcome: Outcome) -> Self {
+    fn new(outcome: Outcome, made: Made) -> Self {
         Self {
-            accepted: true,
-            ..Self::without_a_task(outcome)
+            outcome,
+            made,
+            late: None,
         }
     }
 
     /// Its repeat must hear the same, or the repeat pays a second time.
     fn uncertain() -> Self {
-        Self::paid(Outcome::Refused(Refusal::Uncertain))
-    }
-}
-
-impl Tried<'_> {
-    fn refused(refusal: Refusal) -> Self {
-        Self::Done(Ended::without_a_task(Outcome::Refused(refusal)))
-    }
-}
-
-/// The slot is the task's from now on.
-fn give(slot: Slot, record: &TaskRecord, key: &Key) {
-    let price = record.price_micro_usd.unwrap_or_default();
-    slot.give_to(record.key.clone(), price, &key.limits, Instant::now());
-}
-
-/// A key that the vendor refused this submit with.
-struct Refused {
-    identity: Identity,
-    class: Class,
-    no_slot: bool,
-}
-
-/// What all the refused keys come to.
-fn after(refused: &[Refused], no_slot_json: &str) -> Refusal {
-    let any = |class| refused.iter().any(|refused| refused.class == class);
-    if refused.iter().all(|refused| refused.no_slot) {
-        Refusal::NoSlot(no_slot_json.into())
-    } else if any(Class::KeyBusy) {
-        Refusal::AllBusy
-    } else if any(Class::KeyEmpty) {
-        Refusal::AllEmpty
-    } else {
-        Refusal::NoKey
+        Self::new(Outcome::Refused(Refusal::Uncertain), Made::Perhaps)
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Server;
 use super::admit::Caller;
-use super::forward::{Answered, Route, Sending, forward};
+use super::forward::{Answered, Route, Sending, Unanswered, forward};
 use super::poll::{Owner, POLL_PATIENCE, Relayed, hears, owner, relayed};
 use super::respond::Relay;
 use super::trace::Trace;
@@ -77,7 +77,7 @@ async fn travel(server: Arc<Server>, snapshot: Arc<Snapshot>, boarding: Arc<Boar
         Together::Pieces(pieces) if is_not_ready(&pieces[place]) => Some(News::NotReady),
         Together::Pieces(_) | Together::Unclear => Some(News::AskAlone),
         Together::Trouble => Some(News::Trouble),
-        Together::NotAsked => None,
+        Together::NotNow | Together::NotAsked => None,
     };
     for (place, task) in tasks.iter().enumerate() {
         if let Some(news) = news(place) {
@@ -92,6 +92,8 @@ pub(super) enum Together {
     /// The vendor answered, but nobody can tell which piece belongs to which task: answers may contain the separator.
     Unclear,
     Trouble,
+    /// Their account may not be asked now.
+    NotNow,
     /// No key may be used for them now.
     NotAsked,
 }
@@ -139,8 +141,10 @@ pub(super) async fn ask_vendor(
         );
         let key = Some(&**key);
         let answered = forward(server, snapshot, key, caller.token, sending, &route, trace).await;
-        let Ok(answered) = answered else {
-            return Together::Trouble;
+        let answered = match answered {
+            Ok(answered) => answered,
+            Err(Unanswered::NotNow) => return Together::NotNow,
+            Err(Unanswered::Failed(_)) => return Together::Trouble,
         };
         if answered.reading == Reading::Final {
             let pieces = answer::pieces(&answered.relay.body);
@@ -154,7 +158,9 @@ pub(super) async fn ask_vendor(
             }
             // A code about the request: this vendor does not take `ids=` after all.
             Relayed::Answer(..) => Together::Unclear,
-            Relayed::Trouble | Relayed::NotAsked | Relayed::Gone => Together::Trouble,
+            Relayed::Trouble | Relayed::NotNow | Relayed::NotAsked | Relayed::Gone => {
+                Together::Trouble
+            }
         };
         break;
     }
@@ -173,9 +179,11 @@ pub(super) fn read_piece(profile: &Profile, text: &str) -> (Heard, News) {
     };
     match relayed(answered, Hints::default()) {
         Relayed::Answer(heard, news) => (heard, news),
-        Relayed::Trouble | Relayed::KeyBad | Relayed::NotAsked | Relayed::Gone => {
-            (Heard::Word(Word::Trouble), News::Trouble)
-        }
+        Relayed::Trouble
+        | Relayed::KeyBad
+        | Relayed::NotNow
+        | Relayed::NotAsked
+        | Relayed::Gone => (Heard::Word(Word::Trouble), News::Trouble),
     }
 }
 

@@ -11,6 +11,7 @@ use super::call::Call;
 use super::respond::Outcome;
 use crate::admin::metrics::Metrics;
 use crate::keys::key::Key;
+use crate::tenants::Tenant;
 use crate::wire::Endpoint;
 
 pub struct Trace {
@@ -19,6 +20,8 @@ pub struct Trace {
     began: Instant,
     endpoint: &'static str,
     call: &'static str,
+    /// None in open mode.
+    tenant: Option<Arc<str>>,
     task: Option<String>,
     key: Option<Arc<str>>,
     vendor: Duration,
@@ -47,6 +50,10 @@ impl Trace {
 
     pub fn call(&mut self, call: &Call) {
         self.call = call.label();
+    }
+
+    pub fn tenant(&mut self, tenant: &Tenant) {
+        self.tenant = (!tenant.is_everybody()).then(|| Arc::clone(&tenant.name));
     }
 
     pub fn task(&mut self, id: &str) {
@@ -94,6 +101,7 @@ impl Trace {
             began: Instant::now(),
             endpoint,
             call: "unread",
+            tenant: None,
             task: None,
             key: None,
             vendor: Duration::ZERO,
@@ -109,6 +117,7 @@ impl Trace {
         Self {
             metrics: None,
             began: self.began,
+            tenant: None,
             task: None,
             key: None,
             vendor: Duration::ZERO,
@@ -137,6 +146,7 @@ impl Drop for Trace {
             target: "sidekey::request",
             // Our own words need no quotes, and to look for what to escape is dear.
             call = %self.call,
+            tenant = self.tenant.as_deref(),
             task = self.task.as_deref(),
             key = self.key.as_deref(),
             outcome = %self.outcome,

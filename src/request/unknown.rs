@@ -32,7 +32,10 @@ pub(super) async fn poll(
         admitted.message.fields().action.as_deref(),
         None | Some("" | "get")
     );
-    if snapshot.settings.poll.unknown_task == UnknownTask::Refuse || !asks_for_the_answer {
+    // SECURITY: an account does not know tenants: asking it would tell one of them another's answer.
+    let may_ask = snapshot.settings.poll.unknown_task == UnknownTask::Ask
+        && !snapshot.tenants.are_told_apart();
+    if !may_ask || !asks_for_the_answer {
         return Outcome::Refused(Refusal::UnknownTask);
     }
     let now = Instant::now();
@@ -92,9 +95,11 @@ pub(super) async fn poll(
                 Heard::Word(_) => Outcome::NotReady,
             }
         }
-        Relayed::KeyBad | Relayed::Trouble | Relayed::NotAsked | Relayed::Gone => {
-            Outcome::Refused(Refusal::PollTrouble)
-        }
+        Relayed::KeyBad
+        | Relayed::Trouble
+        | Relayed::NotNow
+        | Relayed::NotAsked
+        | Relayed::Gone => Outcome::Refused(Refusal::PollTrouble),
     }
 }
 

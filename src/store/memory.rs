@@ -1,13 +1,18 @@
 //! The store that ends with the process. Also what a replica remembers of its own changes to the shared store.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::audit::{self, AuditRow};
+use super::bills::{Asked, Line, Sums};
+use super::parked::{OwnId, ParkedRecord, ParkedRequest, Parking};
 use super::rows::{
     BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claim, Claimed, Intent, IntentId, Resolved, TaskKey,
     TaskRecord, TaskState, UncertainRow,
 };
-use super::usage::{Ended, Settled, UsageRow};
+use super::usage::{Ended, Refused, Settled, UsageRow};
+use crate::calendar::DAY_MS;
 
 /// A std mutex: every section is short and none awaits.
 #[derive(Debug)]
@@ -25,9 +30,18 @@ struct Inner {
     /// Exactly the keys of `claims`.
     claims_by_intent: HashMap<IntentId, [u8; 32]>,
     bad_key_answers: BTreeMap<i64, i64>,
-    usage: BTreeMap<(TaskKey, i64), UsageRow>,
+    /// With its request, as long as it may be sent.
+    parked: BTreeMap<OwnId, (ParkedRecord, Option<ParkedRequest>)>,
+    usage: HashMap<UsageKey, UsageRow>,
+    /// Exactly the keys of `usage`, the end that is longest ago first.
+    usage_by_end: BTreeSet<(i64, UsageKey)>,
+    refusals: BTreeMap<(i64, Arc<str>, Arc<str>), i64>,
+    audit: BTreeSet<AuditRow>,
     replaced: u64,
 }
+
+/// An id that the vendor gives again is another task.
+type UsageKey = (TaskKey, i64);
 
 #[derive(Debug)]
 struct ClaimRow {
@@ -44,6 +58,9 @@ pub(super) struct Remembered {
     pub(super) claims: Vec<RememberedClaim>,
     pub(super) bad_key_answers: Vec<(i64, i64)>,
     pub(super) usage: Vec<UsageRow>,
+    pub(super) parked: Vec<(ParkedRecord, Option<ParkedRequest>)>,
+    pub(super) refusals: Vec<Refused>,
+    pub(super) audit: Vec<AuditRow>,
 }
 
 pub(super) struct RememberedClaim {
@@ -63,95 +80,7 @@ impl Tables {
 
     /// Returns how many rows it replaced or forgot.
     pub(super) fn apply(&self, change: Change) -> u64 {
-        let mut tables = self.lock();
-        match change {
-            // Its limit is kept by the account itself: nobody else uses this store.
-            Change::Intend(id, intent, claim, _) => {
-                if let Some(claim) = claim {
-                    tables.claim(id, claim, intent.at_ms);
-                }
-                tables.intents.insert(id, intent);
-                0
-            }
-            Change::Accept(intent, task) => {
-                if let Some(intent) = intent {
-                    tables.intents.remove(&intent);
-                    tables.claim_came_to(intent, CameTo::Task(Arc::clone(&task.key.id)));
-                }
-                tables.insert(task)
-            }
-            Change::Answered(id, answer) => {
-                tables.intents.remove(&id);
-                tables.claim_came_to(id, answer.map_or(CameTo::Unknown, CameTo::Answer));
-                0
-            }
-            Change::ForgetIntent(id) => {
-                tables.intents.remove(&id);
-                if let Some(scope) = tables.claims_by_intent.remove(&id) {
-                    tables.claims.remove(&scope);
-                }
-                0
-            }
-            Change::Uncertain(row) => {
-                tables.intents.remove(&row.id);
-                tables.uncertain.insert(row.id, *row);
-                if tables.uncertain.len() > MAX_UNCERTAIN {
-                    tables.uncertain.pop_first();
-                }
-                0
-            }
-            Change::Resolve(id, task) => {
-                if let Some(row) = tables.uncertain.get_mut(&id) {
-                    row.resolved = Some(Resolved {
-                        task_id: Arc::clone(&task.key.id),
-                        at_ms: task.used_at_ms,
-                    });
-                }
-                tables.claim_came_to(id, CameTo::Task(Arc::clone(&task.key.id)));
-                tables.insert(task)
-            }
-            Change::Touch(key, used_at_ms, state) => {
-                tables.touch(&key, used_at_ms, state);
-                0
-            }
-            Change::Settle(row) => {
-                tables.touch(&row.task, row.ended_at_ms, TaskState::Final);
-                tables.settle(*row);
-                0
-            }
-            // Asked for at a start only, and this store ends with the process.
-            Change::GoodKey(..) | Change::NoGoodKey(_) | Change::Refused(_) => 0,
-            Change::BadKeyAnswer { id, at_ms } => {
-                tables.bad_key_answers.insert(id, at_ms);
-                tables
-                    .bad_key_answers
-                    .retain(|&older, _| older > id - BAD_KEY_ANSWERS_KEPT);
-                0
-            }
-            Change::ForgetTasks {
-                unused_since_ms,
-                limit,
-            } => tables.forget_tasks(unused_since_ms, limit),
-            Change::ForgetUncertain { before_ms, limit } => {
-                let old: Vec<_> = tables
-                    .uncertain
-                    .iter()
-                    .filter(|(_, row)| row.intent.at_ms < before_ms)
-                    .map(|(id, _)| *id)
-                    .take(limit)
-                    .collect();
-                for id in &old {
-                    tables.uncertain.remove(id);
-                }
-                old.len() as u64
-            }
-            Change::ForgetClaims {
-                before_ms,
-                most,
-                limit,
-            } => tables.forget_claims(before_ms, most, limit),
-            Change::GiveBack { .. } | Change::Nothing => 0,
-        }
+        self.lock().apply(change)
     }
 
     pub(super) fn task(&self, key: &TaskKey) -> Option<TaskRecord> {
@@ -230,7 +159,50 @@ impl Tables {
                 .map(|(id, at)| (*id, *at))
                 .collect(),
             usage: tables.usage.values().cloned().collect(),
+            parked: tables.parked.values().cloned().collect(),
+            refusals: tables.refusals.iter().map(refused).collect(),
+            audit: tables.audit.iter().cloned().collect(),
         }
+    }
+
+    pub(super) fn parked(&self, id: OwnId, tenant: &str) -> Option<ParkedRecord> {
+        let tables = self.lock();
+        let (record, _) = tables.parked.get(&id)?;
+        (&*record.tenant == tenant).then(|| record.clone())
+    }
+
+    pub(super) fn parked_request(&self, id: OwnId) -> Option<ParkedRequest> {
+        self.lock().parked.get(&id)?.1.clone()
+    }
+
+    pub(super) fn bill(&self, asked: &Asked) -> Vec<Line> {
+        let tables = self.lock();
+        let mut sums = Sums::new(asked);
+        tables.usage.values().for_each(|row| sums.add(row));
+        let open = |row: &&UncertainRow| row.resolved.is_none();
+        for row in tables.uncertain.values().filter(open) {
+            sums.add_uncertain(&row.intent);
+        }
+        for ((day, tenant, _), count) in &tables.refusals {
+            sums.add_refused(tenant, *day, *count);
+        }
+        sums.lines()
+    }
+
+    pub(super) fn refusals(&self, day: i64) -> Vec<Refused> {
+        let tables = self.lock();
+        let of_day = tables.refusals.iter().filter(|((of, ..), _)| *of == day);
+        of_day.map(refused).collect()
+    }
+
+    pub(super) fn audit(&self, limit: usize) -> Vec<AuditRow> {
+        self.lock()
+            .audit
+            .iter()
+            .rev()
+            .take(limit)
+            .cloned()
+            .collect()
     }
 
     pub(super) fn replaced(&self) -> u64 {
@@ -242,7 +214,165 @@ impl Tables {
     }
 }
 
+fn refused(((day, tenant, reason), count): (&(i64, Arc<str>, Arc<str>), &i64)) -> Refused {
+    Refused {
+        tenant: Arc::clone(tenant),
+        day: *day,
+        reason: Arc::clone(reason),
+        count: *count,
+    }
+}
+
 impl Inner {
+    fn apply(&mut self, change: Change) -> u64 {
+        match change {
+            // Its limit is kept by the account itself: nobody else uses this store.
+            Change::Intend(id, intent, claim, _) => {
+                if let Some(claim) = claim {
+                    self.claim(id, claim, intent.at_ms);
+                }
+                self.intents.insert(id, intent);
+                0
+            }
+            Change::Accept(intent, task) => {
+                if let Some(intent) = intent {
+                    self.intents.remove(&intent);
+                    self.claim_came_to(intent, CameTo::Task(Arc::clone(&task.key.id)));
+                }
+                self.insert(task)
+            }
+            Change::Answered(id, answer, row) => {
+                self.intents.remove(&id);
+                if let Some(uncertain) = self.uncertain.get_mut(&id) {
+                    uncertain.resolved = Some(Resolved {
+                        task_id: Arc::clone(&row.task.id),
+                        at_ms: row.ended_at_ms,
+                    });
+                }
+                self.settle(*row);
+                self.claim_came_to(id, answer.map_or(CameTo::Unknown, CameTo::Answer));
+                0
+            }
+            Change::ForgetIntent(id) => {
+                self.intents.remove(&id);
+                if let Some(scope) = self.claims_by_intent.remove(&id) {
+                    self.claims.remove(&scope);
+                }
+                0
+            }
+            Change::Uncertain(row) => {
+                self.intents.remove(&row.id);
+                self.uncertain.insert(row.id, *row);
+                if self.uncertain.len() > MAX_UNCERTAIN {
+                    self.uncertain.pop_first();
+                }
+                0
+            }
+            Change::Resolve(id, task) => {
+                if let Some(row) = self.uncertain.get_mut(&id) {
+                    row.resolved = Some(Resolved {
+                        task_id: Arc::clone(&task.key.id),
+                        at_ms: task.used_at_ms,
+                    });
+                }
+                self.claim_came_to(id, CameTo::Task(Arc::clone(&task.key.id)));
+                self.insert(task)
+            }
+            Change::Touch(key, used_at_ms, state) => {
+                self.touch(&key, used_at_ms, state);
+                0
+            }
+            Change::Settle(row) => {
+                let same = |task: &TaskRecord| task.submitted_at_ms == row.submitted_at_ms;
+                if row.ended != Ended::Expired && self.tasks.get(&row.task).is_some_and(same) {
+                    self.touch(&row.task, row.ended_at_ms, TaskState::Final);
+                }
+                self.settle(*row);
+                0
+            }
+            // Asked for at a start only, and this store ends with the process.
+            Change::GoodKey(..) | Change::NoGoodKey(_) => 0,
+            Change::Refused(refused, at_ms) => {
+                self.refused(refused, at_ms);
+                0
+            }
+            Change::Audit(row) => {
+                self.audit(*row);
+                0
+            }
+            Change::ForgetUsage { before_ms, limit } => self.forget_usage(before_ms, limit),
+            Change::ForgetAudit { before_ms, most } => self.forget_audit(before_ms, most),
+            Change::BadKeyAnswer { id, at_ms } => {
+                self.bad_key_answers.insert(id, at_ms);
+                self.bad_key_answers
+                    .retain(|&older, _| older > id - BAD_KEY_ANSWERS_KEPT);
+                0
+            }
+            Change::ForgetTasks {
+                unused_since_ms,
+                limit,
+            } => self.forget_tasks(unused_since_ms, limit),
+            Change::ForgetUncertain { before_ms, limit } => {
+                let old: Vec<_> = self
+                    .uncertain
+                    .iter()
+                    .filter(|(_, row)| row.intent.at_ms < before_ms)
+                    .map(|(id, _)| *id)
+                    .take(limit)
+                    .collect();
+                for id in &old {
+                    self.uncertain.remove(id);
+                }
+                old.len() as u64
+            }
+            Change::ForgetClaims {
+                before_ms,
+                most,
+                limit,
+            } => self.forget_claims(before_ms, most, limit),
+            Change::Park(parking) => {
+                let Parking {
+                    record,
+                    request,
+                    claim,
+                } = *parking;
+                if let Some((intent, claim)) = claim {
+                    self.claim(intent, claim, record.parked_at_ms);
+                    self.claim_came_to(intent, CameTo::Task(record.id.to_string().into()));
+                }
+                self.parked.insert(record.id, (record, Some(request)));
+                self.bound_parked();
+                0
+            }
+            Change::Turn {
+                id,
+                state,
+                at_ms,
+                with,
+            } => {
+                if let Some((record, request)) = self.parked.get_mut(&id) {
+                    if !state.is_open() {
+                        *request = None;
+                    }
+                    record.state = state;
+                    record.used_at_ms = record.used_at_ms.max(at_ms);
+                }
+                self.apply(*with)
+            }
+            Change::TouchParked(id, used_at_ms) => {
+                if let Some((record, _)) = self.parked.get_mut(&id) {
+                    record.used_at_ms = record.used_at_ms.max(used_at_ms);
+                }
+                0
+            }
+            Change::ForgetParked {
+                unused_since_ms,
+                limit,
+            } => self.forget_parked(unused_since_ms, limit),
+            Change::GiveBack { .. } | Change::HoldParked { .. } | Change::Nothing => 0,
+        }
+    }
+
     fn insert(&mut self, task: TaskRecord) -> u64 {
         let (key, used_at_ms) = (task.key.clone(), task.used_at_ms);
         let mut replaced = false;
@@ -264,13 +394,78 @@ impl Inner {
 
     fn settle(&mut self, row: UsageRow) {
         let place = (row.task.clone(), row.submitted_at_ms);
-        let settled = self.usage.get(&place);
-        if settled.is_none_or(|old| old.ended == Ended::Expired) {
-            self.usage.insert(place, row);
-        }
+        let end = match self.usage.get_mut(&place) {
+            None => {
+                let end = row.ended_at_ms;
+                self.usage.insert(place.clone(), row);
+                end
+            }
+            Some(old) if old.ended == Ended::Expired && row.ended != Ended::Expired => {
+                self.usage_by_end.remove(&(old.ended_at_ms, place.clone()));
+                old.ended_at_ms = row.ended_at_ms;
+                old.ended = row.ended;
+                old.cost_micro_usd = row.cost_micro_usd;
+                old.charge_micro_usd = row.charge_micro_usd;
+                row.ended_at_ms
+            }
+            Some(_) => return,
+        };
+        self.usage_by_end.insert((end, place));
         if self.usage.len() > self.most_tasks {
-            self.usage.pop_first();
+            self.forget_usage(i64::MAX, 1);
         }
+    }
+
+    fn forget_usage(&mut self, before_ms: i64, limit: usize) -> u64 {
+        let mut forgotten = 0;
+        while forgotten < limit as u64
+            && let Some((end, _)) = self.usage_by_end.first()
+            && *end < before_ms
+            && let Some((_, place)) = self.usage_by_end.pop_first()
+        {
+            self.usage.remove(&place);
+            forgotten += 1;
+        }
+        if before_ms < i64::MAX {
+            self.refusals
+                .retain(|(day, ..), _| *day >= before_ms / DAY_MS);
+        }
+        forgotten
+    }
+
+    fn refused(&mut self, refused: Refused, at_ms: i64) {
+        let Refused {
+            tenant,
+            day,
+            reason,
+            count,
+        } = refused;
+        let first = audit::limit_reached(&tenant, &reason, at_ms);
+        match self.refusals.entry((day, tenant, reason)) {
+            Entry::Vacant(entry) => {
+                entry.insert(count);
+                self.audit(first);
+            }
+            Entry::Occupied(mut entry) => *entry.get_mut() = count.max(*entry.get()),
+        }
+        if self.refusals.len() > MAX_REFUSALS {
+            self.refusals.pop_first();
+        }
+    }
+
+    fn audit(&mut self, row: AuditRow) {
+        self.audit.insert(row);
+        if self.audit.len() > MAX_AUDITED {
+            self.audit.pop_first();
+        }
+    }
+
+    fn forget_audit(&mut self, before_ms: i64, most: usize) -> u64 {
+        let oldest_kept = self.audit.iter().rev().nth(most - 1);
+        let before_ms = oldest_kept.map_or(before_ms, |row| row.at_ms.max(before_ms));
+        let before = self.audit.len();
+        self.audit.retain(|row| row.at_ms >= before_ms);
+        (before - self.audit.len()) as u64
     }
 
     fn claim(&mut self, intent: IntentId, claim: Claim, at_ms: i64) {
@@ -327,6 +522,33 @@ impl Inner {
         }
     }
 
+    fn forget_parked(&mut self, unused_since_ms: i64, limit: usize) -> u64 {
+        let old = self.parked.values().map(|(record, _)| record);
+        let old = old.filter(|r| r.used_at_ms < unused_since_ms && !r.state.is_open());
+        let mut old: Vec<_> = old.map(|record| (record.used_at_ms, record.id)).collect();
+        old.sort_unstable();
+        old.truncate(limit);
+        for (_, id) in &old {
+            self.parked.remove(id);
+        }
+        old.len() as u64
+    }
+
+    fn bound_parked(&mut self) {
+        if self.parked.len() <= MAX_PARKED {
+            return;
+        }
+        let ended = |(record, _): &&(ParkedRecord, _)| !record.state.is_open();
+        let oldest = self
+            .parked
+            .values()
+            .find(ended)
+            .map(|(record, _)| record.id);
+        if let Some(oldest) = oldest {
+            self.parked.remove(&oldest);
+        }
+    }
+
     fn forget_tasks(&mut self, unused_since_ms: i64, limit: usize) -> u64 {
         let mut forgotten = 0;
         while forgotten < limit as u64
@@ -344,8 +566,17 @@ impl Inner {
     }
 }
 
+/// SECURITY: those that wait are bounded by `submit.park_max`; of those that have ended the oldest goes.
+const MAX_PARKED: usize = 200_000;
+
 /// SECURITY: clients decide how many tasks there are. About 500 bytes each; then the least recently used one goes.
 pub(super) const MAX_TASKS: usize = 200_000;
+
+/// A day has one for each tenant and limit.
+const MAX_REFUSALS: usize = 100_000;
+
+/// A store in memory is for trying things out, and for tests.
+const MAX_AUDITED: usize = 10_000;
 
 /// The oldest goes. Each of these was an alarm; nobody reads the ten-thousandth.
 const MAX_UNCERTAIN: usize = 10_000;

@@ -1,13 +1,18 @@
 //! What outlives the process: which key owns which task, submits on their way, submits of which nobody
 //! can know. Values of keys are stored nowhere.
 //!
-//! `rows` says what is kept, `statements` says it in SQL, `memory` does the same without a file.
+//! `rows` says what is kept, `statements` says it in SQL, `memory` does the same without a file. `usage`, `audit` and `bills`
+//! are what is looked back at, by `history`.
 //! `queue` and `writer` are the way to the disk, `commit` its last step, `reader` the way back, `sqlite` opens the file.
 //! `redis` is the store that replicas share: the same queue and the same writer, another last step.
 
 mod address;
+mod audit;
+mod bills;
 mod commit;
+mod history;
 mod memory;
+mod parked;
 mod queue;
 mod reader;
 mod redis;
@@ -22,30 +27,56 @@ mod writer;
 mod written;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use address::{Address, AddressError};
+
+pub use audit::AuditRow;
+pub use bills::{Asked, By, Ledger, LedgerError, Line, Solve};
+
+pub use parked::{Lack, OwnId, ParkedRecord, ParkedRequest, ParkedState, Unsent};
 pub use redis::{Brought, Met, Redis};
+
 pub use rows::{
     CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
     UncertainRow,
 };
+
 pub use sqlite::{OpenError, Recovered};
 pub use usage::{Ended, Refused, Settled, UsageRow};
+
 pub use written::Written;
 
 use crate::config::settings::Sync;
 use crate::keys::secret::{Identity, Salt};
+use crate::request::clock;
 use rows::Change;
 use written::State;
+
+/// A disk that hangs gives no error, and a client that waits for it gives its task up.
+const LOOK_UP: Duration = Duration::from_secs(3);
+
+/// A look-up that ends in time.
+pub async fn in_time<T>(
+    look_up: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let looked = timeout(LOOK_UP, look_up).await;
+    looked.unwrap_or_else(|_| {
+        Err(StoreError::Unreadable(
+            "it takes longer than 3 s".to_owned(),
+        ))
+    })
+}
 
 /// Cheap to clone; all clones are the same store.
 #[derive(Clone)]
@@ -55,6 +86,12 @@ pub enum Store {
     Redis(Arc<Redis>),
 }
 
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store(…)")
+    }
+}
+
 pub struct Memory {
     tables: memory::Tables,
     numbers: Numbers,
@@ -62,6 +99,7 @@ pub struct Memory {
 }
 
 pub struct Sqlite {
+    path: PathBuf,
     shared: Arc<writer::Shared>,
     questions: reader::Questions,
     numbers: Numbers,
@@ -78,6 +116,7 @@ struct Numbers {
     salt: Salt,
     last_intent: AtomicI64,
     last_bad_key_answer: AtomicI64,
+    last_own_id: AtomicI64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,6 +166,7 @@ impl Store {
                 salt: Salt(salt),
                 last_intent: AtomicI64::new(0),
                 last_bad_key_answer: AtomicI64::new(0),
+                last_own_id: AtomicI64::new(OwnId::before_the_first()),
             },
             write_seconds: write_seconds(),
         }))
@@ -149,12 +189,14 @@ impl Store {
             writer: start("store-writer", || writer.run()).map_err(no_thread)?,
         };
         let store = Self::Sqlite(Arc::new(Sqlite {
+            path: path.to_owned(),
             shared,
             questions,
             numbers: Numbers {
                 salt: opened.salt,
                 last_intent: AtomicI64::new(opened.last_intent),
                 last_bad_key_answer: AtomicI64::new(opened.last_bad_key_answer),
+                last_own_id: AtomicI64::new(opened.last_own_id),
             },
             threads: Mutex::new(Some(threads)),
         }));
@@ -196,8 +238,12 @@ impl Store {
         claim: Option<Claim>,
         slots: Option<u32>,
     ) -> (IntentId, Written) {
-        let id = IntentId(self.numbers().last_intent.fetch_add(1, Ordering::Relaxed) + 1);
+        let id = self.next_intent();
         (id, self.change(Change::Intend(id, intent, claim, slots)))
+    }
+
+    fn next_intent(&self) -> IntentId {
+        IntentId(self.numbers().last_intent.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The vendor accepted. To be waited for before the client gets the id.
@@ -205,10 +251,11 @@ impl Store {
         self.change(Change::Accept(Some(intent), task))
     }
 
-    /// `solve.php` answered, which makes no task. Kept for its claim, if it is not too long.
-    pub fn answered(&self, intent: IntentId, answer: &Bytes) -> Written {
+    /// `solve.php` answered, which makes no task. Its bill is written with the end of its intent, so that a crash leaves it
+    /// billed or uncertain, not both. The answer is kept for its claim, if it is not too long.
+    pub fn answered(&self, intent: IntentId, answer: &Bytes, row: UsageRow) -> Written {
         let kept = (answer.len() <= LONGEST_ANSWER).then(|| Bytes::copy_from_slice(answer));
-        self.change(Change::Answered(intent, kept))
+        self.change(Change::Answered(intent, kept, Box::new(row)))
     }
 
     /// A task that was found without its submit: an account answered for an id that nobody knew.
@@ -222,20 +269,8 @@ impl Store {
     }
 
     /// Nobody can know whether the vendor accepted.
-    pub fn uncertain(
-        &self,
-        id: IntentId,
-        intent: Intent,
-        why: &str,
-        parameters_hash: Option<[u8; 32]>,
-    ) -> Written {
-        self.change(Change::Uncertain(Box::new(UncertainRow {
-            id,
-            intent,
-            why: Arc::from(why),
-            parameters_hash,
-            resolved: None,
-        })))
+    pub fn uncertain(&self, row: UncertainRow) -> Written {
+        self.change(Change::Uncertain(Box::new(row)))
     }
 
     /// The id came late, after the submit had been called uncertain.
@@ -292,13 +327,15 @@ impl Store {
     }
 
     /// A task has ended: its own end and its row of the bill are written together. Not waited for: until then the task
-    /// counts as running, and is followed to its end again after a restart.
+    /// counts as running, and is followed to its end again after a restart. One that expired goes on running here, so that
+    /// an answer which comes after all is billed also after a restart.
     pub fn settle(&self, row: UsageRow) {
         self.note(Change::Settle(Box::new(row)));
     }
 
+    /// The first of a day stands in the audit log, too.
     pub fn note_refused(&self, refused: Refused) {
-        self.note(Change::Refused(refused));
+        self.note(Change::Refused(refused, clock::now_ms()));
     }
 
     /// What `Redis::reserve` gave a number. A submit that made a task gives it back after its `accept`.
@@ -310,10 +347,15 @@ impl Store {
         });
     }
 
+    /// The same for a submit that was parked: its row holds what it had reserved, until it ends.
+    pub fn hold_parked(&self, submit: i64, parked: OwnId) {
+        self.note(Change::HoldParked { submit, parked });
+    }
+
     /// Of one day.
     pub async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
         match self {
-            Self::Memory(_) => Ok(Vec::new()),
+            Self::Memory(memory) => Ok(memory.tables.refusals(day)),
             Self::Redis(redis) => redis.refusals(day).await,
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
@@ -336,6 +378,21 @@ impl Store {
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
                     usage::settled(connection, day_began_ms, month_began_ms)
+                })
+                .await
+            }
+        }
+    }
+
+    /// When a task ended last, of those that ended before.
+    pub async fn last_end(&self, before_ms: i64) -> Result<Option<i64>, StoreError> {
+        match self {
+            // Asked for at a start only, and this store ends with the process.
+            Self::Memory(_) => Ok(None),
+            Self::Redis(redis) => redis.last_end(before_ms).await,
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    usage::last_end(connection, before_ms)
                 })
                 .await
             }

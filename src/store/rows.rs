@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::audit::AuditRow;
+use super::parked::{OwnId, ParkedState, Parking};
 use super::usage::{Refused, UsageRow};
 use crate::keys::secret::Identity;
 
@@ -138,14 +140,17 @@ pub(super) enum Change {
     /// With the account's slots, where several processes take them.
     Intend(IntentId, Intent, Option<Claim>, Option<u32>),
     Accept(Option<IntentId>, TaskRecord),
-    Answered(IntentId, Option<Bytes>),
+    /// `solve.php` answered: the end of its intent, or of the uncertain submit that it had become, and its row of the bill.
+    Answered(IntentId, Option<Bytes>, Box<UsageRow>),
     ForgetIntent(IntentId),
     Uncertain(Box<UncertainRow>),
     Resolve(IntentId, TaskRecord),
     Touch(TaskKey, i64, TaskState),
     /// The end of a task.
     Settle(Box<UsageRow>),
-    Refused(Refused),
+    /// At that time.
+    Refused(Refused, i64),
+    Audit(Box<AuditRow>),
     BadKeyAnswer {
         id: i64,
         at_ms: i64,
@@ -171,6 +176,32 @@ pub(super) enum Change {
         submit: i64,
         uncertain_until_ms: Option<i64>,
     },
+    /// The same when the submit was parked, which holds it from now on.
+    HoldParked {
+        submit: i64,
+        parked: OwnId,
+    },
+    Park(Box<Parking>),
+    /// A parked submit comes into another state, by the change `with`.
+    Turn {
+        id: OwnId,
+        state: ParkedState,
+        at_ms: i64,
+        with: Box<Self>,
+    },
+    TouchParked(OwnId, i64),
+    ForgetParked {
+        unused_since_ms: i64,
+        limit: usize,
+    },
+    ForgetUsage {
+        before_ms: i64,
+        limit: usize,
+    },
+    ForgetAudit {
+        before_ms: i64,
+        most: usize,
+    },
     Nothing,
 }
 
@@ -180,11 +211,19 @@ impl Change {
     pub(super) fn may_wait(&self) -> bool {
         matches!(
             self,
-            Self::ForgetIntent(_) | Self::Touch(..) | Self::Refused(_)
+            Self::ForgetIntent(_)
+                | Self::Touch(..)
+                | Self::TouchParked(..)
+                | Self::Refused(..)
+                | Self::Audit(_)
         )
     }
 
     pub(super) fn inserts_a_task(&self) -> bool {
-        matches!(self, Self::Accept(..) | Self::Resolve(..))
+        match self {
+            Self::Accept(..) | Self::Resolve(..) => true,
+            Self::Turn { with, .. } => with.inserts_a_task(),
+            _ => false,
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use rusqlite::Connection;
 
-use super::usage;
+use super::{audit, usage};
 
 /// "SdKy": tells our files from those of other programs.
 pub(super) const APPLICATION_ID: i32 = 0x5364_4b79;
@@ -88,7 +88,39 @@ pub(super) const STEPS: &[&str] = &[
     CREATE INDEX claims_by_intent ON claims (intent);
     CREATE INDEX claims_by_time ON claims (at_ms);
 ",
+    "
+    CREATE TABLE counters (
+        name  TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE parked (
+        id              INTEGER PRIMARY KEY,
+        profile         TEXT NOT NULL,
+        tenant          TEXT NOT NULL,
+        project         TEXT,
+        kind            TEXT NOT NULL,
+        lacks           TEXT NOT NULL,
+        state           TEXT NOT NULL,
+        task_id         TEXT,
+        code            TEXT,
+        bytes           INTEGER NOT NULL,
+        parked_at_ms    INTEGER NOT NULL,
+        used_at_ms      INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX parked_by_use ON parked (used_at_ms);
+
+    CREATE TABLE parked_requests (
+        id           INTEGER PRIMARY KEY,
+        post         INTEGER NOT NULL,
+        query        BLOB NOT NULL,
+        content_type BLOB,
+        user_agent   BLOB,
+        body         BLOB NOT NULL
+    ) STRICT;
+",
     usage::STEP,
+    audit::STEP,
 ];
 
 /// Brings the file up to date, in the caller's transaction. `Err` is the version of a file that is too new.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
+use super::parked::OwnId;
 use super::rows::ENDED_IN_MID_SUBMIT;
 use super::{schema, statements};
 use crate::config::settings::Sync;
@@ -92,6 +93,7 @@ pub(super) struct Opened {
     /// The highest number used so far by intents, uncertain submits and claims, and by bad-key answers.
     pub(super) last_intent: i64,
     pub(super) last_bad_key_answer: i64,
+    pub(super) last_own_id: i64,
     pub(super) recovered: Recovered,
 }
 
@@ -118,7 +120,7 @@ pub(super) fn open(path: &Path, sync: Sync) -> Result<Opened, OpenError> {
     check_header(path, size)?;
     let mut connection = connect(path, sync).map_err(|error| sqlite_error(path, error))?;
     check_content(&connection, path, size)?;
-    let (salt, last_intent, last_bad_key_answer, recovered) = recover(&mut connection)
+    let found = recover(&mut connection)
         .map_err(|error| sqlite_error(path, error))?
         .map_err(|version| OpenError::TooNew {
             path: path.to_owned(),
@@ -127,10 +129,11 @@ pub(super) fn open(path: &Path, sync: Sync) -> Result<Opened, OpenError> {
     Ok(Opened {
         connection,
         lock,
-        salt,
-        last_intent,
-        last_bad_key_answer,
-        recovered,
+        salt: found.salt,
+        last_intent: found.last_intent,
+        last_bad_key_answer: found.last_bad_key_answer,
+        last_own_id: found.last_own_id,
+        recovered: found.recovered,
     })
 }
 
@@ -274,7 +277,13 @@ fn check_content(connection: &Connection, path: &Path, size: u64) -> Result<(), 
     Ok(())
 }
 
-type Found = (Salt, i64, i64, Recovered);
+struct Found {
+    salt: Salt,
+    last_intent: i64,
+    last_bad_key_answer: i64,
+    last_own_id: i64,
+    recovered: Recovered,
+}
 
 /// New tables, then the intents that the process before left open, in one transaction.
 /// `Err` inside is the version of a file that is too new.
@@ -287,6 +296,7 @@ fn recover(connection: &mut Connection) -> rusqlite::Result<Result<Found, i64>> 
     if open_intents > 0 {
         transaction.execute("DELETE FROM intents", [])?;
     }
+    statements::parked::end_open_sendings(&transaction)?;
     let salt = "SELECT value FROM meta WHERE name = 'salt'";
     let salt = transaction.query_row(salt, [], |row| statements::digest(row, 0))?;
     let last = |sql| transaction.query_row(sql, [], |row| row.get(0));
@@ -295,14 +305,15 @@ fn recover(connection: &mut Connection) -> rusqlite::Result<Result<Found, i64>> 
         "SELECT max(coalesce((SELECT max(id) FROM uncertain), 0), coalesce((SELECT max(intent) FROM claims), 0))",
     )?;
     let last_bad_key_answer = last("SELECT coalesce(max(id), 0) FROM bad_key_answers")?;
+    let last_own_id = statements::parked::last_own_id(&transaction)?;
     transaction.commit()?;
-    let recovered = Recovered { open_intents };
-    Ok(Ok((
-        Salt(salt),
+    Ok(Ok(Found {
+        salt: Salt(salt),
         last_intent,
         last_bad_key_answer,
-        recovered,
-    )))
+        last_own_id: last_own_id.unwrap_or_else(OwnId::before_the_first),
+        recovered: Recovered { open_intents },
+    }))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -1,5 +1,7 @@
 //! What each change and each look-up is in SQL.
 
+pub(super) mod parked;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -7,11 +9,13 @@ use bytes::Bytes;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::parked::Parking;
 use super::rows::{
     BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claimed, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId,
     Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
 };
-use super::usage;
+use super::usage::Ended;
+use super::{audit, usage};
 use crate::keys::secret::Identity;
 
 /// Returns how many rows it replaced or forgot.
@@ -42,12 +46,18 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
         Change::Accept(intent, task) => {
             if let Some(id) = intent {
                 forget_intent(connection, *id)?;
-                claim_has_task(connection, *id, task)?;
+                claim_has_task(connection, *id, &task.key.id)?;
             }
             insert_task(connection, task)
         }
-        Change::Answered(id, answer) => {
+        Change::Answered(id, answer, row) => {
             forget_intent(connection, *id)?;
+            connection.prepare_cached(RESOLVE)?.execute(params![
+                id.0,
+                &*row.task.id,
+                row.ended_at_ms
+            ])?;
+            usage::settle(connection, row)?;
             connection
                 .prepare_cached("UPDATE claims SET task_id = NULL, answer = ?2 WHERE intent = ?1")?
                 .execute(params![id.0, answer.as_deref()])?;
@@ -83,7 +93,7 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
                 &*task.key.id,
                 task.used_at_ms
             ])?;
-            claim_has_task(connection, *id, task)?;
+            claim_has_task(connection, *id, &task.key.id)?;
             insert_task(connection, task)
         }
         Change::Touch(key, used_at_ms, state) => {
@@ -98,18 +108,27 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
         }
         Change::Settle(row) => {
             let task = &row.task;
-            connection.prepare_cached(TOUCH)?.execute(params![
-                &*task.profile,
-                &*task.tenant,
-                &*task.id,
-                row.ended_at_ms,
-                true,
-            ])?;
+            if row.ended != Ended::Expired {
+                connection.prepare_cached(END)?.execute(params![
+                    &*task.profile,
+                    &*task.tenant,
+                    &*task.id,
+                    row.submitted_at_ms,
+                    row.ended_at_ms,
+                ])?;
+            }
             usage::settle(connection, row)?;
             Ok(0)
         }
-        Change::Refused(refused) => {
-            usage::refused(connection, refused)?;
+        Change::Refused(refused, at_ms) => {
+            if usage::refused(connection, refused)? {
+                let row = audit::limit_reached(&refused.tenant, &refused.reason, *at_ms);
+                audit::add(connection, &row)?;
+            }
+            Ok(0)
+        }
+        Change::Audit(row) => {
+            audit::add(connection, row)?;
             Ok(0)
         }
         Change::BadKeyAnswer { id, at_ms } => {
@@ -151,6 +170,37 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
                 .execute(params![before_ms, *limit as i64])?;
             Ok(forgotten as u64)
         }
+        Change::Park(parking) => {
+            let Parking {
+                record,
+                request,
+                claim,
+            } = &**parking;
+            if let Some((intent, claim)) = claim {
+                connection.prepare_cached(CLAIM)?.execute(params![
+                    &claim.scope[..],
+                    &claim.parameters[..],
+                    intent.0,
+                    record.parked_at_ms,
+                ])?;
+                claim_has_task(connection, *intent, &record.id.to_string())?;
+            }
+            parked::park(connection, record, request)
+        }
+        Change::Turn {
+            id,
+            state,
+            at_ms,
+            with,
+        } => {
+            parked::turn(connection, *id, state, *at_ms)?;
+            apply(connection, with)
+        }
+        Change::TouchParked(id, used_at_ms) => parked::touch(connection, *id, *used_at_ms),
+        Change::ForgetParked {
+            unused_since_ms,
+            limit,
+        } => parked::forget(connection, *unused_since_ms, *limit),
         Change::ForgetClaims {
             before_ms,
             most,
@@ -163,14 +213,21 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> Result<u64> {
             ])?;
             Ok(forgotten as u64)
         }
-        Change::GiveBack { .. } | Change::Nothing => Ok(0),
+        Change::ForgetUsage { before_ms, limit } => {
+            Ok(usage::forget(connection, *before_ms, *limit)? as u64)
+        }
+        Change::ForgetAudit { before_ms, most } => {
+            Ok(audit::forget(connection, *before_ms, *most)? as u64)
+        }
+        // Nobody shares a file.
+        Change::GiveBack { .. } | Change::HoldParked { .. } | Change::Nothing => Ok(0),
     }
 }
 
-fn claim_has_task(connection: &Connection, id: IntentId, task: &TaskRecord) -> Result<usize> {
+fn claim_has_task(connection: &Connection, id: IntentId, task: &str) -> Result<usize> {
     connection
         .prepare_cached("UPDATE claims SET task_id = ?2 WHERE intent = ?1")?
-        .execute(params![id.0, &*task.key.id])
+        .execute(params![id.0, task])
 }
 
 fn forget_intent(connection: &Connection, id: IntentId) -> Result<u64> {
@@ -367,6 +424,10 @@ const REPLACE_TASK: &str = "REPLACE INTO tasks
 /// Time and state only ever move on, whatever order the notes arrive in.
 const TOUCH: &str = "UPDATE tasks SET used_at_ms = max(used_at_ms, ?4), final = max(final, ?5)
     WHERE profile = ?1 AND tenant = ?2 AND id = ?3";
+
+/// Not of a newer task that the vendor gave the same id.
+const END: &str = "UPDATE tasks SET used_at_ms = max(used_at_ms, ?5), final = 1
+    WHERE profile = ?1 AND tenant = ?2 AND id = ?3 AND submitted_at_ms = ?4";
 
 const FORGET_TASKS: &str = "DELETE FROM tasks WHERE (profile, tenant, id) IN
     (SELECT profile, tenant, id FROM tasks WHERE used_at_ms < ?1 ORDER BY used_at_ms, profile, tenant, id LIMIT ?2)";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Result, params};
 
 use super::rows::TaskKey;
+use crate::calendar::DAY_MS;
 
 /// How one task ended. Written in one transaction with the task's own end, so that neither is there without the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub struct Refused {
     pub count: i64,
 }
 
+/// Rows lie in the order of their ends, so that a report reads a month from one place.
 pub(super) const STEP: &str = "
     CREATE TABLE usage (
         profile          TEXT NOT NULL,
@@ -74,8 +76,8 @@ pub(super) const STEP: &str = "
         owner_name       TEXT NOT NULL,
         cost_micro_usd   INTEGER NOT NULL,
         charge_micro_usd INTEGER NOT NULL,
-        PRIMARY KEY (profile, tenant, id, submitted_at_ms)
-    ) STRICT, WITHOUT ROWID;
+        UNIQUE (profile, tenant, id, submitted_at_ms)
+    ) STRICT;
     CREATE INDEX usage_by_end ON usage (ended_at_ms);
 
     CREATE TABLE refusals (
@@ -107,15 +109,19 @@ pub(super) fn settle(connection: &Connection, row: &UsageRow) -> Result<()> {
     Ok(())
 }
 
-/// A number so far, so that writing it twice counts nothing twice.
-pub(super) fn refused(connection: &Connection, refused: &Refused) -> Result<()> {
-    connection.prepare_cached(REFUSED)?.execute(params![
+/// A number so far, so that writing it twice counts nothing twice. True for the first of its day.
+pub(super) fn refused(connection: &Connection, refused: &Refused) -> Result<bool> {
+    let row = params![
         &*refused.tenant,
         refused.day,
         &*refused.reason,
         refused.count,
-    ])?;
-    Ok(())
+    ];
+    if connection.prepare_cached(REFUSED_FIRST)?.execute(row)? == 1 {
+        return Ok(true);
+    }
+    connection.prepare_cached(REFUSED_AGAIN)?.execute(row)?;
+    Ok(false)
 }
 
 pub(super) fn refusals(connection: &Connection, day: i64) -> Result<Vec<Refused>> {
@@ -150,6 +156,23 @@ pub(super) fn settled(
         .collect()
 }
 
+/// The index has it.
+pub(super) fn last_end(connection: &Connection, before_ms: i64) -> Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT max(ended_at_ms) FROM usage WHERE ended_at_ms < ?")?
+        .query_row([before_ms], |row| row.get(0))
+}
+
+/// Refusals of days before go with the rows of the bill.
+pub(super) fn forget(connection: &Connection, before_ms: i64, limit: usize) -> Result<usize> {
+    connection
+        .prepare_cached("DELETE FROM refusals WHERE day < ?")?
+        .execute([before_ms / DAY_MS])?;
+    connection
+        .prepare_cached(FORGET_USAGE)?
+        .execute(params![before_ms, limit as i64])
+}
+
 const SETTLE: &str = "INSERT INTO usage
     (profile, tenant, id, submitted_at_ms, ended_at_ms, ended, project, kind, owner_name, cost_micro_usd, charge_micro_usd)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -157,8 +180,15 @@ const SETTLE: &str = "INSERT INTO usage
         cost_micro_usd = excluded.cost_micro_usd, charge_micro_usd = excluded.charge_micro_usd
     WHERE ended = 'expired' AND excluded.ended <> 'expired'";
 
-const REFUSED: &str = "INSERT INTO refusals (tenant, day, reason, count) VALUES (?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET count = max(count, excluded.count)";
+const REFUSED_FIRST: &str = "INSERT INTO refusals (tenant, day, reason, count) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO NOTHING";
+
+const REFUSED_AGAIN: &str = "UPDATE refusals SET count = max(count, ?4)
+    WHERE tenant = ?1 AND day = ?2 AND reason = ?3";
+
+const FORGET_USAGE: &str = "DELETE FROM usage WHERE rowid IN
+    (SELECT rowid FROM usage WHERE ended_at_ms < ?1
+     ORDER BY ended_at_ms, profile, tenant, id, submitted_at_ms LIMIT ?2)";
 
 const SETTLED: &str = "SELECT tenant, sum(ended_at_ms >= ?2), sum(charge_micro_usd)
     FROM usage WHERE ended_at_ms >= ?1 AND ended = 'solved' GROUP BY tenant";

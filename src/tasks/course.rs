@@ -330,8 +330,14 @@ impl Course {
         self.used = now;
     }
 
-    /// Seldom: the store's time only has to be right within a part of `keep`.
-    pub(super) fn is_to_be_noted(&mut self, every: Duration, now: Instant) -> bool {
+    /// Seldom: the store's time only has to be right within a part of `keep`, and while the task runs of its lease, because
+    /// after a restart it has its slot until then. Other replicas must hear sooner.
+    pub(super) fn is_to_be_noted(&mut self, within: Duration, now: Instant) -> bool {
+        let every = if self.finished {
+            within
+        } else {
+            within.min(LEASE / 4)
+        };
         let due = now.duration_since(self.noted) >= every;
         if due {
             self.noted = now;

@@ -6,6 +6,7 @@ pub mod company;
 pub mod course;
 mod kept;
 pub mod kind;
+pub mod parked;
 pub mod unknown;
 
 use std::collections::hash_map::RandomState;
@@ -15,10 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::config::settings::Poll as Rules;
-use crate::store::{Store, StoreError, TaskKey, TaskRecord, TaskState};
+use crate::store::{self, Store, StoreError, TaskKey, TaskRecord, TaskState};
 use course::{Course, FollowUp, Heard, News, Poll, View, Word};
 use kept::{Answer, Kept, LONGEST_ANSWER};
 
@@ -33,8 +34,6 @@ pub struct Tasks {
 /// A std lock with sections of one map operation; never held over an await.
 type Shard = Mutex<HashMap<TaskKey, Arc<Task>>>;
 
-const LOOK_UP: Duration = Duration::from_secs(3);
-const TOO_LONG: &str = "it takes longer than 3 s";
 const SHARDS: usize = 16;
 /// A third of the time after which a task counts as abandoned: other replicas must not take it for that.
 const NOTED_FOR_OTHERS: Duration = Duration::from_secs(10);
@@ -42,8 +41,9 @@ const NOTED_FOR_OTHERS: Duration = Duration::from_secs(10);
 const REMEMBER: Duration = Duration::from_secs(600);
 /// SECURITY: bounds the memory of clients that submit and never come back, about 400 bytes a task.
 const MOST_IN_A_SHARD: usize = 200_000 / SHARDS;
-/// Tasks that are followed again after a start. Of more, nobody asks unless their clients do.
-const MOST_RESUMED: usize = 20_000;
+/// Tasks that are followed again after a start, and hold what their tenants reserved: more than all accounts together can
+/// have running.
+pub const MOST_RESUMED: usize = 100_000;
 
 /// A task that is in memory.
 #[derive(Debug)]
@@ -182,9 +182,7 @@ impl Tasks {
         if known.is_some() {
             return Ok(known);
         }
-        // A disk that hangs gives no error, and a client that waits for it gives its task up.
-        let looked = timeout(LOOK_UP, self.store.find_task(key)).await;
-        let record = looked.unwrap_or_else(|_| Err(StoreError::Unreadable(TOO_LONG.to_owned())))?;
+        let record = store::in_time(self.store.find_task(key)).await?;
         Ok(record.map(|record| self.insert_found(record, now, now, now_ms)))
     }
 
@@ -364,6 +362,11 @@ impl Task {
         }
     }
 
+    /// Whether a client waits for it.
+    pub fn is_polled(&self, now: Instant) -> bool {
+        self.course().is_polled(now)
+    }
+
     /// The vendor's last word, if it came after `since`.
     pub fn word_since(&self, since: Instant) -> Option<Word> {
         self.course().word_since(since)
@@ -429,7 +432,9 @@ fn forget(shard: &mut HashMap<TaskKey, Arc<Task>>, now: Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::UnknownTask;
     use crate::keys::secret::Identity;
+    use crate::tasks::course::{Action, LEASE};
 
     fn record(owner: &str, submitted_at_ms: i64) -> TaskRecord {
         TaskRecord {
@@ -463,5 +468,34 @@ mod tests {
         assert_eq!(&*found.record.owner_name, "newer");
         let newest = tasks.remember(record("newest", 3_000), now);
         assert_eq!(&*newest.record.owner_name, "newest");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_is_polled_still_stands_in_the_store_as_running_when_a_restart_asks_for_slots()
+     {
+        let (store, start) = (Store::memory(), Instant::now());
+        let tasks = Tasks::new(store.clone());
+        let record = record("owner", 0);
+        store.learn(record.clone()).await.unwrap();
+        let task = tasks.remember(record, start);
+        let rules = Rules {
+            pace: Duration::from_secs(2),
+            first: Duration::ZERO,
+            hide_outage: Duration::from_secs(60),
+            unknown_task: UnknownTask::Refuse,
+            keep: Duration::from_secs(3600),
+        };
+        let view = View {
+            action: Action::Get,
+            json: false,
+            header_acao: false,
+        };
+        for _ in 0..60 {
+            tokio::time::advance(Duration::from_secs(20)).await;
+            let now_ms = millis(start.elapsed());
+            tasks.polled(&task, view, &rules, Instant::now(), now_ms);
+            let held = store.running_tasks(now_ms - millis(LEASE), 1).await;
+            assert_eq!(held.unwrap().len(), 1, "after {:?}", start.elapsed());
+        }
     }
 }

@@ -1,16 +1,20 @@
 //! Who calls: the tenants of the file, found by the token that a client sends as its `key`.
 
 pub mod accounts;
+pub mod allowance;
 pub mod meter;
+pub mod restore;
 pub mod shared;
+pub mod tally;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::config::settings::{Mode, Role, TenantEntry, TenantLimits};
+use crate::config::settings::{Mode, Prices, Role, TenantEntry, TenantLimits};
 use crate::keys::set::DEFAULT_POOL;
 
 /// Part of the snapshot that a request sees.
@@ -18,6 +22,7 @@ use crate::keys::set::DEFAULT_POOL;
 pub struct Tenants {
     /// None: clients are not told apart.
     by_token: Option<HashMap<TokenHash, Arc<Tenant>>>,
+    by_name: BTreeMap<Arc<str>, Arc<Tenant>>,
     /// Everybody, in open mode.
     anybody: Arc<Tenant>,
 }
@@ -32,12 +37,22 @@ pub struct Tenant {
     pub name: Arc<str>,
     pub pools: Pools,
     pub limits: TenantLimits,
+    /// As the file says; `is_active` also knows what a hand did.
     pub active: bool,
     pub role: Role,
     /// Where a client names none.
     pub project: Option<Arc<str>>,
     /// What it is charged for a solve, where that is not what the vendor takes.
     pub prices: BTreeMap<&'static str, i64>,
+    life: Arc<Life>,
+}
+
+/// What belongs to a tenant's name and outlives reloads.
+#[derive(Debug, Default)]
+struct Life {
+    deactivated: AtomicBool,
+    /// 0: not since the start.
+    used_at_ms: AtomicI64,
 }
 
 /// From which keys a tenant is served.
@@ -61,14 +76,24 @@ impl TokenHash {
 }
 
 impl Tenants {
-    pub fn new(mode: Mode, entries: &[TenantEntry]) -> Self {
-        let by_token = (mode == Mode::Tenants).then(|| {
-            let tenant = |entry: &TenantEntry| (entry.token, Arc::new(Tenant::new(entry)));
-            entries.iter().map(tenant).collect()
-        });
+    /// Those after a reload. What a hand did to a name is carried over.
+    pub fn next(&self, mode: Mode, entries: &[TenantEntry]) -> Self {
+        let tenant = |entry: &TenantEntry| {
+            let before = self.by_name.get(entry.name.as_str());
+            let life = before.map(|tenant| Arc::clone(&tenant.life));
+            Arc::new(Tenant::new(entry, life.unwrap_or_default()))
+        };
+        let made: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.token, tenant(entry)))
+            .collect();
         Self {
-            by_token,
-            anybody: Arc::new(Tenant::anybody()),
+            by_name: made
+                .iter()
+                .map(|(_, tenant)| (Arc::clone(&tenant.name), Arc::clone(tenant)))
+                .collect(),
+            by_token: (mode == Mode::Tenants).then(|| made.into_iter().collect()),
+            anybody: Arc::clone(&self.anybody),
         }
     }
 
@@ -87,17 +112,37 @@ impl Tenants {
         if name.is_empty() && self.by_token.is_none() {
             return Some(&self.anybody);
         }
-        self.all().find(|tenant| &*tenant.name == name)
+        self.by_name.get(name)
     }
 
-    /// Those of the file, in no order; none in open mode.
+    /// Those of the file, by name; none in open mode.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
-        self.by_token.iter().flat_map(HashMap::values)
+        self.by_name.values()
+    }
+
+    /// Of the file, by its token; nobody in open mode.
+    pub fn named_by_token(&self, token: &[u8]) -> Option<&Arc<Tenant>> {
+        self.by_token(token).filter(|tenant| !tenant.is_everybody())
+    }
+
+    /// Whether clients are told apart.
+    pub fn are_told_apart(&self) -> bool {
+        self.by_token.is_some()
+    }
+}
+
+impl Default for Tenants {
+    fn default() -> Self {
+        Self {
+            by_token: None,
+            by_name: BTreeMap::new(),
+            anybody: Arc::new(Tenant::anybody()),
+        }
     }
 }
 
 impl Tenant {
-    fn new(entry: &TenantEntry) -> Self {
+    fn new(entry: &TenantEntry, life: Arc<Life>) -> Self {
         let shared =
             |pool: &Option<String>| Pools::Shared(pool.as_deref().unwrap_or(DEFAULT_POOL).into());
         Self {
@@ -115,6 +160,7 @@ impl Tenant {
             role: entry.role,
             project: entry.project.as_deref().map(Arc::from),
             prices: entry.prices.clone(),
+            life,
         }
     }
 
@@ -123,6 +169,41 @@ impl Tenant {
         match &self.pools {
             Pools::Shared(pool) | Pools::Own { pool, .. } => pool,
         }
+    }
+
+    /// What a solve is expected to cost it.
+    pub fn price(&self, kind: &str, usual: &Prices) -> i64 {
+        let own = self.prices.get(kind).copied();
+        own.unwrap_or_else(|| usual.price(kind))
+    }
+
+    /// Whether it may submit.
+    pub fn is_active(&self) -> bool {
+        self.active && !self.is_deactivated()
+    }
+
+    /// By hand, until it is activated again or the process ends.
+    pub fn is_deactivated(&self) -> bool {
+        self.life.deactivated.load(Ordering::Relaxed)
+    }
+
+    /// True when that changed something.
+    pub fn deactivate(&self, deactivated: bool) -> bool {
+        self.life.deactivated.swap(deactivated, Ordering::Relaxed) != deactivated
+    }
+
+    pub fn is_everybody(&self) -> bool {
+        self.name.is_empty()
+    }
+
+    /// It has called.
+    pub fn touch(&self, now_ms: i64) {
+        self.life.used_at_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// None: not since the start.
+    pub fn last_use_ms(&self) -> Option<i64> {
+        Some(self.life.used_at_ms.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
     fn anybody() -> Self {
@@ -134,6 +215,7 @@ impl Tenant {
             role: Role::User,
             project: None,
             prices: BTreeMap::new(),
+            life: Arc::default(),
         }
     }
 }

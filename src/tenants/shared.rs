@@ -1,17 +1,26 @@
 //! What a submit has reserved where replicas share the limits. The server counts; this gives back what came to nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::meter::Limit;
 use crate::config::settings::TenantLimits;
-use crate::store::{Store, StoreError};
+use crate::store::{OwnId, Store, StoreError};
 
 /// Dropped, it is given back. A task holds its own from its `accept` to its settlement, so drop this after that.
+#[derive(Debug)]
 pub struct SharedReservation {
     store: Store,
     tenant: Arc<str>,
     submit: i64,
-    uncertain_until_ms: Option<i64>,
+    end: Mutex<End>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    GivenBack,
+    KeptUntil(i64),
+    /// Its row in the store holds it now.
+    Parked,
 }
 
 const DAY_MS: i64 = 86_400_000;
@@ -32,20 +41,37 @@ impl SharedReservation {
             store: store.clone(),
             tenant: Arc::clone(tenant),
             submit,
-            uncertain_until_ms: None,
+            end: Mutex::new(End::GivenBack),
         };
         Some(reserved.map(|reserved| reserved.map(reservation)))
     }
 
     /// Nobody can know whether there is a task: until the day ends it counts as one.
-    pub fn keep(mut self, now_ms: i64) {
-        self.uncertain_until_ms = Some((now_ms.div_euclid(DAY_MS) + 1) * DAY_MS);
+    pub fn keep(&self, now_ms: i64) {
+        let midnight = (now_ms.div_euclid(DAY_MS) + 1) * DAY_MS;
+        self.ends(End::KeptUntil(midnight));
+    }
+
+    /// Its submit is parked, durably.
+    pub fn park(&self, id: OwnId) {
+        self.store.hold_parked(self.submit, id);
+        self.ends(End::Parked);
+    }
+
+    fn ends(&self, end: End) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
     }
 }
 
 impl Drop for SharedReservation {
     fn drop(&mut self) {
+        let end = *self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let uncertain_until_ms = match end {
+            End::GivenBack => None,
+            End::KeptUntil(midnight) => Some(midnight),
+            End::Parked => return,
+        };
         self.store
-            .give_back(&self.tenant, self.submit, self.uncertain_until_ms);
+            .give_back(&self.tenant, self.submit, uncertain_until_ms);
     }
 }

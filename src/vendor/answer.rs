@@ -262,6 +262,7 @@ const LONGEST_CODE: usize = 64;
 const UNKNOWN_CODE: CodeRule = CodeRule {
     class: Class::Request,
     cooldown: std::time::Duration::ZERO,
+    polls: false,
 };
 
 #[cfg(test)]

@@ -94,6 +94,9 @@ pub struct CodeRule {
     /// How long what was blamed rests.
     #[serde(default, deserialize_with = "seconds")]
     pub cooldown: Duration,
+    /// Whether the account must not be polled either while it rests.
+    #[serde(default)]
+    pub polls: bool,
 }
 
 impl Profile {
@@ -186,6 +189,7 @@ mod tests {
         CodeRule {
             class,
             cooldown: Duration::from_secs(seconds),
+            polls: false,
         }
     }
 
@@ -240,13 +244,27 @@ mod tests {
             ("ERROR: 1002", rule(Class::KeyBusy, 300)),
             ("ERROR: 1003", rule(Class::KeyBusy, 30)),
             ("ERROR: 1004", rule(Class::EgressIp, 600)),
-            ("ERROR: 1005", rule(Class::KeyBusy, 300)),
             ("IP_BANNED", rule(Class::EgressIp, 300)),
             ("ERROR_UPLOAD", rule(Class::Request, 0)),
             ("ERROR_CAPTCHA_UNSOLVABLE", rule(Class::Task, 0)),
         ] {
             assert_eq!(codes[code], expected, "{code}");
         }
+        let polls: Vec<_> = codes.iter().filter(|(_, rule)| rule.polls).collect();
+        let too_many = |seconds| CodeRule {
+            polls: true,
+            ..rule(Class::KeyBusy, seconds)
+        };
+        let expected = [
+            ("ERROR: 1005", too_many(300)),
+            ("ERROR_TOO_MUCH_REQUESTS", too_many(5)),
+            ("HTTP 429", too_many(5)),
+        ];
+        let polls: Vec<_> = polls
+            .into_iter()
+            .map(|(code, rule)| (code.as_str(), *rule))
+            .collect();
+        assert_eq!(polls, expected);
     }
 
     #[test]

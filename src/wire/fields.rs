@@ -26,6 +26,8 @@ pub struct Fields {
     pub method: Option<String>,
     pub version: Option<String>,
     pub module: Option<String>,
+    /// The vendor is to call the client back, with the task's id.
+    pub pingback: bool,
     /// `x_project`, which does not go out.
     pub project: Option<String>,
     /// `x_idempotency_key` of a submit, which does not go out.
@@ -82,6 +84,7 @@ pub(super) fn merge(
         method: both.label(Name::Method),
         version: both.label(Name::Version),
         module: both.label(Name::Module),
+        pingback: both.is_filled(Name::Pingback),
         project: both.exact(Name::Project, "x_project", MAX_OWN)?,
         ..Fields::default()
     };
@@ -148,6 +151,15 @@ impl<'a> Both<'a> {
     fn on(&self, name: Name) -> bool {
         self.get(name)
             .is_some_and(|(value, container)| is_on(value, container))
+    }
+
+    fn is_filled(&self, name: Name) -> bool {
+        let filled = |found: &Found, container: &[u8]| {
+            found
+                .get(name)
+                .is_some_and(|value| value.text(container).is_none_or(|text| !text.is_empty()))
+        };
+        filled(self.query, &self.parts.query) || filled(self.body, &self.parts.body)
     }
 
     /// For what is only counted and priced by.

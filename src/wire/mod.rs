@@ -10,6 +10,7 @@ mod meaning;
 mod multipart;
 mod names;
 mod query;
+mod renamed;
 mod sniff;
 mod splice;
 mod values;
@@ -22,6 +23,7 @@ use std::fmt;
 use bytes::Bytes;
 
 pub use fields::{Fields, Hints};
+pub use renamed::renamed;
 pub use splice::{Message, Rewritten, own_query};
 
 use sniff::Kind;

@@ -15,10 +15,11 @@ pub(super) enum Name {
     Method,
     Version,
     Module,
+    Pingback,
 }
 
 impl Name {
-    pub(super) const COUNT: usize = 12;
+    pub(super) const COUNT: usize = 13;
 
     /// The name as it is written, without any folding.
     pub(super) fn exact(name: &[u8]) -> Option<Self> {
@@ -35,6 +36,7 @@ impl Name {
             b"method" => Self::Method,
             b"version" => Self::Version,
             b"module" => Self::Module,
+            b"pingback" => Self::Pingback,
             _ => return None,
         })
     }

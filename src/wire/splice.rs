@@ -271,7 +271,7 @@ impl Splice {
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// RFC 3986: all but the unreserved characters.
-const RESERVED: AsciiSet = NON_ALPHANUMERIC
+pub(super) const RESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')

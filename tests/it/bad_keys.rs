@@ -1,6 +1,7 @@
 //! Vendors ban an address at the fifth call with a bad key, so Sidekey makes three in ten minutes, whatever happens.
 
 use futures_util::future::join_all;
+use serde_json::Value;
 use sidekey::sandbox::{AccountConfig, Dialect, SandboxConfig};
 
 use crate::support::{TASK, World, key, keys, keys_of_which_live, name, until, vendor};
@@ -104,6 +105,47 @@ async fn a_submit_whose_key_is_revoked_before_it_was_sent_is_not_sent() {
     let sent = world.sandbox.counts().endpoints["in.php"];
     assert_eq!(sent, 1, "it was sent with a key that was known to be bad");
     world.end().await;
+}
+
+/// What was proven is trusted at the next start, and everybody asks at once: clients, refresher and prober.
+#[tokio::test]
+async fn accounts_that_were_all_closed_while_we_were_down_cost_no_ban() {
+    for clients in [0, 8] {
+        let vendor = SandboxConfig {
+            ban_after: BAN_AFTER,
+            ..vendor(Dialect::Captchaai, DEAD)
+        };
+        let mut world = World::start(vendor, "").await;
+        until("all are proven", async || {
+            keys_that(&world, |key| key["proven"] == true).await == DEAD
+        })
+        .await;
+        world.stop().await;
+        for n in 1..=DEAD {
+            world.sandbox.remove_account(&name(n)).unwrap();
+        }
+        world.start_again().await;
+        let balance = |_| world.get("/res.php?key={}&action=getbalance");
+        for answer in join_all((0..clients).map(balance)).await {
+            assert_eq!(answer, "ERROR_KEY_DOES_NOT_EXIST");
+        }
+        until("the next probe is held up", async || {
+            let held_up = |key: &Value| key["next_probe_seconds"].as_f64() > Some(60.0);
+            keys_that(&world, held_up).await > 0
+                && keys_that(&world, |key| key["state"] == "suspect" && !held_up(key)).await == 0
+        })
+        .await;
+        let counts = world.sandbox.counts();
+        assert!(counts.violations.is_empty(), "{clients}: {counts:?}");
+        world.end().await;
+    }
+}
+
+/// How many.
+async fn keys_that(world: &World, holds: impl Fn(&Value) -> bool) -> usize {
+    let keys = world.api("/api/keys").await;
+    let keys = keys["keys"].as_array().unwrap();
+    keys.iter().filter(|key| holds(key)).count()
 }
 
 /// Submits and the account calls that clients start with, as they come.

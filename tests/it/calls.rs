@@ -1,10 +1,13 @@
 //! Every call that clients make, through one Sidekey with several accounts behind it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use sidekey::sandbox::{Dialect, RecordedCall};
+use sidekey::sandbox::{Dialect, Fault, FaultRule, RecordedCall};
+use tokio::time::{advance, pause, resume};
 
+use crate::support::http::Connection;
 use crate::support::{PLACEHOLDER, TASK, World, http, key, name, until, vendor};
 
 const KEYS: usize = 3;
@@ -210,6 +213,37 @@ async fn solve_answers_with_the_solution() {
 }
 
 #[tokio::test]
+async fn an_answer_of_solve_php_that_comes_late_frees_its_slot_and_is_counted() {
+    let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
+    let held = FaultRule::new(Fault::Slow).endpoint("solve.php");
+    world.sandbox.set_fault(held.delay_ms(100_000_000)).unwrap();
+    let mut client = Connection::open(world.http()).await.unwrap();
+    let target = format!("/solve.php?key={PLACEHOLDER}&{TASK}");
+    client.write("GET", &target, "", "").await.unwrap();
+    until("it is sent", async || {
+        world.sandbox.record().counts.endpoints.get("solve.php") == Some(&1)
+    })
+    .await;
+    // Longer than any client waits.
+    pause();
+    advance(Duration::from_secs(601)).await;
+    resume();
+    until("nobody knows", async || {
+        world.metric("sidekey_uncertain_submits_total").await == 1.0
+    })
+    .await;
+    let key = async || world.api("/api/keys").await["keys"][0].clone();
+    assert_eq!(key().await["slots"]["used"], 1);
+    world.sandbox.clear_faults();
+    until("its slot is free", async || {
+        key().await["slots"]["used"] == 0
+    })
+    .await;
+    assert_eq!(world.metric("sidekey_solve_seconds_count").await, 1.0);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_task_submitted_elsewhere_is_found_at_its_account_and_then_known() {
     let mut world = World::start(vendor(Dialect::Twocaptcha, KEYS), "").await;
     world.get("/res.php?key={}&action=getbalance").await;
@@ -292,11 +326,20 @@ async fn web_pages_may_call_only_from_listed_origins() {
     let world = World::start(vendor(Dialect::Twocaptcha, KEYS), config).await;
     let target = format!("/in.php?key={{}}&{TASK}");
     for (origin, allowed) in [
-        ("https://shop.example", true),
-        ("https://evil.example", false),
-        ("null", false),
+        ("Origin: https://shop.example", true),
+        ("Origin: https://evil.example", false),
+        ("Origin: null", false),
+        // An image, a script, a frame: by GET, and without an origin.
+        ("Sec-Fetch-Site: cross-site", false),
+        ("Sec-Fetch-Site: same-site", false),
+        // Typed into the address bar.
+        ("Sec-Fetch-Site: none", true),
+        (
+            "Sec-Fetch-Site: cross-site\r\nOrigin: https://shop.example",
+            true,
+        ),
     ] {
-        let header = format!("Origin: {origin}\r\n");
+        let header = format!("{origin}\r\n");
         let answer = world.send("GET", &target, &header, "").await;
         assert_eq!(
             answer.body.starts_with("OK|"),
@@ -346,7 +389,7 @@ async fn bodies_beyond_the_budget_for_all_are_refused_until_one_ends() {
     let body = format!("method=base64&body={}", "A".repeat(20_000));
     let header = "Content-Type: application/x-www-form-urlencoded\r\n";
     // Most of the budget, and the end never comes.
-    let mut slow = http::Connection::open(world.http()).await.unwrap();
+    let mut slow = Connection::open(world.http()).await.unwrap();
     let held = format!(
         "{header}Content-Length: 60000\r\n\r\n{}",
         "A".repeat(50_000)

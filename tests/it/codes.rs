@@ -2,6 +2,7 @@
 //! key, of the vendor's breaker and of our address, and what the client hears, in text and in JSON.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::Value;
 use sidekey::sandbox::{Dialect, Fault, FaultRule};
@@ -220,6 +221,49 @@ async fn where_a_balance_is_paid_from_zero_is_empty_and_no_slot_is_one_word() {
             check(Dialect::Twocaptcha, code, Means::Code(class), called, false).await;
             check(Dialect::Twocaptcha, code, Means::Code(class), called, true).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn an_account_whose_polls_are_refused_is_not_asked_until_its_rest_is_over() {
+    let with_retry_after = Fault::Status {
+        status: 429,
+        retry_after: Some(2),
+    };
+    let rests = "poll.pace = \"0s\"\npoll.hide_outage = \"0s\"\nbalance.refresh = \"1h\"\n";
+    for (refused, code) in [
+        (fault("ERROR: 1005"), "ERROR: 1005"),
+        (fault("HTTP 429"), "HTTP 429"),
+        (with_retry_after, ""),
+        (fault("ERROR_TOO_MUCH_REQUESTS"), "ERROR_TOO_MUCH_REQUESTS"),
+    ] {
+        let mut config = rests.to_owned();
+        if !code.is_empty() {
+            config += &format!("vendor.codes.{code:?} = {{ cooldown = \"2s\" }}\n");
+        }
+        let world = World::start(vendor(Dialect::Twocaptcha, 1), &config).await;
+        let ids = [world.submit().await, world.submit().await];
+        let rule = FaultRule::new(refused).action("get").times(1);
+        world.sandbox.set_fault(rule).unwrap();
+        let began = Instant::now();
+        assert_eq!(world.poll(&ids[0]).await, "CAPCHA_NOT_READY", "{code}");
+        let calls = world.sandbox.counts().calls;
+        let many = format!("/res.php?key={{}}&action=get&ids={},{}", ids[0], ids[1]);
+        until("its rest is over", async || {
+            let answer = world.poll(&ids[1]).await;
+            if began.elapsed() < Duration::from_secs(2) {
+                assert_eq!(answer, "CAPCHA_NOT_READY", "{code}");
+                let both = world.get(&many).await;
+                if began.elapsed() < Duration::from_secs(2) {
+                    assert_eq!(both, "CAPCHA_NOT_READY|CAPCHA_NOT_READY", "{code}");
+                    assert_eq!(world.sandbox.counts().calls, calls, "{code}");
+                }
+            }
+            answer.starts_with("OK|")
+        })
+        .await;
+        assert!(began.elapsed() >= Duration::from_secs(2), "{code}");
+        world.end().await;
     }
 }
 

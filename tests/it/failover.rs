@@ -197,12 +197,14 @@ async fn a_key_that_the_vendor_repeats_reaches_no_client() {
                 for n in 1..=KEYS {
                     assert!(!all.contains(&key(n)), "{target}: a real key got out");
                 }
+                // In text it came as a part of the id, which is logged and stored: then not even the token stands in.
+                let is_in_id = json.is_empty();
                 if place == Place::Body && target.starts_with("/in.php") {
-                    assert!(answer.body.contains(PLACEHOLDER), "{answer:?}");
+                    assert!(answer.body.contains("****") == is_in_id, "{answer:?}");
+                    assert!(answer.body.contains(PLACEHOLDER) != is_in_id, "{answer:?}");
                 }
             }
         }
-        // In text the key came as a part of the id, which is stored.
         for file in fs::read_dir(world.place.path()).unwrap() {
             let path = file.unwrap().path();
             let stored = fs::read(&path).unwrap();
@@ -218,9 +220,9 @@ async fn a_key_that_the_vendor_repeats_reaches_no_client() {
 
 #[tokio::test]
 async fn trouble_with_a_poll_is_not_ready_until_it_lasts_too_long() {
+    // What bans polls is hidden to its end: `codes.rs`.
     let faults = [
         status(500),
-        status(429),
         Fault::Html { status: 200 },
         Fault::Empty,
         Fault::Reset,
@@ -232,7 +234,6 @@ async fn trouble_with_a_poll_is_not_ready_until_it_lasts_too_long() {
         code("ERROR_SERVER_ERROR"),
         code("ERROR_NO_SLOT_AVAILABLE"),
         code("ERROR_KEY_DOES_NOT_EXIST"),
-        code("ERROR: 1005"),
     ];
     for (hide, hears) in [("60s", "CAPCHA_NOT_READY"), ("0s", "ERROR_SERVER_ERROR")] {
         for fault in faults.clone() {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use sidekey::sandbox::{Dialect, Fault, FaultRule};
@@ -221,19 +220,27 @@ async fn a_client_that_left_hears_its_id_when_it_repeats_and_a_repeat_in_the_air
     world.sandbox.set_fault(held()).unwrap();
     let mut client = Connection::open(world.http()).await.unwrap();
     let target = target(KEY, "");
-    let asked = target.replace("{}", PLACEHOLDER);
-    client.write("GET", &asked, "", "").await.unwrap();
+    let body = target.replace("/in.php?key={}", &format!("key={PLACEHOLDER}"));
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    client.write("POST", "/in.php", form, &body).await.unwrap();
     world.sandbox.wait_for(|record| submits(record) == 1).await;
     drop(client);
+    // Its body shows when the repeat is there.
+    let free = world.metric("sidekey_body_bytes_free").await;
     let answered = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        until("the repeat waits", async || {
+            world.metric("sidekey_body_bytes_free").await < free
+        })
+        .await;
         world.sandbox.clear_faults();
     };
-    let (answer, ()) = tokio::join!(world.get(&target), answered);
+    let repeat = world.send("POST", "/in.php", form, &body);
+    let (answer, ()) = tokio::join!(repeat, answered);
     let tasks = world.sandbox.tasks();
     assert_eq!(tasks.len(), 1);
-    assert_eq!(answer, format!("OK|{}", tasks[0].id));
-    assert_eq!(world.get(&target).await, answer);
+    assert_eq!(answer.body, format!("OK|{}", tasks[0].id));
+    let repeat = world.send("POST", "/in.php", form, &body).await;
+    assert_eq!(repeat.body, answer.body);
     // A submit without the key is another one.
     assert_ne!(world.submit().await, tasks[0].id);
     world.end().await;

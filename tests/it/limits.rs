@@ -93,6 +93,29 @@ async fn a_429_rests_its_key_for_as_long_as_it_says() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn a_poll_over_our_own_limit_is_not_ready_and_no_trouble() {
+    let config = "vendor.limits.polls = 3\nvendor.limits.polls_per_task = 0\nvendor.limits.submits = 0\n\
+                  vendor.takes.ids = false\npoll.pace = \"0s\"\npoll.hide_outage = \"0s\"";
+    let world = World::start(vendor(Dialect::Twocaptcha, 1), config).await;
+    world.sandbox.set_solve_time(&name(1), 3_600_000).unwrap();
+    let id = world.submit().await;
+    let target = format!("/res.php?key={{}}&action=get&ids={id},{id}");
+    let calls = async || {
+        for _ in 0..10 {
+            assert_eq!(world.poll(&id).await, "CAPCHA_NOT_READY");
+            assert_eq!(
+                world.get(&target).await,
+                "CAPCHA_NOT_READY|CAPCHA_NOT_READY"
+            );
+        }
+        world.sandbox.counts().calls
+    };
+    let most = calls().await;
+    assert_eq!(calls().await, most, "the limit is not reached");
+    world.end().await;
+}
+
 fn limited() -> SandboxConfig {
     let mut config = SandboxConfig {
         bans: Ban::ALL.to_vec(),

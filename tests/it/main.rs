@@ -2,20 +2,26 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 mod alerts;
+mod allowances;
 mod bad_keys;
 mod balances;
+mod bills;
 mod by_hand;
 mod calls;
 mod check;
 mod codes;
 mod failover;
+mod fairness;
 mod faulty_vendor;
+mod guesses;
 mod hang_up;
 mod hot_reload;
 mod idempotency;
 mod limits;
 mod outage;
+mod parked;
 mod polls;
+mod pools;
 mod process;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
@@ -25,4 +31,6 @@ mod rotation;
 mod slots;
 mod status;
 mod support;
+mod tenant_limits;
+mod tenants;
 mod threads;

@@ -1,15 +1,17 @@
 //! A vendor that nobody can reach: that is no key's fault, and its end is noticed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use sidekey::sandbox::{self, Dialect, Fault, FaultRule};
-use tokio::time::sleep;
+use tokio::time::Instant;
 
 use crate::support::{TASK, World, name, until, vendor};
 
 const ACCOUNTS: usize = 5;
 const CLIENTS: usize = 10;
+const RESETS: u64 = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_network_errors_opens_the_breaker_and_moves_no_key() {
@@ -27,18 +29,27 @@ async fn a_storm_of_network_errors_opens_the_breaker_and_moves_no_key() {
         .sandbox
         .set_fault(FaultRule::new(Fault::Reset))
         .unwrap();
+    let before = world.sandbox.counts().calls;
+    let many = until("many calls were reset", async || {
+        world.sandbox.counts().calls >= before + RESETS
+    });
     tokio::select! {
         () = load(&world, &ids) => {}
-        () = sleep(Duration::from_secs(2)) => {}
+        () = many => {}
     }
+    assert!(!is_open(&world));
     assert_eq!(healthy(&world).await, ACCOUNTS);
 
     let address = world.sandbox.address();
     world.sandbox.stop().await;
     let opens = async {
-        until("the breaker opens", async || is_open(&world)).await;
-        // And stays so over some of its own probes.
-        sleep(Duration::from_secs(2)).await;
+        // And stays so over some of its own probes, each of which makes it last longer.
+        let mut openings = BTreeSet::new();
+        until("the breaker opens again and again", async || {
+            openings.extend(world.running().server.outage.open_until());
+            openings.len() > 2
+        })
+        .await;
     };
     tokio::select! {
         () = load(&world, &ids) => {}
@@ -55,6 +66,29 @@ async fn a_storm_of_network_errors_opens_the_breaker_and_moves_no_key() {
     }
     assert_eq!(healthy(&world).await, ACCOUNTS);
     assert_eq!(world.metric("sidekey_key_failures_total").await, 0.0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn nothing_about_the_vendor_or_its_accounts_is_asked_during_an_outage_or_a_ban() {
+    let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
+    let server = &world.running().server;
+    let ask = async |what: &str| {
+        let before = world.sandbox.counts().calls;
+        for call in ["load.php?key={}", "res.php?key={}&action=getbalance"] {
+            let answer = world.get(&format!("/{call}")).await;
+            assert_eq!(answer, "ERROR_SERVER_ERROR", "{call} during {what}");
+        }
+        assert_eq!(world.sandbox.counts().calls, before, "asked during {what}");
+    };
+    // The prober sleeps and is not woken, so that the breaker stays open.
+    while !server.outage.unreached(Instant::now(), 0.0) {}
+    ask("an outage").await;
+    assert!(server.outage.reached());
+    server
+        .egress
+        .banned(Instant::now() + Duration::from_secs(600));
+    ask("a ban").await;
     world.end().await;
 }
 

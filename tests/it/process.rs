@@ -15,6 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::support::http::{self, Connection};
+use crate::support::team::{tenants, token};
 use crate::support::{PLACEHOLDER, TASK, World, key, keys, name, vendor};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -154,6 +155,40 @@ async fn the_log_has_one_line_a_request_with_stable_names_and_nothing_secret() {
         (&lines[1]["task"], &lines[1]["tries"]),
         (&id.into(), &1.into())
     );
+    world.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn the_log_says_how_many_tenants_came_and_went_and_who_calls() {
+    let config = "clients.mode = \"tenants\"\nlog.format = \"json\"";
+    let world = World::prepare(vendor(Dialect::Twocaptcha, 2), config).await;
+    world.use_tenants_file();
+    world.write_keys(&keys([(name(1), key(1)), (name(2), key(2))]));
+    world.write_tenants(&tenants(&[("alice", ""), ("bob", "")]));
+    let mut program = Program::start(&world).await;
+    world.write_tenants(&tenants(&[("bob", ""), ("carol", ""), ("dave", "")]));
+    let reloaded = async {
+        while let Some(line) = program.log.next_line().await.unwrap() {
+            assert!(!line.contains("token-of"), "{line}");
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["message"] == "configuration reloaded" {
+                return line;
+            }
+        }
+        panic!("it ended before");
+    };
+    let line = timeout(PATIENCE, reloaded).await.unwrap();
+    let counts =
+        ["tenants", "tenants_added", "tenants_withdrawn", "keys"].map(|name| line[name].as_u64());
+    assert_eq!(counts, [3, 2, 1, 2].map(Some), "{line}");
+    let target = format!("/res.php?key={}&action=get&id=1", token("carol"));
+    http::send(program.http, "GET", &target, "", "").await;
+    let line = program.log.next_line().await.unwrap().unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let said = ["tenant", "outcome"].map(|name| line[name].as_str());
+    assert_eq!(said, ["carol", "unknown_task"].map(Some), "{line}");
+    program.signal(Signal::TERM);
+    assert_eq!(program.ended().await, Some(0));
     world.sandbox.stop().await;
 }
 

@@ -27,13 +27,15 @@ fn screens_are_as_written_beside_the_answers() {
             serde_json::from_str(&text).unwrap()
         };
         let (status, keys) = (json("status.json"), json("keys.json"));
+        let tenants = json("tenants.json");
+        let audit = json("audit.json");
         let screen = [None, Some(80)]
             .map(|width| {
                 let look = Look {
                     width,
                     ..Look::default()
                 };
-                draw(&status, &keys, look)
+                draw(&status, &keys, &tenants, &audit, look)
             })
             .join("--- in 80 columns\n");
         let expected = case.join("expected.txt");

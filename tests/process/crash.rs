@@ -84,6 +84,7 @@ impl Crashes {
         }
         // Later crashes must not undo what earlier ones left whole.
         crashes.poll(&program, &all_heard).await;
+        crashes.bill(&all_heard).await;
         let Self { sandbox, sums, .. } = crashes;
         eprintln_figures(sync, &sums);
         assert!(
@@ -101,6 +102,25 @@ impl Crashes {
             sums.heard as u64 >= rounds,
             "too few submits to mean anything"
         );
+    }
+
+    /// Each solve that a client heard stands on the bill once, however often it was heard and the program was killed.
+    async fn bill(&self, heard: &[Heard]) {
+        let store = self.place.path("sidekey.db");
+        let heard: BTreeSet<String> = heard.iter().map(|heard| heard.id.clone()).collect();
+        let patience = Instant::now() + Duration::from_secs(10);
+        loop {
+            let sql = "SELECT id, count(*) FROM usage WHERE ended = 'solved' GROUP BY id";
+            let billed = query(&store, sql, |row| Ok((row.get(0)?, row.get(1)?)));
+            let billed: BTreeMap<String, i64> = billed.into_iter().collect();
+            assert!(billed.values().all(|times| *times == 1), "billed twice");
+            let missing = heard.iter().filter(|id| !billed.contains_key(*id)).count();
+            if missing == 0 {
+                return;
+            }
+            assert!(Instant::now() < patience, "{missing} solves are on no bill");
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Recovery is interrupted, too.

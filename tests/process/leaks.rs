@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use sidekey::background::Background;
@@ -15,7 +16,7 @@ use sidekey::sandbox::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::canary::{Search, canary};
 use crate::support::{PATIENCE, Place, Program, sidekey};
@@ -214,15 +215,22 @@ impl Watched {
         self.sandbox
             .set_fault(FaultRule::new(echo(At::Body)))
             .unwrap();
-        for call in [
-            format!("in.php?{TASK}"),
-            format!("res.php?action=get&id={id}"),
-            format!("res.php?action=get&id={id}&json=1"),
-            format!("res.php?action=reportgood&id={id}"),
-        ] {
-            let request = get(&format!("/{call}&key={}", self.echoed));
-            self.echoes
-                .extend(exchange(self.program.http, &request).await);
+        // The faults before it may have opened the breaker, which its next probe closes.
+        let given_up = Instant::now() + Duration::from_secs(20);
+        while memchr::memmem::find(&self.echoes, self.echoed.as_bytes()).is_none()
+            && Instant::now() < given_up
+        {
+            for call in [
+                format!("in.php?{TASK}"),
+                format!("res.php?action=get&id={id}"),
+                format!("res.php?action=get&id={id}&json=1"),
+                format!("res.php?action=reportgood&id={id}"),
+            ] {
+                let request = get(&format!("/{call}&key={}", self.echoed));
+                self.echoes
+                    .extend(exchange(self.program.http, &request).await);
+            }
+            sleep(Duration::from_millis(100)).await;
         }
         self.sandbox.clear_faults();
     }
@@ -245,7 +253,7 @@ impl Watched {
             "OPTIONS * HTTP/1.1\r\nhost: TOKEN\r\n\r\n".into(),
             "\u{16}\u{3}\u{1}TOKEN\r\n\r\n".into(),
             get("/nothing/TOKEN?key=TOKEN"),
-            get("/project/TOKEN/in.php?key=TOKEN"),
+            get("/project/ci/in.php?key=TOKEN"),
             get("/../TOKEN/in.php"),
             get("/%2e%2e/in.php?key=TOKEN"),
             get(&format!("/in.php?key=TOKEN&body={long}")),

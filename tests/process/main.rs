@@ -5,7 +5,9 @@ mod canary;
 mod commands;
 mod crash;
 mod demo;
+mod first_files;
 mod leaks;
+mod parked;
 #[path = "../support/redis_server.rs"]
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod redis_server;
@@ -15,3 +17,4 @@ mod signals;
 mod spread;
 mod store_trouble;
 mod support;
+mod tenant_limits;

@@ -94,7 +94,7 @@ async fn a_full_disk_does_not_hold_up_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uncertain_submits_are_listed_for_a_month() {
+async fn uncertain_submits_are_listed_for_two_months() {
     let background = Background::new();
     let sandbox = vendor(&background).await;
     sandbox
@@ -115,8 +115,8 @@ async fn uncertain_submits_are_listed_for_a_month() {
         );
         assert_eq!(query(&store, &sql, |row| row.get::<_, u8>(0)), [id]);
     };
-    age(1, 32);
-    age(2, 29);
+    age(1, 63);
+    age(2, 61);
     let _program = place.start();
     let left = || {
         query(&store, "SELECT id FROM uncertain", |row| {

@@ -12,6 +12,7 @@ fn key(name: &str) -> KeyView {
         micro_usd: Some(10 * DOLLAR),
         rests_long: false,
         is_full: false,
+        spent_by_others: None,
     }
 }
 
@@ -61,6 +62,13 @@ fn each_state_of_a_key_is_told_by_its_cause() {
                 ..key("a")
             },
             &[BalanceLow],
+        ),
+        (
+            KeyView {
+                spent_by_others: Some(60_000),
+                ..key("a")
+            },
+            &[SpendBeyondLedger],
         ),
         (
             KeyView {

@@ -4,7 +4,7 @@ use super::*;
 
 fn key(billing: &str, balance: Option<i64>, threads: Option<u64>) -> Value {
     json!({
-        "pool": "default",
+        "pools": ["default", "tenant:alice"],
         "state": "healthy",
         "billing": billing,
         "slots": { "max": threads },
@@ -42,7 +42,7 @@ fn balances_are_added_and_compared_with_the_cost() {
     assert!(enough.enough);
     assert_eq!(
         enough.text(),
-        "10000 recaptcha_v2 at $0.003 cost $30.00\n\
+        "10000 recaptcha_v2 at $0.003 ([prices]) cost $30.00\n\
          pool default has $42.10 on 2 usable keys\n\
          covers about 14033\n"
     );

@@ -50,6 +50,8 @@ fn a_secret_is_never_shown_wherever_it_stands() {
         "[[key]]\nname = \"a\"\nvalue = \"ENV:CANARY-1\"\n",
         "[[key]]\nname = \"a\"\nvalue = \"ENV:CANARY\"\n",
         "[[key]]\nname = \"a\"\nfile = \"CANARY\"\n",
+        "[[key]]\nname = \"a\"\nvalue = \"x\"\npool = \"CANARY!\"\n",
+        "[[key]]\nname = \"a\"\nvalue = \"x\"\nbilling = \"CANARY\"\n",
         "[[key]]\nname = \"a\"\nvalue = \"ENV:SECRET_WITH_BLANK\"\nweight = 0",
         "[[key]]\r\nname = \"a\"\r\nvalue = \"CANARY\r\n",
         "[[key]]\nname = \"\"\"x\nvalue = CANARY\"\"\"\nvalue = \"y\"",
@@ -123,6 +125,47 @@ fn a_secret_is_never_shown_wherever_it_stands() {
         attempt.outcome.is_err() && !shown.contains(CANARY),
         "{shown}"
     );
+}
+
+#[test]
+fn a_token_is_never_shown_wherever_it_stands() {
+    for tenants in [
+        "[[tenant]]\nname = \"a\"\ntoken = \"CANARY\nactive = true\n",
+        "[[tenant]]\nname = \"a\"\ntoken = CANARY\n",
+        "[[tenant]]\nname = \"a\", token = \"CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\ntokne = \"CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\nCANARY = \"a\"\n",
+        "[[tenant]]\nname = \"CANARY!\"\ntoken = \"x\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = [\"CANARY\"]\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"CANARY\" # was CANARY\ntoken = \"x\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"CANARY\"\ntoken_sha256 = \"CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken_sha256 = \"CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"ENV:CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"CANARY\"\n[[tenant]]\nname = \"b\"\ntoken = \"CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"x\"\nrole = \"CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"x\"\npool = \"CANARY!\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"x\"\nkeys = [\"CANARY!\"]\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"x\"\nkeys = \"CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"x\"\nproject = \"CANARY!\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"x\"\ndaily_limit = \"CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"x\"\nmonthly_budget = \"CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"x\"\nactive = \"CANARY\"\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"x\"\nprices = { image = \"CANARY\" }\n",
+        "[[tenant]]\nname = \"a\"\ntoken = \"x\"\nprices = { CANARY = 1 }\n",
+        "[tenant_defaults]\ntoken = \"CANARY\"\n",
+        "tenant = [\"CANARY\"]\n",
+        "[tenant]\nname = \"a\"\ntoken = \"CANARY\"\n",
+        "a = \"CANARY\"\n",
+        "CANARY\n",
+    ] {
+        let tenants = tenants.replace("CANARY", CANARY);
+        let config = "tenants_file = \"tenants.toml\"\nclients.mode = \"tenants\"\n";
+        let directory = directory(&[("sidekey.toml", config), ("tenants.toml", &tenants)]);
+        let attempt = attempt(&directory, &[]);
+        assert!(attempt.outcome.is_err(), "accepted: {tenants}");
+        let shown = everything_shown(&attempt);
+        assert!(!shown.contains(CANARY), "{tenants}\n{shown}");
+    }
 }
 
 proptest! {

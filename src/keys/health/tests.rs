@@ -6,6 +6,7 @@ fn rule(class: Class, seconds: u64) -> CodeRule {
     CodeRule {
         class,
         cooldown: Duration::from_secs(seconds),
+        polls: false,
     }
 }
 
@@ -327,4 +328,29 @@ proptest! {
             prop_assert!(health.may_submit(later) || health.wants_probe(later), "{health:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_rest_as_long_as_the_vendor_says_whatever_the_key_does_meanwhile() {
+    let now = Instant::now();
+    let mut health = Health::known_good(now);
+    let busy = rule(Class::KeyBusy, 300);
+    health.refused("ERROR: 1001", busy, None, now, 0.0);
+    assert_eq!(health.polls_rest_until(now), None);
+    let polls = CodeRule {
+        polls: true,
+        ..busy
+    };
+    let minutes = |n: u64| now + Duration::from_secs(60 * n);
+    health.refused("ERROR: 1005", polls, None, now, 0.0);
+    assert_eq!(health.polls_rest_until(now), Some(minutes(5)));
+    health.refused("HTTP 429", polls, Some(Duration::from_secs(60)), now, 0.0);
+    assert_eq!(health.polls_rest_until(now), Some(minutes(5)), "shortened");
+    health.refused("HTTP 429", polls, Some(Duration::from_secs(600)), now, 0.0);
+    health.accepted(Accepted::Submit, now, now);
+    assert_eq!(health.polls_rest_until(now), Some(minutes(10)));
+    assert_eq!(health.polls_rest_until(minutes(10)), None);
+    let (code, rule) = ("ERROR: 1005".to_owned(), polls);
+    health.end_probe(Evidence::Refused { code, rule }, minutes(10), 0.0);
+    assert_eq!(health.polls_rest_until(minutes(10)), Some(minutes(15)));
 }

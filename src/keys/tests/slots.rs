@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::FutureExt;
 use proptest::strategy::Strategy as _;
 
 use super::*;
@@ -147,11 +148,11 @@ async fn a_key_over_its_rate_is_skipped_until_it_may_submit_again() {
         panic!("over the limit");
     };
     assert!(
-        !set.by_name("a").unwrap().may_ask(Instant::now()),
+        !set.by_name("a").unwrap().take_call(Instant::now()),
         "polls count"
     );
     tokio::time::advance(until - Instant::now()).await;
-    assert!(set.by_name("a").unwrap().may_ask(Instant::now()));
+    assert!(set.by_name("a").unwrap().take_call(Instant::now()));
     assert!(pick(&set, &egress).is_ok());
     assert!(pick(&set, &egress).is_err());
 }
@@ -176,6 +177,34 @@ async fn slots_follow_the_name_through_new_values_and_absence() {
     assert_eq!(used(&back, "b"), 1, "while its task ran");
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_slot_is_told_also_when_a_look_notices_the_end_of_its_lease() {
+    let looks: [fn(&Key, Instant); 3] = [
+        |key, now| _ = key.account.slots(&key.limits, now),
+        |key, now| _ = key.account.threads(&key.limits, now),
+        |key, now| _ = key.availability(now),
+    ];
+    for look in looks {
+        let set = proven(&[limited("a", 1)]);
+        let key = set.by_name("a").unwrap();
+        let threads = Threads {
+            total: 1,
+            working: 0,
+        };
+        submit(&set, 0).unwrap();
+        tokio::time::advance(LEASE - Duration::from_millis(1)).await;
+        key.account.learn_threads(threads, Instant::now());
+        assert!(submit(&set, 1).is_err());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let freed = set.events().next_freed();
+        tokio::pin!(freed);
+        freed.as_mut().enable();
+        look(key, Instant::now());
+        assert!(freed.now_or_never().is_some());
+        assert!(submit(&set, 1).is_ok());
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Submit,
@@ -183,7 +212,8 @@ enum Step {
     Uncertain,
     NotReady(usize),
     Final(usize),
-    Wait(u64),
+    /// Seconds. Afterwards the end of a lease is noticed by the clock, or else by the look that ends every step.
+    Wait(u64, bool),
     Reload(u32),
     Restart,
 }
@@ -195,7 +225,7 @@ fn step() -> impl proptest::strategy::Strategy<Value = Step> {
         1 => Just(Step::Uncertain),
         2 => (0_usize..40).prop_map(Step::NotReady),
         3 => (0_usize..40).prop_map(Step::Final),
-        2 => (0_u64..200).prop_map(Step::Wait),
+        2 => (0_u64..200, any::<bool>()).prop_map(|(seconds, by_clock)| Step::Wait(seconds, by_clock)),
         1 => (1_u32..4).prop_map(Step::Reload),
         1 => Just(Step::Restart),
     ]
@@ -270,10 +300,12 @@ proptest! {
                             alive.remove(&id);
                         }
                     }
-                    Step::Wait(seconds) => {
+                    Step::Wait(seconds, by_clock) => {
                         tokio::time::advance(Duration::from_secs(seconds)).await;
-                        for account in set.accounts() {
-                            account.expire(Instant::now());
+                        if by_clock {
+                            for account in set.accounts() {
+                                account.expire(Instant::now());
+                            }
                         }
                     }
                     Step::Reload(slots) => {

@@ -15,14 +15,14 @@ fn head(text: &str) -> Parts {
     builder.body(()).unwrap().into_parts().0
 }
 
-fn judge(text: &str) -> Result<Gated, Refusal> {
+fn judge(text: &str) -> Result<Gated, Violation> {
     gate(
         &head(text),
         &["2captcha.com".to_owned(), "ocr.captchaai.com".to_owned()],
     )
 }
 
-fn gated(endpoint: Endpoint, project: Option<&str>) -> Result<Gated, Refusal> {
+fn gated(endpoint: Endpoint, project: Option<&str>) -> Result<Gated, Violation> {
     let project = project.map(str::to_owned);
     Ok(Gated { endpoint, project })
 }
@@ -113,120 +113,120 @@ fn everything_else_is_refused() {
     );
     let long_name = format!("GET /project/{}/res.php HTTP/1.1\nHost: a", "n".repeat(65));
     for (text, want) in [
-        ("GET /in.php HTTP/1.1", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: a\nHost: a", Refusal::Host),
-        ("GET /in.php HTTP/1.0\nHost: a\nHost: b", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: ", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: a, b", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: a,b", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: user@a", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: a/in.php", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: a?b", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: a:", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: a:b", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: a:80:80", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: a:99999", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: :80", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: [::1", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: [a]", Refusal::Host),
-        ("GET /in.php HTTP/1.1\nHost: [::1]a", Refusal::Host),
-        (&long_host, Refusal::Host),
-        ("GET http://2captcha.com/in.php HTTP/1.1", Refusal::Host),
+        ("GET /in.php HTTP/1.1", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: a\nHost: a", Violation::Host),
+        ("GET /in.php HTTP/1.0\nHost: a\nHost: b", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: ", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: a, b", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: a,b", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: user@a", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: a/in.php", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: a?b", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: a:", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: a:b", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: a:80:80", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: a:99999", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: :80", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: [::1", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: [a]", Violation::Host),
+        ("GET /in.php HTTP/1.1\nHost: [::1]a", Violation::Host),
+        (&long_host, Violation::Host),
+        ("GET http://2captcha.com/in.php HTTP/1.1", Violation::Host),
         (
             "GET http://2captcha.com/in.php HTTP/1.1\nHost: a",
-            Refusal::HostDiffers,
+            Violation::HostDiffers,
         ),
         (
             "GET http://2captcha.com/in.php HTTP/1.1\nHost: 2captcha.com:81",
-            Refusal::HostDiffers,
+            Violation::HostDiffers,
         ),
         (
             "GET http://169.254.169.254/in.php HTTP/1.1\nHost: 169.254.169.254",
-            Refusal::ForeignHost,
+            Violation::ForeignHost,
         ),
         (
             "GET http://evil/in.php HTTP/1.1\nHost: 2captcha.com",
-            Refusal::ForeignHost,
+            Violation::ForeignHost,
         ),
         (
             "GET http://2captcha.com@evil/in.php HTTP/1.1\nHost: 2captcha.com",
-            Refusal::ForeignHost,
+            Violation::ForeignHost,
         ),
         (
             "GET http://evil@2captcha.com/in.php HTTP/1.1\nHost: 2captcha.com",
-            Refusal::ForeignHost,
+            Violation::ForeignHost,
         ),
         (
             "GET http://2captcha.com.evil/in.php HTTP/1.1\nHost: 2captcha.com.evil",
-            Refusal::ForeignHost,
+            Violation::ForeignHost,
         ),
         (
             "GET ftp://2captcha.com/in.php HTTP/1.1\nHost: 2captcha.com",
-            Refusal::Target,
+            Violation::Target,
         ),
         (
             "CONNECT 2captcha.com:443 HTTP/1.1\nHost: 2captcha.com:443",
-            Refusal::Connect,
+            Violation::Connect,
         ),
-        ("TRACE /in.php HTTP/1.1\nHost: a", Refusal::Method),
-        ("OPTIONS /in.php HTTP/1.1\nHost: a", Refusal::Method),
-        ("OPTIONS * HTTP/1.1\nHost: a", Refusal::Method),
-        ("HEAD /in.php HTTP/1.1\nHost: a", Refusal::Method),
-        ("get /in.php HTTP/1.1\nHost: a", Refusal::Method),
-        ("PRI /in.php HTTP/1.1\nHost: a", Refusal::Method),
-        ("GET * HTTP/1.1\nHost: a", Refusal::Target),
-        ("GET /in.php%00 HTTP/1.1\nHost: a", Refusal::Target),
-        ("GET /in.php%0d%0aX:1 HTTP/1.1\nHost: a", Refusal::Target),
-        ("GET /%C0%AFin.php HTTP/1.1\nHost: a", Refusal::Target),
-        ("GET /%7Fin.php HTTP/1.1\nHost: a", Refusal::Target),
-        ("GET /é/in.php HTTP/1.1\nHost: a", Refusal::Target),
-        ("GET /x\\in.php HTTP/1.1\nHost: a", Refusal::Target),
-        (&long_target, Refusal::TargetTooLong),
+        ("TRACE /in.php HTTP/1.1\nHost: a", Violation::Method),
+        ("OPTIONS /in.php HTTP/1.1\nHost: a", Violation::Method),
+        ("OPTIONS * HTTP/1.1\nHost: a", Violation::Method),
+        ("HEAD /in.php HTTP/1.1\nHost: a", Violation::Method),
+        ("get /in.php HTTP/1.1\nHost: a", Violation::Method),
+        ("PRI /in.php HTTP/1.1\nHost: a", Violation::Method),
+        ("GET * HTTP/1.1\nHost: a", Violation::Target),
+        ("GET /in.php%00 HTTP/1.1\nHost: a", Violation::Target),
+        ("GET /in.php%0d%0aX:1 HTTP/1.1\nHost: a", Violation::Target),
+        ("GET /%C0%AFin.php HTTP/1.1\nHost: a", Violation::Target),
+        ("GET /%7Fin.php HTTP/1.1\nHost: a", Violation::Target),
+        ("GET /é/in.php HTTP/1.1\nHost: a", Violation::Target),
+        ("GET /x\\in.php HTTP/1.1\nHost: a", Violation::Target),
+        (&long_target, Violation::TargetTooLong),
         (
             "POST /in.php HTTP/1.1\nHost: a\nContent-Length: 00",
-            Refusal::Length,
+            Violation::Length,
         ),
         (
             "POST /in.php HTTP/1.1\nHost: a\nContent-Length: 0200",
-            Refusal::Length,
+            Violation::Length,
         ),
         (
             "POST /in.php HTTP/1.1\nHost: a\nTransfer_Encoding: chunked",
-            Refusal::Underscore,
+            Violation::Underscore,
         ),
         (
             "POST /in.php HTTP/1.1\nHost: a\nContent_Length: 5",
-            Refusal::Underscore,
+            Violation::Underscore,
         ),
         (
             "POST /in.php HTTP/1.1\nHost: a\nExpect: 200-ok",
-            Refusal::Expect,
+            Violation::Expect,
         ),
         (
             "POST /in.php HTTP/1.1\nHost: a\nExpect: 100-continue\nExpect: x",
-            Refusal::Expect,
+            Violation::Expect,
         ),
         (
             "POST /in.php HTTP/1.1\nHost: a\nContent-Encoding: gzip",
-            Refusal::Encoding,
+            Violation::Encoding,
         ),
         (
             "POST /in.php HTTP/1.1\nHost: a\nContent-Encoding: identity, gzip",
-            Refusal::Encoding,
+            Violation::Encoding,
         ),
-        ("GET / HTTP/1.1\nHost: a", Refusal::NotFound),
-        ("GET /IN.php HTTP/1.1\nHost: a", Refusal::NotFound),
-        ("GET /in.php/ HTTP/1.1\nHost: a", Refusal::NotFound),
-        ("GET /in.php/x HTTP/1.1\nHost: a", Refusal::NotFound),
-        ("GET //evil/in.php HTTP/1.1\nHost: a", Refusal::NotFound),
-        ("GET /in%2ephp HTTP/1.1\nHost: a", Refusal::NotFound),
-        ("GET /x/../in.php HTTP/1.1\nHost: a", Refusal::NotFound),
-        ("GET /project/in.php HTTP/1.1\nHost: a", Refusal::NotFound),
+        ("GET / HTTP/1.1\nHost: a", Violation::NotFound),
+        ("GET /IN.php HTTP/1.1\nHost: a", Violation::NotFound),
+        ("GET /in.php/ HTTP/1.1\nHost: a", Violation::NotFound),
+        ("GET /in.php/x HTTP/1.1\nHost: a", Violation::NotFound),
+        ("GET //evil/in.php HTTP/1.1\nHost: a", Violation::NotFound),
+        ("GET /in%2ephp HTTP/1.1\nHost: a", Violation::NotFound),
+        ("GET /x/../in.php HTTP/1.1\nHost: a", Violation::NotFound),
+        ("GET /project/in.php HTTP/1.1\nHost: a", Violation::NotFound),
         (
             "GET /project/a~b/in.php HTTP/1.1\nHost: a",
-            Refusal::NotFound,
+            Violation::NotFound,
         ),
-        (&long_name, Refusal::NotFound),
+        (&long_name, Violation::NotFound),
     ] {
         assert_eq!(judge(text), Err(want), "{:.200}", text);
     }
@@ -234,14 +234,14 @@ fn everything_else_is_refused() {
 
 #[test]
 fn an_answer_says_what_to_do_and_closes() {
-    let answer = Refusal::Connect.response();
+    let answer = Violation::Connect.response();
     assert_eq!(answer.status(), 405);
     assert_eq!(answer.headers()[ALLOW], "GET, POST");
     assert_eq!(answer.headers()[CONNECTION], "close");
     assert!(
-        Refusal::Connect
+        Violation::Connect
             .sentence()
             .starts_with("sidekey does not tunnel: set the client's base URL")
     );
-    assert!(!Refusal::NotFound.response().headers().contains_key(ALLOW));
+    assert!(!Violation::NotFound.response().headers().contains_key(ALLOW));
 }

@@ -113,7 +113,7 @@ async fn when_all_have_left_the_submit_is_told_and_a_panic_is_heard_as_uncertain
     let (heard, ()) = tokio::join!(pilot.hear(&listener), worked);
     assert_eq!(heard, Heard::Outcome(Outcome::Value("7".to_owned())));
     assert!(listener.is_paid());
-    listener.is_heard();
+    listener.mark_heard();
     drop(listener);
     assert!(
         unheard.adopt(&identical, Instant::now()).is_none(),

@@ -8,14 +8,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Submitting, give};
-use crate::keys::account::Slot;
+use super::Submitting;
 use crate::keys::key::Key;
-use crate::request::forward::{Answered, Route, Sending, forward};
+use crate::request::choose::TakenSlot;
+use crate::request::flight::Pilot;
+use crate::request::forward::{Answered, Route, Sending, Unanswered, forward};
 use crate::request::trace::Trace;
 use crate::store::{Intent, IntentId};
 use crate::vendor::answer::{Asked, Reading};
-use crate::vendor::client::CallError;
 use crate::wire::Endpoint;
 
 /// How long an answer is read after its deadline.
@@ -29,11 +29,11 @@ const MOST_LATE: usize = 64;
 pub struct LateAnswers(Semaphore);
 
 /// A call that left and was not answered by its deadline.
-pub(super) struct Late<'a> {
-    pub call: BoxFuture<'a, Result<Answered, CallError>>,
+pub(in crate::request) struct Late<'a> {
+    pub call: BoxFuture<'a, Result<Answered, Unanswered>>,
     pub intent_id: IntentId,
     pub intent: Intent,
-    pub slot: Slot,
+    pub slot: TakenSlot,
     pub key: Arc<Key>,
     pub _room: SemaphorePermit<'a>,
 }
@@ -57,7 +57,7 @@ impl Submitting {
         key: &Arc<Key>,
         deadline: Instant,
         give_up: CancellationToken,
-    ) -> BoxFuture<'_, Result<Answered, CallError>> {
+    ) -> BoxFuture<'_, Result<Answered, Unanswered>> {
         let key = Arc::clone(key);
         Box::pin(async move {
             let route = Route {
@@ -80,7 +80,7 @@ impl Submitting {
     }
 
     /// The client has heard that nobody knows. Whoever asks later hears the id, if it comes.
-    pub(super) async fn hear_late(&self, late: Box<Late<'_>>) {
+    pub(in crate::request) async fn hear_late(&self, late: Box<Late<'_>>, pilot: Option<&Pilot>) {
         let Late {
             call,
             intent_id,
@@ -94,29 +94,34 @@ impl Submitting {
             () = self.server.background.stopping() => None,
         };
         let Some(answered) = answered else {
-            return slot.keep(Instant::now());
+            return self.keep(slot);
         };
         match &answered.reading {
             Reading::Accepted { id } => {
                 let id = id.clone();
-                let record = self.record(intent, &id, &key);
-                give(slot, &record, &key);
-                let written = self
-                    .server
-                    .store
-                    .resolve_uncertain(intent_id, record.clone());
+                let record = self.record(intent, &id);
+                self.give(slot, &record, &key);
+                let store = &self.server.store;
+                let written = match self.parked {
+                    Some(parked) => store.resolve_parked(parked, intent_id, record.clone()),
+                    None => store.resolve_uncertain(intent_id, record.clone()),
+                };
                 self.server.tasks.remember(record, Instant::now());
                 self.stored(written, "late task").await;
+                if let Some(parked) = self.parked {
+                    self.server.parked.came_late(parked, id.as_str().into());
+                }
                 self.server.metrics.late_answer();
                 tracing::info!(key = %key.name, task = %id, "the id of an uncertain submit came late");
-                let outcome = answered.accepted(&id, self.admitted.hints);
-                self.pilot.land(outcome, true);
+                if let Some(pilot) = pilot {
+                    pilot.land(answered.accepted(&id, self.admitted.hints), true);
+                }
             }
-            Reading::Final => {
-                self.answered(intent_id, intent, &answered, &key, slot)
+            Reading::Final if self.admitted.endpoint == Endpoint::Solve => {
+                self.solved_at_once(intent_id, intent, &answered, &key, slot)
                     .await;
             }
-            _ => slot.keep(Instant::now()),
+            _ => self.keep(slot),
         }
     }
 }

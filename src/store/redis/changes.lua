@@ -12,6 +12,9 @@ local APPLIED = 'sidekey:applied:' .. run
 local TASKS, RUNNING = 'sidekey:tasks_by_use', 'sidekey:running'
 local UNCERTAIN, UNCERTAIN_TIMES, RESOLVED = 'sidekey:uncertain', 'sidekey:uncertain_by_time', 'sidekey:resolved'
 local CLAIM_OF, CLAIM_TIMES = 'sidekey:claim_of', 'sidekey:claims_by_time'
+local PARKED, ORPHANS, OWN_IDS = 'sidekey:parked_by_use', 'sidekey:parked_orphans', 'sidekey:last_own_id'
+local USAGE, USAGE_BY_END = 'sidekey:usage', 'sidekey:usage_by_end'
+local AUDIT, REFUSAL_DAYS = 'sidekey:audit', 'sidekey:refusal_days'
 local CLAIMED, FULL = -1, -2
 
 if how == 'next' then
@@ -25,6 +28,9 @@ end
 local function task_of(key) return 'sidekey:task:' .. key end
 local function slots_of(owner) return 'sidekey:slots:' .. owner end
 local function claim_of(scope) return 'sidekey:claim:' .. scope end
+local function parked_of(id) return 'sidekey:parked:' .. id end
+local function request_of(id) return 'sidekey:parked_request:' .. id end
+local function open_of(run) return 'sidekey:parked_of:' .. run end
 local function intents_of(number) return 'sidekey:intents:' .. number end
 local function run_of(id) return string.format('%d', math.floor(tonumber(id) / 4294967296)) end
 
@@ -114,6 +120,32 @@ local function resolve(id, task_id, at)
   if call('HEXISTS', UNCERTAIN, id) == 1 then call('HSET', RESOLVED, id, at .. ' ' .. task_id) end
 end
 
+-- Another replica called it uncertain, not its own.
+local function is_taken_over(id)
+  local row = call('HGET', UNCERTAIN, id)
+  return row and cjson.decode(row).why == cjson.null
+end
+
+-- The same row again changes nothing; an expired task that was solved after all is solved, and stays whose it was.
+local function put_usage(key, ended_at, field, ended, row, rest, day, month, charge)
+  local old = call('HGET', USAGE, field)
+  if old then
+    if string.sub(old, 1, 1) ~= 'e' or ended == 'e' then return end
+    rest = string.sub(old, string.find(old, '\n', 1, true) + 1)
+  end
+  call('HSET', USAGE, field, ended .. row .. '\n' .. rest)
+  call('ZADD', USAGE_BY_END, ended_at, field)
+  local tenant = tenant_of(key)
+  if tenant and ended == 's' then
+    call('HINCRBY', tenant .. ':used', 'd' .. day, 1)
+    call('HINCRBY', tenant .. ':used', 'm' .. month, charge)
+  end
+end
+
+local function audit(at, row)
+  call('ZADD', AUDIT, at, at .. '\0' .. row)
+end
+
 local change = {}
 
 -- The slot is taken with it, so that no number of replicas overshoots.
@@ -144,21 +176,22 @@ function change.accept(id, task_id, key, owner, json, used, running)
     end_intent(id)
     claim_came_to(id, 'task', task_id)
     -- Another replica took this one for dead.
-    resolve(id, task_id, used)
+    if is_taken_over(id) then resolve(id, task_id, used) end
   end
   return put_task(key, owner, json, used, running)
 end
 
-function change.answered(id, answer)
+function change.answered(id, key, task_id, ended_at, field, ended, row, rest, day, month, charge, answer)
   end_intent(id)
+  resolve(id, task_id, ended_at)
+  put_usage(key, ended_at, field, ended, row, rest, day, month, charge)
   claim_came_to(id, answer and 'answer', answer)
   return 0
 end
 
 function change.forget_intent(id)
   end_intent(id)
-  local taken_over = call('HGET', UNCERTAIN, id)
-  if taken_over and cjson.decode(taken_over).why == cjson.null then
+  if is_taken_over(id) then
     call('HDEL', UNCERTAIN, id)
     call('ZREM', UNCERTAIN_TIMES, id)
   end
@@ -202,26 +235,136 @@ function change.give_back(name, submit, uncertain_until)
   return 0
 end
 
--- The same row again changes nothing; an expired task that was solved after all is solved.
-function change.settle(key, ended_at, field, row, day, month, charge)
-  touch(key, ended_at, '1')
-  local old = call('HGET', 'sidekey:usage', field)
-  if not old or (string.sub(old, 1, 1) == 'e' and string.sub(row, 1, 1) ~= 'e') then
-    call('HSET', 'sidekey:usage', field, row)
-    call('ZADD', 'sidekey:usage_by_end', ended_at, field)
-    local tenant = tenant_of(key)
-    if tenant and string.sub(row, 1, 1) == 's' then
-      call('HINCRBY', tenant .. ':used', 'd' .. day, 1)
-      call('HINCRBY', tenant .. ':used', 'm' .. month, charge)
-    end
+-- One that expired goes on running: its answer may still come. The end of an older task is not that of a newer one with its id.
+function change.settle(key, submitted_at, ended_at, field, ended, row, rest, day, month, charge)
+  local task = call('GET', task_of(key))
+  if task and cjson.decode(task).submitted_at_ms == tonumber(submitted_at) then
+    if ended == 'e' then end_holds(key) else touch(key, ended_at, '1') end
+  end
+  put_usage(key, ended_at, field, ended, row, rest, day, month, charge)
+  return 0
+end
+
+-- Each replica counts its own; whoever reads adds them up. The first of a day stands in the audit log, too.
+function change.refused(day, field, count, at, audited)
+  call('ZADD', REFUSAL_DAYS, day, day)
+  if call('SADD', 'sidekey:refused:' .. day, field) == 1 and audited ~= '' then audit(at, audited) end
+  local own, place = 'sidekey:refusals:' .. day, field .. '\0' .. run
+  if tonumber(call('HGET', own, place) or 0) < tonumber(count) then call('HSET', own, place, count) end
+  return 0
+end
+
+function change.audit(at, row)
+  audit(at, row)
+  return 0
+end
+
+function change.forget_usage(before_ms, before_day, limit)
+  for _, day in ipairs(call('ZRANGEBYSCORE', REFUSAL_DAYS, '-inf', '(' .. before_day)) do
+    call('DEL', 'sidekey:refusals:' .. day, 'sidekey:refused:' .. day)
+    call('ZREM', REFUSAL_DAYS, day)
+  end
+  local fields = call('ZRANGEBYSCORE', USAGE_BY_END, '-inf', '(' .. before_ms, 'LIMIT', 0, limit)
+  for _, field in ipairs(fields) do
+    call('ZREM', USAGE_BY_END, field)
+    call('HDEL', USAGE, field)
+  end
+  return #fields
+end
+
+function change.forget_audit(before_ms, most)
+  local oldest_kept = call('ZREVRANGE', AUDIT, most - 1, most - 1, 'WITHSCORES')[2]
+  if oldest_kept and tonumber(oldest_kept) > tonumber(before_ms) then before_ms = oldest_kept end
+  return call('ZREMRANGEBYSCORE', AUDIT, '-inf', '(' .. before_ms)
+end
+
+-- A parked submit is its replica's to send, and no other's: `run` of its row. Its request lies beside it while it may be sent.
+function change.park(id, tenant, row, at, scope, parameters, intent, ...)
+  local owner = call('HGET', parked_of(id), 'run')
+  if owner and owner ~= run then return CLAIMED end
+  if scope ~= '' then
+    local other = call('HGET', claim_of(scope), 'intent')
+    if other and run_of(other) ~= run then return CLAIMED end
+    drop_claim(scope)
+    call('HSET', claim_of(scope), 'parameters', parameters, 'intent', intent, 'task', id)
+    call('HSET', CLAIM_OF, intent, scope)
+    call('ZADD', CLAIM_TIMES, at, scope)
+  end
+  call('HSET', parked_of(id), 'tenant', tenant, 'row', row, 'state', 'waiting', 'detail', '', 'used', at, 'run', run)
+  call('HSET', request_of(id), ...)
+  call('SADD', open_of(run), id)
+  return 0
+end
+
+-- What it had reserved is given back; of an uncertain one when the day ends.
+local function end_parked_hold(tenant, id, state, at)
+  if tenant == '' then return end
+  tenant = 'sidekey:tenant:' .. tenant
+  if state ~= 'uncertain' then return end_reservation(tenant, 'p' .. id) end
+  if call('ZREM', tenant .. ':open', 'p' .. id) == 1 then
+    local day = math.floor(tonumber(at) / 86400000) + 1
+    call('ZADD', tenant .. ':uncertain', string.format('%d', day * 86400000), 'p' .. id)
+  end
+end
+
+local function turn(id, state, detail, at)
+  local place = parked_of(id)
+  local row = call('HMGET', place, 'tenant', 'used')
+  local used = row[2]
+  if tonumber(at) > tonumber(used) then used = at end
+  call('HSET', place, 'state', state, 'detail', detail, 'used', used)
+  if state == 'waiting' or state == 'sending' then
+    call('HSET', place, 'run', run)
+    call('SADD', open_of(run), id)
+    call('ZREM', PARKED, id)
+  else
+    call('SREM', open_of(run), id)
+    call('ZADD', PARKED, used, id)
+    call('DEL', request_of(id))
+    end_parked_hold(row[1], id, state, at)
+  end
+end
+
+-- Of a row that another replica has, only the vendor's id is written: the task is there. Whoever wants to send it may not.
+function change.turn(id, state, detail, at, with, ...)
+  local owner = call('HGET', parked_of(id), 'run')
+  local is_own = owner == run or (owner and state == 'submitted')
+  if owner and not is_own and state == 'sending' then return CLAIMED end
+  local result = 0
+  if with then result = change[with](...) end
+  if is_own and result >= 0 then turn(id, state, detail, at) end
+  return result
+end
+
+function change.touch_parked(id, used)
+  local before = call('HGET', parked_of(id), 'used')
+  if before and tonumber(used) > tonumber(before) then
+    call('HSET', parked_of(id), 'used', used)
+    call('ZADD', PARKED, 'XX', used, id)
   end
   return 0
 end
 
--- Each replica counts its own; whoever reads adds them up.
-function change.refused(day, field, count)
-  call('HSET', 'sidekey:refusals:' .. day, field .. '\0' .. run, count)
+function change.hold_parked(submit, id)
+  local row = call('HMGET', parked_of(id), 'tenant', 'state')
+  if not row[1] or row[1] == '' then return 0 end
+  local tenant = 'sidekey:tenant:' .. row[1]
+  local price = call('HGET', tenant .. ':prices', submit)
+  end_reservation(tenant, submit)
+  if price and (row[2] == 'waiting' or row[2] == 'sending') then
+    call('ZADD', tenant .. ':open', '+inf', 'p' .. id)
+    call('HSET', tenant .. ':prices', 'p' .. id, price)
+  end
   return 0
+end
+
+function change.forget_parked(unused_since, limit)
+  local ids = call('ZRANGEBYSCORE', PARKED, '-inf', '(' .. unused_since, 'LIMIT', 0, limit)
+  for _, id in ipairs(ids) do
+    call('ZREM', PARKED, id)
+    call('DEL', parked_of(id))
+  end
+  return #ids
 end
 
 function change.bad_key_answer(id, at, kept)
@@ -273,7 +416,8 @@ end
 
 -- What follows is written back by a replica that remembers it. What is there already is newer.
 
-function change.salt(salt, run_after)
+function change.salt(salt, run_after, last_own_id)
+  if tonumber(call('GET', OWN_IDS) or 0) < tonumber(last_own_id) then call('SET', OWN_IDS, last_own_id) end
   call('SET', 'sidekey:salt', salt, 'NX')
   if tonumber(call('GET', 'sidekey:last_run') or 0) < tonumber(run_after) then
     call('SET', 'sidekey:last_run', run_after)
@@ -285,7 +429,7 @@ end
 
 function change.put_back_task(field, task_id, key, owner, json, used, running)
   if call('EXISTS', task_of(key)) == 1 then return 0 end
-  local row = call('HGET', 'sidekey:usage', field)
+  local row = call('HGET', USAGE, field)
   if row and string.sub(row, 1, 1) ~= 'e' then running = '' end
   return put_task(key, owner, json, used, running)
 end
@@ -293,6 +437,19 @@ end
 function change.put_back_uncertain(id, json, at, resolved)
   if call('HEXISTS', UNCERTAIN, id) == 0 then change.uncertain(id, json, at) end
   if resolved ~= '' then call('HSET', RESOLVED, id, resolved) end
+  return 0
+end
+
+-- What is parked and still waits is its replica's; a sending whose intent is open goes on.
+function change.put_back_parked(id, tenant, row, used, state, detail, is_open, ...)
+  if call('EXISTS', parked_of(id)) == 1 then return 0 end
+  call('HSET', parked_of(id), 'tenant', tenant, 'row', row, 'state', state, 'detail', detail, 'used', used, 'run', run)
+  if is_open == '1' then
+    call('SADD', open_of(run), id)
+    if select('#', ...) > 0 then call('HSET', request_of(id), ...) end
+  else
+    call('ZADD', PARKED, used, id)
+  end
   return 0
 end
 

@@ -1,12 +1,15 @@
 //! What each change is for `changes.lua`.
 
+use super::super::audit::{self, AuditRow};
 use super::super::memory::Remembered;
+use super::super::parked::{ParkedRecord, ParkedRequest, Parking};
 use super::super::rows::{
     BAD_KEY_ANSWERS_KEPT, CameTo, Change, Endpoint, GOOD_KEYS_KEPT, IntentId, TaskRecord,
     TaskState, UncertainRow,
 };
-use super::super::usage::UsageRow;
+use super::super::usage::{Refused, UsageRow};
 use super::rows;
+use crate::calendar::DAY_MS;
 use crate::keys::secret::Salt;
 use crate::tenants::meter::Day;
 
@@ -46,10 +49,12 @@ impl Arguments {
             }
             Change::Accept(id, task) => self.task("accept", *id, task),
             Change::Resolve(id, task) => self.task("resolve", Some(*id), task),
-            Change::Answered(id, Some(answer)) => {
-                self.change("answered", [&number(id.0), answer]);
+            Change::Answered(id, answer, row) => {
+                let place = rows::place(&row.task).into_bytes();
+                let id = [number(id.0), place, row.task.id.as_bytes().to_vec()];
+                let answer = answer.as_ref().map(|answer| answer.to_vec());
+                self.list("answered", id.into_iter().chain(usage(row)).chain(answer));
             }
-            Change::Answered(id, None) => self.change("answered", [&number(id.0)]),
             Change::ForgetIntent(id) => self.change("forget_intent", [&number(id.0)]),
             Change::Uncertain(row) => self.uncertain("uncertain", row, []),
             Change::Touch(key, used_at_ms, state) => self.change(
@@ -65,14 +70,57 @@ impl Arguments {
                 ],
             ),
             Change::Settle(row) => self.usage(row),
-            Change::Refused(refused) => self.change(
-                "refused",
+            Change::Refused(refused, at_ms) => {
+                let first = audit::limit_reached(&refused.tenant, &refused.reason, *at_ms);
+                self.refused(refused, *at_ms, &rows::audit(&first));
+            }
+            Change::Audit(row) => self.audit(row),
+            Change::ForgetUsage { before_ms, limit } => self.change(
+                "forget_usage",
                 [
-                    &number(refused.day),
-                    format!("{}\0{}", refused.tenant, refused.reason).as_bytes(),
-                    &number(refused.count),
+                    &number(*before_ms),
+                    &number(before_ms / DAY_MS),
+                    &number(*limit as i64),
                 ],
             ),
+            Change::ForgetAudit { before_ms, most } => {
+                self.change("forget_audit", [&number(*before_ms), &number(*most as i64)])
+            }
+            Change::Park(parking) => self.park(parking),
+            Change::Turn {
+                id,
+                state,
+                at_ms,
+                with,
+            } => {
+                let mut inner = Self::default();
+                inner.add(with);
+                // Its name, how many arguments it has, and those.
+                let with = inner.0.into_iter().enumerate();
+                let with = with
+                    .filter(|(at, _)| *at != 1)
+                    .map(|(_, argument)| argument);
+                let turn = [
+                    number(id.0),
+                    state.as_str().into(),
+                    rows::detail(state).into(),
+                    number(*at_ms),
+                ];
+                self.list("turn", turn.into_iter().chain(with));
+            }
+            Change::TouchParked(id, used_at_ms) => {
+                self.change("touch_parked", [&number(id.0), &number(*used_at_ms)]);
+            }
+            Change::ForgetParked {
+                unused_since_ms,
+                limit,
+            } => self.change(
+                "forget_parked",
+                [&number(*unused_since_ms), &number(*limit as i64)],
+            ),
+            Change::HoldParked { submit, parked } => {
+                self.change("hold_parked", [&number(*submit), &number(parked.0)]);
+            }
             Change::BadKeyAnswer { id, at_ms } => self.bad_key_answer(*id, *at_ms),
             Change::GoodKey(identity, at_ms) => self.change(
                 "good_key",
@@ -140,20 +188,77 @@ impl Arguments {
         self.0.extend(more.map(|text| text.as_bytes().to_vec()));
     }
 
+    fn list(&mut self, name: &str, arguments: impl IntoIterator<Item = Vec<u8>>) {
+        self.0.push(name.into());
+        let count = self.0.len();
+        self.0.push(Vec::new());
+        self.0.extend(arguments);
+        self.0[count] = (self.0.len() - count - 1).to_string().into();
+    }
+
     fn usage(&mut self, row: &UsageRow) {
-        let Day { day, month } = Day::of(row.ended_at_ms);
+        let task = [
+            rows::place(&row.task).into_bytes(),
+            number(row.submitted_at_ms),
+        ];
+        self.list("settle", task.into_iter().chain(usage(row)));
+    }
+
+    fn refused(&mut self, refused: &Refused, at_ms: i64, audited: &str) {
         self.change(
-            "settle",
+            "refused",
             [
-                rows::place(&row.task).as_bytes(),
-                &number(row.ended_at_ms),
-                rows::usage_place(&row.task, row.submitted_at_ms).as_bytes(),
-                rows::usage(row).as_bytes(),
-                &number(day),
-                &number(month),
-                &number(row.charge_micro_usd),
+                &number(refused.day),
+                format!("{}\0{}", refused.tenant, refused.reason).as_bytes(),
+                &number(refused.count),
+                &number(at_ms),
+                audited.as_bytes(),
             ],
         );
+    }
+
+    fn audit(&mut self, row: &AuditRow) {
+        self.change("audit", [&number(row.at_ms), rows::audit(row).as_bytes()]);
+    }
+
+    fn park(&mut self, parking: &Parking) {
+        let Parking {
+            record,
+            request,
+            claim,
+        } = parking;
+        let (intent, scope, parameters) = match claim {
+            Some((intent, claim)) => (
+                number(intent.0),
+                claim.scope.to_vec(),
+                claim.parameters.to_vec(),
+            ),
+            None => Default::default(),
+        };
+        let parked = [
+            number(record.id.0),
+            record.tenant.as_bytes().to_vec(),
+            rows::parked(record).into(),
+            number(record.parked_at_ms),
+            scope,
+            parameters,
+            intent,
+        ];
+        self.list("park", parked.into_iter().chain(rows::request(request)));
+    }
+
+    fn put_back_parked(&mut self, record: &ParkedRecord, request: Option<&ParkedRequest>) {
+        let parked = [
+            number(record.id.0),
+            record.tenant.as_bytes().to_vec(),
+            rows::parked(record).into(),
+            number(record.used_at_ms),
+            record.state.as_str().into(),
+            rows::detail(&record.state).into(),
+            u8::from(record.state.is_open()).to_string().into(),
+        ];
+        let request = request.map(rows::request).unwrap_or_default();
+        self.list("put_back_parked", parked.into_iter().chain(request));
     }
 
     fn bad_key_answer(&mut self, id: i64, at_ms: i64) {
@@ -164,10 +269,32 @@ impl Arguments {
     }
 }
 
+/// When it ended, which row it is, how it ended, and what it counts for.
+fn usage(row: &UsageRow) -> [Vec<u8>; 8] {
+    let Day { day, month } = Day::of(row.ended_at_ms);
+    let (ended, end, rest) = rows::usage(row);
+    [
+        number(row.ended_at_ms),
+        rows::usage_place(&row.task, row.submitted_at_ms).into(),
+        ended.into(),
+        end.into(),
+        rest.into(),
+        number(day),
+        number(month),
+        number(row.charge_micro_usd),
+    ]
+}
+
 /// All that this process remembers, in pieces of the size of a batch.
-pub(super) fn written_back(remembered: &Remembered, salt: &Salt, run: i64) -> Vec<Arguments> {
+pub(super) fn written_back(
+    remembered: &Remembered,
+    salt: &Salt,
+    run: i64,
+    last_own_id: i64,
+) -> Vec<Arguments> {
     let mut pieces = Pieces::default();
-    pieces.change().change("salt", [&salt.0, &number(run + 1)]);
+    let salt = [&salt.0[..], &number(run + 1), &number(last_own_id)];
+    pieces.change().change("salt", salt);
     // Before the tasks: a task that was settled runs no more.
     for row in &remembered.usage {
         pieces.change().usage(row);
@@ -215,6 +342,15 @@ pub(super) fn written_back(remembered: &Remembered, salt: &Salt, run: i64) -> Ve
                 value,
             ],
         );
+    }
+    for (record, request) in &remembered.parked {
+        pieces.change().put_back_parked(record, request.as_ref());
+    }
+    for refused in &remembered.refusals {
+        pieces.change().refused(refused, 0, "");
+    }
+    for row in &remembered.audit {
+        pieces.change().audit(row);
     }
     for (id, at_ms) in &remembered.bad_key_answers {
         pieces.change().bad_key_answer(*id, *at_ms);

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use redis::{Connection, RedisResult};
 use tokio::sync::{mpsc, oneshot};
 
+use super::super::audit::AuditRow;
+use super::super::bills::{Asked, Line, Sums};
+use super::super::parked::{OwnId, ParkedRecord, ParkedRequest, ParkedState};
 use super::super::rows::{CameTo, Claimed, ENDED_IN_MID_SUBMIT, TaskKey, TaskRecord, UncertainRow};
 use super::super::usage::{Ended, Refused, Settled, UsageRow};
 use super::connection::Conversation;
 use super::{Redis, StoreError, rows};
+use crate::calendar::DAY_MS;
 use crate::keys::secret::Identity;
 
 type Question = Box<dyn FnOnce(&mut Conversation) + Send>;
@@ -160,34 +164,171 @@ impl Redis {
         month_began_ms: i64,
     ) -> Result<HashMap<Arc<str>, Settled>, StoreError> {
         let mut settled: HashMap<Arc<str>, Settled> = HashMap::new();
-        for row in self.usage_since(month_began_ms).await? {
+        let add = |row: &UsageRow| {
             if row.ended == Ended::Solved {
                 let tenant = settled.entry(Arc::clone(&row.task.tenant)).or_default();
                 tenant.solves_today += u32::from(row.ended_at_ms >= day_began_ms);
                 tenant.charged_this_month_micro_usd += row.charge_micro_usd;
             }
-        }
+        };
+        self.each_usage(month_began_ms, i64::MAX, add).await?;
         Ok(settled)
     }
 
-    /// The rows of the bills, the oldest first.
-    pub(in super::super) async fn usage_since(
+    /// The rows of the bills since then, the oldest first.
+    async fn each_usage(
         &self,
         since_ms: i64,
-    ) -> Result<Vec<UsageRow>, StoreError> {
-        let mut rows = Vec::new();
+        until_ms: i64,
+        mut each: impl FnMut(&UsageRow),
+    ) -> Result<(), StoreError> {
+        let mut from = 0;
         loop {
-            let from = rows.len();
-            let page = self
-                .ask(move |connection| usage_page(connection, since_ms, from))
+            let (read, rows) = self
+                .ask(move |connection| usage_page(connection, since_ms, until_ms, from))
                 .await?;
-            let is_last = page.len() < PAGE;
-            rows.extend(page);
-            if is_last {
-                return Ok(rows);
+            rows.iter().for_each(&mut each);
+            from += read;
+            if read < PAGE {
+                return Ok(());
             }
         }
     }
+
+    /// A row that is written meanwhile may be missing, as if it had come later. Others' look-ups go between the pages.
+    pub(in super::super) async fn bill(&self, asked: &Asked) -> Result<Vec<Line>, StoreError> {
+        let mut sums = Sums::new(asked);
+        self.each_usage(asked.from_ms, asked.until_ms, |row| sums.add(row))
+            .await?;
+        for row in self.uncertain(MOST_UNCERTAIN).await? {
+            if row.resolved.is_none() {
+                sums.add_uncertain(&row.intent);
+            }
+        }
+        let (from, until) = (asked.from_ms / DAY_MS, asked.until_ms / DAY_MS);
+        let days: Vec<i64> = self
+            .ask(move |connection| {
+                redis::cmd("ZRANGEBYSCORE")
+                    .arg(("sidekey:refusal_days", from, format!("({until}")))
+                    .query(connection)
+            })
+            .await?;
+        for day in days {
+            for refused in self.refusals(day).await? {
+                sums.add_refused(&refused.tenant, day, refused.count);
+            }
+        }
+        Ok(sums.lines())
+    }
+
+    pub(in super::super) async fn last_end(
+        &self,
+        before_ms: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        self.ask(move |connection| {
+            let last: Vec<(String, f64)> = redis::cmd("ZREVRANGEBYSCORE")
+                .arg(("sidekey:usage_by_end", format!("({before_ms}"), "-inf"))
+                .arg(("WITHSCORES", "LIMIT", 0, 1))
+                .query(connection)?;
+            Ok(last.first().map(|(_, at_ms)| *at_ms as i64))
+        })
+        .await
+    }
+
+    /// The newest first.
+    pub(in super::super) async fn audit(&self, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+        let last = limit as i64 - 1;
+        self.ask(move |connection| {
+            let rows: Vec<String> = redis::cmd("ZREVRANGE")
+                .arg(("sidekey:audit", 0, last))
+                .query(connection)?;
+            Ok(rows
+                .iter()
+                .filter_map(|row| rows::read_audit(row))
+                .collect())
+        })
+        .await
+    }
+
+    /// Those that are this process's to send: its own, and from now on those whose replicas have ended.
+    pub(in super::super) async fn waiting_parked(&self) -> Result<Vec<ParkedRecord>, StoreError> {
+        let run = self.run;
+        self.ask(move |connection| {
+            let mut ids: Vec<i64> = redis::cmd("EVAL")
+                .arg(include_str!("adopt.lua"))
+                .arg((0, run))
+                .query(connection)?;
+            ids.sort_unstable();
+            let mut waiting = Vec::with_capacity(ids.len());
+            for ids in ids.chunks(PAGE) {
+                let mut look = redis::pipe();
+                for id in ids {
+                    look.cmd("HMGET")
+                        .arg(format!("sidekey:parked:{id}"))
+                        .arg(&rows::PARKED_FIELDS);
+                }
+                let found: Vec<rows::ParkedFields> = look.query(connection)?;
+                let records = ids.iter().zip(found);
+                waiting.extend(
+                    records
+                        .filter_map(|(id, fields)| rows::read_parked(OwnId(*id), fields))
+                        .filter(|record| record.state == ParkedState::Waiting),
+                );
+            }
+            Ok(waiting)
+        })
+        .await
+    }
+
+    pub(in super::super) async fn parked(
+        &self,
+        id: OwnId,
+        tenant: &str,
+    ) -> Result<Option<ParkedRecord>, StoreError> {
+        let run = self.run;
+        let found = self
+            .ask(move |connection| parked(connection, id, run))
+            .await;
+        let ours = |record: &ParkedRecord| &*record.tenant == tenant;
+        let mirror = || self.mirror.parked(id, tenant);
+        match found {
+            Ok(Some(Some(record))) => Ok(Some(record).filter(ours)),
+            Ok(Some(None)) => Ok(mirror()),
+            Ok(None) => match mirror() {
+                Some(record) => Ok(Some(record)),
+                None => Err(StoreError::Unreadable(INCOMPLETE.to_owned())),
+            },
+            Err(error) => mirror().map(Some).ok_or(error),
+        }
+    }
+
+    pub(in super::super) async fn parked_request(
+        &self,
+        id: OwnId,
+    ) -> Result<Option<ParkedRequest>, StoreError> {
+        self.ask(move |connection| {
+            let fields: HashMap<String, Vec<u8>> = redis::cmd("HGETALL")
+                .arg(format!("sidekey:parked_request:{id}"))
+                .query(connection)?;
+            Ok(rows::read_request(fields))
+        })
+        .await
+    }
+}
+
+fn parked(
+    connection: &mut Connection,
+    id: OwnId,
+    run: i64,
+) -> RedisResult<Option<Option<ParkedRecord>>> {
+    let fields: rows::ParkedFields = redis::cmd("HMGET")
+        .arg(format!("sidekey:parked:{id}"))
+        .arg(&rows::PARKED_FIELDS)
+        .query(connection)?;
+    Ok(match rows::read_parked(id, fields) {
+        Some(record) => Some(Some(record)),
+        None => is_complete(connection, run)?.then_some(None),
+    })
 }
 
 /// None: that the server knows nothing of this task says nothing.
@@ -314,24 +455,27 @@ fn running(
     Ok(tasks)
 }
 
+/// How many were read, which may be more than can be understood.
 fn usage_page(
     connection: &mut Connection,
     since_ms: i64,
+    until_ms: i64,
     from: usize,
-) -> RedisResult<Vec<UsageRow>> {
+) -> RedisResult<(usize, Vec<UsageRow>)> {
     let places: Vec<String> = redis::cmd("ZRANGEBYSCORE")
-        .arg(("sidekey:usage_by_end", since_ms, "+inf"))
+        .arg(("sidekey:usage_by_end", since_ms, format!("({until_ms}")))
         .arg(("LIMIT", from, PAGE))
         .query(connection)?;
     if places.is_empty() {
-        return Ok(Vec::new());
+        return Ok((0, Vec::new()));
     }
     let texts: Vec<Option<String>> = redis::cmd("HMGET")
         .arg("sidekey:usage")
         .arg(&places)
         .query(connection)?;
     let row = |(place, text): (&String, Option<String>)| rows::read_usage(place, &text?);
-    Ok(places.iter().zip(texts).filter_map(row).collect())
+    let rows = places.iter().zip(texts).filter_map(row).collect();
+    Ok((places.len(), rows))
 }
 
 /// The submits of a run that ended are uncertain from now on. Returns how many there were.
@@ -353,3 +497,6 @@ const MAX_WAITING: usize = 64;
 
 /// Rows in one command: the server has one thread, and others wait for it.
 const PAGE: usize = 1000;
+
+/// Each was an alarm.
+const MOST_UNCERTAIN: usize = 100_000;

@@ -11,4 +11,4 @@ local used = {}
 for at = 3, #ARGV do
   used[#used + 1] = call('ZCOUNT', 'sidekey:slots:' .. ARGV[at], '(' .. now, '+inf')
 end
-return { leads and 1 or 0, now, used }
+return { leads and 1 or 0, now, used, call('EXISTS', 'sidekey:parked_orphans') }

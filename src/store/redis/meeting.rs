@@ -39,6 +39,8 @@ pub struct Met {
     pub bad_key_answers: Vec<(i64, i64)>,
     /// Submits of dead replicas, which are uncertain from now on.
     pub taken_over: u64,
+    /// There are parked submits whose replica has ended: `Store::waiting_parked` takes them over.
+    pub orphans: bool,
 }
 
 impl Redis {
@@ -61,7 +63,7 @@ fn meet(connection: &mut Connection, run: i64, brought: &Brought) -> RedisResult
     for account in &brought.accounts {
         command.arg(&**account);
     }
-    let (leads, now_ms, used): (bool, i64, Vec<u32>) = command.query(connection)?;
+    let (leads, now_ms, used, orphans): (bool, i64, Vec<u32>, bool) = command.query(connection)?;
     let mut tell = redis::pipe();
     for news in &brought.news {
         tell.cmd("XADD")
@@ -104,6 +106,7 @@ fn meet(connection: &mut Connection, run: i64, brought: &Brought) -> RedisResult
             Some(silent) if leads => take_over(connection, -1, millis(silent))?,
             _ => 0,
         },
+        orphans,
     })
 }
 

@@ -20,6 +20,7 @@ use redis::{RedisError, RedisResult, Value};
 use tokio::time::Instant;
 
 use super::memory::Tables;
+use super::parked::OwnId;
 use super::queue::{MAX_BATCH, Operation};
 use super::rows::Change;
 use super::sqlite::OpenError;
@@ -30,6 +31,7 @@ use crate::keys::secret::Salt;
 use changes::{Arguments, written_back};
 use connection::{Conversation, Script};
 use look_ups::Questions;
+
 pub use meeting::{Brought, Met};
 
 pub struct Redis {
@@ -77,6 +79,7 @@ impl Redis {
             mirror: Arc::clone(&mirror),
             salt: salt.clone(),
             run: found.run,
+            last_own_id: found.last_own_id,
             number: 0,
             told: false,
         };
@@ -96,6 +99,7 @@ impl Redis {
                 salt,
                 last_intent: AtomicI64::new(first),
                 last_bad_key_answer: AtomicI64::new(first),
+                last_own_id: AtomicI64::new(found.last_own_id - OWN_IDS),
             },
             threads: Mutex::new(Some(threads)),
             mirror,
@@ -126,6 +130,7 @@ struct Found {
     version: i64,
     salt: Vec<u8>,
     run: i64,
+    last_own_id: i64,
 }
 
 /// What is on the server, made where it is not.
@@ -134,7 +139,7 @@ fn found(connection: &mut redis::Connection) -> RedisResult<Found> {
     getrandom::fill(&mut new_salt)
         .unwrap_or_else(|error| panic!("the system gives no random bytes: {error}"));
     let script = Script::load(include_str!("changes.lua"), connection)?;
-    let (version, salt, last_run): (i64, Vec<u8>, i64) = redis::pipe()
+    let (version, salt, last_run, last_own_id): (i64, Vec<u8>, i64, i64) = redis::pipe()
         .atomic()
         .cmd("SET")
         .arg(("sidekey:version", VERSION, "NX"))
@@ -148,12 +153,18 @@ fn found(connection: &mut redis::Connection) -> RedisResult<Found> {
         .arg("sidekey:salt")
         .cmd("INCR")
         .arg("sidekey:last_run")
+        .cmd("SET")
+        .arg(("sidekey:last_own_id", OwnId::before_the_first(), "NX"))
+        .ignore()
+        .cmd("INCRBY")
+        .arg(("sidekey:last_own_id", OWN_IDS))
         .query(connection)?;
     Ok(Found {
         script,
         version,
         salt,
         run: last_run - 1,
+        last_own_id,
     })
 }
 
@@ -164,6 +175,8 @@ struct Server {
     mirror: Arc<Tables>,
     salt: Salt,
     run: i64,
+    /// Of those that this run may give.
+    last_own_id: i64,
     /// Of the last batch that was carried out. The server keeps it too, so both know whether one was.
     number: i64,
     /// That it forgot was said.
@@ -233,7 +246,12 @@ impl Server {
                 "the Redis server forgot what was written: what this replica remembers is written back"
             );
         }
-        let mut pieces = written_back(&self.mirror.remembered(), &self.salt, self.run);
+        let mut pieces = written_back(
+            &self.mirror.remembered(),
+            &self.salt,
+            self.run,
+            self.last_own_id,
+        );
         pieces.push(Arguments::default());
         let last = pieces.len() - 1;
         for (at, piece) in pieces.iter().enumerate() {
@@ -295,6 +313,10 @@ fn result(number: i64) -> Result<u64, StoreError> {
 
 /// Raised by a change that the version before could not live with.
 const VERSION: i64 = 1;
+
+/// Ids of parked submits that one run may give. With that many for each of 800,000 starts there is room in the range; a run
+/// that came to the next one's would find them taken, and refuse what it cannot park.
+const OWN_IDS: i64 = 1 << 22;
 
 /// SECURITY: clients decide how many tasks there are. About 500 bytes each; of more, only the server knows.
 const MOST_REMEMBERED: usize = 50_000;

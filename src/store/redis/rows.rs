@@ -1,10 +1,13 @@
 //! How rows are written in Redis: as JSON, so that operators can read them. What changes after the first writing (when a
 //! task was used, whether it runs) stands beside the row.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::audit::AuditRow;
+use super::super::parked::{Lack, OwnId, ParkedRecord, ParkedRequest, ParkedState, Unsent};
 use super::super::rows::{
     Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
 };
@@ -156,50 +159,177 @@ pub(super) fn resolved(resolved: &Resolved) -> String {
     format!("{} {}", resolved.at_ms, resolved.task_id)
 }
 
+/// What an answer that comes after all changes.
 #[derive(Deserialize, Serialize)]
-struct UsageJson {
+struct EndJson {
     ended_at_ms: i64,
-    project: Option<Box<str>>,
-    kind: Box<str>,
-    owner_name: Box<str>,
     cost_micro_usd: i64,
     charge_micro_usd: i64,
 }
 
-/// An id that the vendor gives again is another task.
-pub(super) fn usage_place(task: &TaskKey, submitted_at_ms: i64) -> String {
-    format!("{submitted_at_ms} {}", place(task))
+#[derive(Deserialize, Serialize)]
+struct UsageJson {
+    project: Option<Box<str>>,
+    kind: Box<str>,
+    owner_name: Box<str>,
 }
 
-/// The first letter of `ended` stands in front of the row: the scripts look at nothing else of it.
-pub(super) fn usage(row: &UsageRow) -> String {
-    let text = json(&UsageJson {
+/// An id that the vendor gives again is another task. Rows that ended at the same time lie in the order of these.
+pub(super) fn usage_place(task: &TaskKey, submitted_at_ms: i64) -> String {
+    format!("{}\0{submitted_at_ms:020}", place(task))
+}
+
+/// How it ended, in one letter; what its end changes; and the rest. On the server they stand one behind the other.
+pub(super) fn usage(row: &UsageRow) -> (&'static str, String, String) {
+    let end = json(&EndJson {
         ended_at_ms: row.ended_at_ms,
-        project: row.project.as_deref().map(Into::into),
-        kind: (&*row.kind).into(),
-        owner_name: (&*row.owner_name).into(),
         cost_micro_usd: row.cost_micro_usd,
         charge_micro_usd: row.charge_micro_usd,
     });
-    format!("{}{text}", &row.ended.as_str()[..1])
+    let rest = json(&UsageJson {
+        project: row.project.as_deref().map(Into::into),
+        kind: (&*row.kind).into(),
+        owner_name: (&*row.owner_name).into(),
+    });
+    (&row.ended.as_str()[..1], end, rest)
 }
 
 pub(super) fn read_usage(place: &str, text: &str) -> Option<UsageRow> {
-    let (submitted_at_ms, task) = place.split_once(' ')?;
+    let (task, submitted_at_ms) = place.rsplit_once('\0')?;
     let (ended, text) = text.split_at_checked(1)?;
-    let row: UsageJson = serde_json::from_str(text).ok()?;
+    let (end, rest) = text.split_once('\n')?;
+    let end: EndJson = serde_json::from_str(end).ok()?;
+    let row: UsageJson = serde_json::from_str(rest).ok()?;
     Some(UsageRow {
         task: key(task)?,
         submitted_at_ms: submitted_at_ms.parse().ok()?,
-        ended_at_ms: row.ended_at_ms,
+        ended_at_ms: end.ended_at_ms,
         ended: Ended::ALL
             .into_iter()
             .find(|known| known.as_str().starts_with(ended))?,
         project: row.project.map(Into::into),
         kind: row.kind.into(),
         owner_name: row.owner_name.into(),
-        cost_micro_usd: row.cost_micro_usd,
-        charge_micro_usd: row.charge_micro_usd,
+        cost_micro_usd: end.cost_micro_usd,
+        charge_micro_usd: end.charge_micro_usd,
+    })
+}
+
+/// Without its time, which stands in front. In the order of their parts, as no part holds a NUL.
+pub(super) fn audit(row: &AuditRow) -> String {
+    format!("{}\0{}\0{}\0{}", row.who, row.what, row.subject, row.detail)
+}
+
+pub(super) fn read_audit(text: &str) -> Option<AuditRow> {
+    let mut parts = text.splitn(5, '\0');
+    Some(AuditRow {
+        at_ms: parts.next()?.parse().ok()?,
+        who: parts.next()?.into(),
+        what: parts.next()?.into(),
+        subject: parts.next()?.into(),
+        detail: parts.next()?.into(),
+    })
+}
+
+#[derive(Deserialize, Serialize)]
+struct ParkedJson {
+    profile: Box<str>,
+    project: Option<Box<str>>,
+    kind: Box<str>,
+    lacks: Box<str>,
+    bytes: u64,
+    parked_at_ms: i64,
+}
+
+/// What never changes of it.
+pub(super) fn parked(record: &ParkedRecord) -> String {
+    json(&ParkedJson {
+        profile: (&*record.profile).into(),
+        project: record.project.as_deref().map(Into::into),
+        kind: (&*record.kind).into(),
+        lacks: record.lacks.as_str().into(),
+        bytes: record.bytes,
+        parked_at_ms: record.parked_at_ms,
+    })
+}
+
+/// The vendor's id, or its code.
+pub(super) fn detail(state: &ParkedState) -> &str {
+    match state {
+        ParkedState::Submitted(detail) | ParkedState::Refused(detail) => detail,
+        ParkedState::Waiting
+        | ParkedState::Sending
+        | ParkedState::Uncertain
+        | ParkedState::Unsent(_) => "",
+    }
+}
+
+/// As `HMGET` tells it.
+pub(super) type ParkedFields = (
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+);
+pub(super) const PARKED_FIELDS: [&str; 5] = ["tenant", "row", "state", "detail", "used"];
+
+pub(super) fn read_parked(id: OwnId, fields: ParkedFields) -> Option<ParkedRecord> {
+    let (tenant, row, state, detail, used_at_ms) = fields;
+    let row: ParkedJson = serde_json::from_str(&row?).ok()?;
+    Some(ParkedRecord {
+        id,
+        profile: row.profile.into(),
+        tenant: tenant?.into(),
+        project: row.project.map(Into::into),
+        kind: row.kind.into(),
+        lacks: match &*row.lacks {
+            "money" => Lack::Money,
+            _ => Lack::Key,
+        },
+        state: match &*state? {
+            "waiting" => ParkedState::Waiting,
+            "sending" => ParkedState::Sending,
+            "submitted" => ParkedState::Submitted(detail?.into()),
+            "uncertain" => ParkedState::Uncertain,
+            "refused" => ParkedState::Refused(detail?.into()),
+            "expired" => ParkedState::Unsent(Unsent::Expired),
+            "dropped" => ParkedState::Unsent(Unsent::Dropped),
+            "cancelled" => ParkedState::Unsent(Unsent::Cancelled),
+            _ => return None,
+        },
+        bytes: row.bytes,
+        parked_at_ms: row.parked_at_ms,
+        used_at_ms: used_at_ms?,
+    })
+}
+
+/// Names and values of a request, as `HSET` takes them.
+pub(super) fn request(request: &ParkedRequest) -> Vec<Vec<u8>> {
+    let post: &[u8] = if request.post { b"1" } else { b"" };
+    let mut fields: Vec<(&str, &[u8])> = vec![
+        ("post", post),
+        ("query", &request.query),
+        ("body", &request.body),
+    ];
+    fields.extend(
+        request
+            .content_type
+            .iter()
+            .map(|it| ("content_type", &**it)),
+    );
+    fields.extend(request.user_agent.iter().map(|it| ("user_agent", &**it)));
+    let flat = |(name, value): (&str, &[u8])| [name.as_bytes().to_vec(), value.to_vec()];
+    fields.into_iter().flat_map(flat).collect()
+}
+
+pub(super) fn read_request(mut fields: HashMap<String, Vec<u8>>) -> Option<ParkedRequest> {
+    Some(ParkedRequest {
+        post: fields.get("post")? == b"1",
+        query: fields.remove("query")?.into(),
+        content_type: fields.remove("content_type").map(Into::into),
+        user_agent: fields.remove("user_agent").map(Into::into),
+        body: fields.remove("body")?.into(),
     })
 }
 

@@ -16,6 +16,25 @@ for _, run in ipairs(runs) do
     count = count + 1
   end
   call('DEL', 'sidekey:intents:' .. run)
+  -- What it was sending is uncertain, and what waits is for another to send.
+  for _, id in ipairs(call('SMEMBERS', 'sidekey:parked_of:' .. run)) do
+    local parked = 'sidekey:parked:' .. id
+    local row = call('HMGET', parked, 'tenant', 'state', 'used')
+    call('HSET', parked, 'run', '')
+    if row[2] == 'waiting' then
+      call('SADD', 'sidekey:parked_orphans', id)
+    elseif row[2] == 'sending' then
+      call('HSET', parked, 'state', 'uncertain')
+      call('DEL', 'sidekey:parked_request:' .. id)
+      call('ZADD', 'sidekey:parked_by_use', row[3], id)
+      local tenant = 'sidekey:tenant:' .. row[1]
+      if call('ZREM', tenant .. ':open', 'p' .. id) == 1 then
+        local day_ends = (math.floor(now / 86400000) + 1) * 86400000
+        call('ZADD', tenant .. ':uncertain', string.format('%d', day_ends), 'p' .. id)
+      end
+    end
+  end
+  call('DEL', 'sidekey:parked_of:' .. run)
   if call('GET', 'sidekey:leader') == run then call('DEL', 'sidekey:leader') end
   call('ZREM', 'sidekey:runs', run)
 end

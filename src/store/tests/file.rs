@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -255,4 +256,23 @@ async fn a_start_that_was_interrupted_is_begun_again() {
     let store = open(&directory, Sync::Full);
     submit(&store, task("7", "main")).await;
     assert!(!directory.path().join("sidekey.db.new").exists());
+}
+
+/// Parked submits stand in there as clients sent them.
+#[tokio::test]
+async fn the_file_and_all_beside_it_are_for_their_owner_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory, Sync::Full);
+    submit(&store, task("7", "main")).await;
+    let mut seen = Vec::new();
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.path());
+        seen.push(entry.file_name().into_string().unwrap());
+    }
+    seen.sort();
+    let beside = ["", "-shm", "-wal", ".lock"].map(|end| format!("sidekey.db{end}"));
+    assert_eq!(seen, beside);
+    store.close().await.unwrap();
 }

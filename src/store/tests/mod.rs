@@ -1,6 +1,8 @@
 //! What every store does, shown for each of them. `file` and `trouble` are about the file, `shared` about Redis.
 
+mod bills;
 mod file;
+mod parked;
 #[path = "../../../tests/support/redis_server.rs"]
 mod redis_server;
 mod same;
@@ -75,6 +77,30 @@ fn intent(owner: &str) -> Intent {
         owner_name: Arc::from(owner),
         owner_identity: Identity([9; 32]),
         at_ms: 5_000,
+    }
+}
+
+fn uncertain(id: IntentId, intent: Intent, why: &str) -> UncertainRow {
+    UncertainRow {
+        id,
+        intent,
+        why: Arc::from(why),
+        parameters_hash: None,
+        resolved: None,
+    }
+}
+
+fn used(id: &str, ended: Ended) -> UsageRow {
+    UsageRow {
+        task: key("acme", id),
+        submitted_at_ms: 1_000,
+        ended_at_ms: 2_000,
+        ended,
+        project: Some(Arc::from("shop")),
+        kind: Arc::from("image"),
+        owner_name: Arc::from("main"),
+        cost_micro_usd: i64::from(ended == Ended::Solved) * 1_000,
+        charge_micro_usd: i64::from(ended == Ended::Solved) * 1_500,
     }
 }
 
@@ -158,8 +184,8 @@ async fn what_nobody_waits_for_is_written_all_the_same() {
                 tokio::task::yield_now().await;
             }
         };
-        let patience = std::time::Duration::from_secs(20);
-        tokio::time::timeout(patience, written).await.unwrap();
+        let patience = Duration::from_secs(20);
+        timeout(patience, written).await.unwrap();
     }
 }
 
@@ -169,15 +195,11 @@ async fn an_uncertain_submit_is_listed_and_a_late_id_resolves_it() {
         let (id, written) = store.intend(intent("main"), None);
         written.await.unwrap();
         let hash = Some([3; 32]);
-        let uncertain = store.uncertain(id, intent("main"), "reset after the request", hash);
-        uncertain.await.unwrap();
         let mut row = UncertainRow {
-            id,
-            intent: intent("main"),
-            why: Arc::from("reset after the request"),
             parameters_hash: hash,
-            resolved: None,
+            ..uncertain(id, intent("main"), "reset after the request")
         };
+        store.uncertain(row.clone()).await.unwrap();
         assert_eq!(store.uncertain_list(10).await.unwrap(), [row.clone()]);
 
         store
@@ -200,7 +222,8 @@ async fn uncertain_submits_come_newest_first_and_old_ones_can_be_forgotten() {
             let mut intent = intent("main");
             intent.at_ms = at_ms;
             let (id, _) = store.intend(intent.clone(), None);
-            store.uncertain(id, intent, "timeout", None).await.unwrap();
+            let row = uncertain(id, intent, "timeout");
+            store.uncertain(row).await.unwrap();
         }
         let times = |rows: Vec<UncertainRow>| -> Vec<i64> {
             rows.iter().map(|row| row.intent.at_ms).collect()
@@ -311,7 +334,7 @@ async fn a_claim_comes_to_what_its_submit_comes_to() {
         assert!(came_to(&store, 2).await == Some(CameTo::Task("8".into())));
 
         let lost = intend(3).await;
-        let uncertain = store.uncertain(lost, intent("main"), "reset", None);
+        let uncertain = store.uncertain(uncertain(lost, intent("main"), "reset"));
         uncertain.await.unwrap();
         assert!(came_to(&store, 3).await == Some(CameTo::Unknown));
         let late = store.resolve_uncertain(lost, task("9", "main"));
@@ -320,11 +343,17 @@ async fn a_claim_comes_to_what_its_submit_comes_to() {
 
         let answer = Bytes::from_static(b"OK|solved");
         let solved = intend(4).await;
-        store.answered(solved, &answer).await.unwrap();
+        store
+            .answered(solved, &answer, used("solve-1", Ended::Solved))
+            .await
+            .unwrap();
         assert!(came_to(&store, 4).await == Some(CameTo::Answer(answer)));
         let solved = intend(5).await;
         let long = Bytes::from(vec![b'a'; LONGEST_ANSWER + 1]);
-        store.answered(solved, &long).await.unwrap();
+        store
+            .answered(solved, &long, used("solve-1", Ended::Solved))
+            .await
+            .unwrap();
         assert!(came_to(&store, 5).await == Some(CameTo::Unknown));
         assert_eq!(store.uncertain_list(10).await.unwrap().len(), 1);
     }

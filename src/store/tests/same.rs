@@ -1,7 +1,10 @@
+use clap::ValueEnum;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
+use super::parked::parked_submit;
 use super::*;
+use crate::calendar::DAY_MS;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -18,6 +21,19 @@ enum Step {
     ForgetTasks(i64),
     ForgetUncertain(i64),
     BadKey(i64),
+    Park(u8),
+    SendParked(usize),
+    AcceptParked(usize, TaskRecord),
+    UncertainParked(usize),
+    ForgetParkedIntent(usize),
+    EndParked(usize, ParkedState),
+    TouchParked(usize, i64),
+    ForgetParked(i64),
+    Settle(Box<UsageRow>),
+    Refused(Refused),
+    Audit(AuditRow),
+    ForgetUsage(i64, usize),
+    ForgetAudit(i64, usize),
 }
 
 fn any_task() -> impl Strategy<Value = TaskRecord> {
@@ -45,6 +61,46 @@ fn any_key() -> impl Strategy<Value = TaskKey> {
         .prop_map(|(id, tenant)| key(["", "acme"][usize::from(tenant)], id))
 }
 
+/// Of tasks that there are, and of others; some twice.
+fn any_usage() -> impl Strategy<Value = UsageRow> {
+    let ended = prop::sample::select(Ended::ALL.to_vec());
+    (any_key(), 0..3_u8, 0..50_i64, 0..50_i64, ended).prop_map(
+        |(task, of, submitted, at, ended)| {
+            let price = i64::from(ended == Ended::Solved) * (1 + at);
+            UsageRow {
+                task,
+                submitted_at_ms: submitted,
+                ended_at_ms: at * DAY_MS / 3,
+                ended,
+                project: (of > 0).then(|| Arc::from(format!("p{of}"))),
+                kind: Arc::from(["image", "other"][usize::from(of % 2)]),
+                owner_name: Arc::from(format!("key-{of}")),
+                cost_micro_usd: price,
+                charge_micro_usd: price * 2,
+            }
+        },
+    )
+}
+
+fn any_refused() -> impl Strategy<Value = Refused> {
+    (0..2_u8, 0..20_i64, 0..2_u8, 1..9_i64).prop_map(|(tenant, day, reason, count)| Refused {
+        tenant: Arc::from(["acme", "zoo"][usize::from(tenant)]),
+        day,
+        reason: Arc::from(["daily_limit", "max_tasks"][usize::from(reason)]),
+        count,
+    })
+}
+
+fn audited(at_ms: i64, of: u8) -> AuditRow {
+    AuditRow {
+        at_ms,
+        who: Arc::from("file"),
+        what: Arc::from("reload"),
+        subject: Arc::from(format!("key-{of}")),
+        detail: Arc::from(""),
+    }
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     let state = prop_oneof![Just(TaskState::Running), Just(TaskState::Final)];
     prop_oneof![
@@ -61,15 +117,46 @@ fn any_step() -> impl Strategy<Value = Step> {
         (0..60_i64).prop_map(Step::ForgetTasks),
         (4_990..5_020_i64).prop_map(Step::ForgetUncertain),
         (0..60_i64).prop_map(Step::BadKey),
+        any_parked_step(),
+        any_usage().prop_map(|row| Step::Settle(Box::new(row))),
+        any_usage().prop_map(|row| Step::Settle(Box::new(row))),
+        any_refused().prop_map(Step::Refused),
+        (0..60_i64, 0..3_u8).prop_map(|(at, of)| Step::Audit(audited(at, of))),
+        ((0..60_i64), (1..4_usize)).prop_map(|(before, most)| Step::ForgetUsage(before, most)),
+        ((0..60_i64), (1..4_usize)).prop_map(|(before, most)| Step::ForgetAudit(before, most)),
+    ]
+}
+
+fn any_parked_step() -> impl Strategy<Value = Step> {
+    let number = 0..9_usize;
+    let end = prop_oneof![
+        Just(ParkedState::Refused(Arc::from("ERROR_PAGEURL"))),
+        Just(ParkedState::Unsent(Unsent::Expired)),
+        Just(ParkedState::Unsent(Unsent::Dropped)),
+        Just(ParkedState::Unsent(Unsent::Cancelled)),
+    ];
+    prop_oneof![
+        3 => any::<u8>().prop_map(Step::Park),
+        2 => number.clone().prop_map(Step::SendParked),
+        1 => (number.clone(), any_task()).prop_map(|(n, task)| Step::AcceptParked(n, task)),
+        1 => number.clone().prop_map(Step::UncertainParked),
+        1 => number.clone().prop_map(Step::ForgetParkedIntent),
+        1 => (number.clone(), end).prop_map(|(n, end)| Step::EndParked(n, end)),
+        1 => (number, 0..60_i64).prop_map(|(n, at)| Step::TouchParked(n, at)),
+        1 => (0..60_i64).prop_map(Step::ForgetParked),
     ]
 }
 
 /// Everything that can be asked, after all steps.
-async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::Debug + use<> {
+async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + fmt::Debug + use<> {
     let mut ids = vec![IntentId(1_000_000)];
     let mut told = Vec::new();
+    let mut parked = vec![store.next_own_id()];
+    let first = parked[0].0;
     for (at, step) in steps.iter().enumerate() {
         let pick = |number: &usize| ids[number % ids.len()];
+        let own = |number: usize| parked[number % parked.len()];
+        let at_ms = at as i64;
         match step.clone() {
             Step::Submit(task) => told.push(submit(store, task).await),
             Step::Learn(task) => told.push(store.learn(task).await.unwrap()),
@@ -87,7 +174,8 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
             }
             Step::Answered(number, long) => {
                 let answer = Bytes::from(vec![b'a'; 4 + long * LONGEST_ANSWER]);
-                told.push(store.answered(pick(&number), &answer).await.unwrap());
+                let row = used(&format!("solve-{number}"), Ended::Solved);
+                told.push(store.answered(pick(&number), &answer, row).await.unwrap());
             }
             Step::ForgetClaims(before_ms, most) => {
                 let change = Change::ForgetClaims {
@@ -101,8 +189,8 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
             Step::Uncertain(number) => {
                 let mut intent = intent("main");
                 intent.at_ms += at as i64;
-                let written = store.uncertain(pick(&number), intent, "reset", None);
-                told.push(written.await.unwrap());
+                let row = uncertain(pick(&number), intent, "reset");
+                told.push(store.uncertain(row).await.unwrap());
             }
             Step::Resolve(number, task) => {
                 told.push(store.resolve_uncertain(pick(&number), task).await.unwrap());
@@ -115,6 +203,46 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
                 told.push(store.forget_uncertain_before(before).await.unwrap());
             }
             Step::BadKey(at_ms) => store.note_bad_key_answer(at_ms),
+            Step::Park(byte) => {
+                let (record, request) = parked_submit(store.next_own_id(), byte);
+                parked.push(record.id);
+                told.push(store.park(record, request, None).1.await.unwrap());
+            }
+            Step::SendParked(number) => {
+                let (id, written) = store.intend_parked(own(number), intent("main"));
+                told.push(written.await.unwrap());
+                ids.push(id);
+            }
+            Step::AcceptParked(number, task) => {
+                let written = store.accept_parked(own(number), pick(&number), task);
+                told.push(written.await.unwrap());
+            }
+            Step::UncertainParked(number) => {
+                let row = uncertain(pick(&number), intent("main"), "reset");
+                let written = store.uncertain_parked(own(number), row, at_ms);
+                told.push(written.await.unwrap());
+            }
+            Step::ForgetParkedIntent(number) => {
+                store.forget_parked_intent(own(number), pick(&number), at_ms);
+            }
+            Step::EndParked(number, end) => store.end_parked(own(number), end, at_ms),
+            Step::TouchParked(number, at_ms) => store.touch_parked(own(number), at_ms),
+            Step::ForgetParked(before) => {
+                told.push(store.forget_parked_unused_since(before).await.unwrap());
+            }
+            Step::Settle(row) => store.settle(*row),
+            // The time of the change is the clock's; here it must be the same in both.
+            Step::Refused(refused) => store.note(Change::Refused(refused, at as i64)),
+            Step::Audit(row) => store.audit(row),
+            Step::ForgetUsage(before, limit) => {
+                let before_ms = before * DAY_MS / 3;
+                let change = Change::ForgetUsage { before_ms, limit };
+                told.push(store.change(change).await.unwrap());
+            }
+            Step::ForgetAudit(before_ms, most) => {
+                let change = Change::ForgetAudit { before_ms, most };
+                told.push(store.change(change).await.unwrap());
+            }
         }
     }
     store.flush().await.unwrap();
@@ -129,15 +257,50 @@ async fn carry_out(store: &Store, steps: &[Step]) -> impl PartialEq + std::fmt::
             found.push(store.find_task(&task.key).await.unwrap());
         }
     }
+    let mut refusals = Vec::new();
+    for day in 0..20 {
+        let mut of_day = store.refusals(day).await.unwrap();
+        of_day.sort_by(|a, b| (&a.tenant, &a.reason).cmp(&(&b.tenant, &b.reason)));
+        refusals.push(of_day);
+    }
+    let mut all_parked = Vec::new();
+    for id in parked {
+        let mut record = store.find_parked(id, "acme").await.unwrap();
+        if let Some(record) = &mut record {
+            // Stores begin at different numbers.
+            record.id.0 -= first;
+        }
+        all_parked.push((record, store.parked_request(id).await.unwrap()));
+    }
     (
-        told,
-        found,
+        (told, refusals, store.audit_list(100).await.unwrap()),
+        (found, bills(store).await),
+        all_parked,
         claims,
         by_number(store.uncertain_list(100).await.unwrap()),
         store.bad_key_answers_since(20).await.unwrap(),
         sorted(store.running_tasks(10, 1_000).await.unwrap()),
         store.health().replaced,
     )
+}
+
+/// Every way to add them up.
+async fn bills(store: &Store) -> Vec<Vec<Line>> {
+    let mut bills = Vec::new();
+    for by in By::value_variants() {
+        for (tenant, project) in [(None, None), (Some("acme"), None), (None, Some("p1"))] {
+            let asked = Asked {
+                by: *by,
+                from_ms: DAY_MS,
+                until_ms: 15 * DAY_MS,
+                today_ms: 8 * DAY_MS,
+                tenant: tenant.map(Arc::from),
+                project: project.map(Arc::from),
+            };
+            bills.push(store.bill(asked).await.unwrap());
+        }
+    }
+    bills
 }
 
 fn told_of(claimed: &Claimed) -> String {

@@ -1,7 +1,5 @@
 //! The store that replicas share: what one writes the others find, and what happens when the server is slow, gone or empty.
 
-use std::time::Duration;
-
 use super::*;
 use crate::config::settings::TenantLimits;
 use crate::request::clock;
@@ -14,9 +12,7 @@ async fn until(mut what: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), done)
-        .await
-        .unwrap();
+    timeout(Duration::from_secs(20), done).await.unwrap();
 }
 
 #[tokio::test]
@@ -111,8 +107,8 @@ async fn an_emptied_server_is_given_back_all_that_the_replicas_remember() {
     let (open, written) = other.intend(intent("open"), Some(claim(1, 9)));
     written.await.unwrap();
     let (id, _) = one.intend(intent("main"), None);
-    let uncertain = one.uncertain(id, intent("main"), "reset", None);
-    uncertain.await.unwrap();
+    let written = one.uncertain(uncertain(id, intent("main"), "reset"));
+    written.await.unwrap();
     one.note_bad_key_answer(5);
     one.flush().await.unwrap();
 
@@ -188,7 +184,7 @@ async fn a_server_that_stands_still_does_not_mix_up_answers() {
     let given_up: Vec<_> = (0..10).map(look).collect();
     let given_up = futures_util::future::join_all(given_up);
     let patience = Duration::from_millis(300);
-    assert!(tokio::time::timeout(patience, given_up).await.is_err());
+    assert!(timeout(patience, given_up).await.is_err());
     let touched = store.learn(task("new", "main"));
     until(async || !store.health().writing).await;
     server.go_on();

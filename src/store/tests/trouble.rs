@@ -13,7 +13,7 @@ fn max_pages(store: &Store) -> &AtomicI64 {
 }
 
 async fn until(what: impl Fn() -> bool) {
-    tokio::time::timeout(Duration::from_secs(20), async {
+    timeout(Duration::from_secs(20), async {
         while !what() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

@@ -32,6 +32,19 @@ fn is_trouble(reading: &Reading) -> bool {
 }
 
 #[test]
+fn no_answer_to_in_php_ends_a_task() {
+    for body in [
+        "OK|solved-7",
+        r#"{"status":1,"request":"solved-7"}"#,
+        r#"{"challenge":"c","validate":"v","seccode":"s"}"#,
+        "CAPCHA_NOT_READY",
+        "OK_REPORT_RECORDED",
+    ] {
+        assert_ne!(reading(Asked::Submit, body), Reading::Final, "{body}");
+    }
+}
+
+#[test]
 fn an_id_is_the_vendors_text() {
     for (body, expected) in [
         ("OK|2122988149", "2122988149"),

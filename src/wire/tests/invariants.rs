@@ -17,6 +17,7 @@ pub(super) fn check(parts: &Parts) {
             message.meaning();
             check_key(endpoint, &message);
             check_without_key(endpoint, &message);
+            check_emptied_key(endpoint, &message);
         }
     }
 }
@@ -39,7 +40,8 @@ fn check_key(endpoint: Endpoint, message: &Message) {
         && before.header_acao == after.header_acao
         && before.method == after.method
         && before.version == after.version
-        && before.module == after.module;
+        && before.module == after.module
+        && before.pingback == after.pingback;
     assert!(same, "the vendor sees the client's fields");
     let twice = again.with_key(KEY.as_bytes());
     assert_eq!(out.query, twice.query);
@@ -54,6 +56,20 @@ fn check_without_key(endpoint: Endpoint, message: &Message) {
     if let Ok(again) = read(endpoint, sent(message, &out)) {
         assert!(again.fields().token.is_none(), "no key is left");
     }
+}
+
+/// What is parked with an empty key goes out later as it would have gone out at once.
+fn check_emptied_key(endpoint: Endpoint, message: &Message) {
+    let emptied = sent(message, &message.with_key(b""));
+    let again = read(endpoint, emptied).expect("an emptied request is readable");
+    let (at_once, later) = (
+        message.with_key(KEY.as_bytes()),
+        again.with_key(KEY.as_bytes()),
+    );
+    assert_eq!(at_once.query, later.query);
+    assert_eq!(at_once.body.concat(), later.body.concat());
+    assert_eq!(at_once.content_type, later.content_type);
+    assert_eq!(message.fields().pingback, again.fields().pingback);
 }
 
 fn sent(message: &Message, out: &Rewritten) -> Parts {

@@ -2,6 +2,7 @@
 
 pub(crate) mod http;
 pub(crate) mod ledger;
+pub(crate) mod team;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -236,7 +237,11 @@ impl World {
 
     /// A change by hand, with the header that it needs.
     pub(crate) async fn change(&self, path: &str) -> (u16, Value) {
-        let answer = http::send(self.admin(), "POST", path, "X-Sidekey: 1\r\n", "").await;
+        self.change_by("POST", path).await
+    }
+
+    pub(crate) async fn change_by(&self, method: &str, path: &str) -> (u16, Value) {
+        let answer = http::send(self.admin(), method, path, "X-Sidekey: 1\r\n", "").await;
         (answer.status, serde_json::from_str(&answer.body).unwrap())
     }
 
@@ -247,7 +252,6 @@ impl World {
         store.query_row(query, [], |row| row.get(0)).unwrap()
     }
 
-    /// The state of a key, as `/api/keys` says.
     /// Waits until a changed configuration has been adopted, and its new keys were probed.
     pub(crate) async fn adopts(&self, change: impl FnOnce()) {
         let series = "sidekey_config_reloads_total{result=\"adopted\"}";

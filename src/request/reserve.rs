@@ -1,0 +1,38 @@
+//! What a submit uses of its tenant's limits, reserved before a key is chosen. The one place where that is done: whoever
+//! carries the submit on, carries the reservation with it.
+
+use tokio::time::Instant;
+
+use super::admit::Admitted;
+use super::refuse::Refusal;
+use super::{Server, clock};
+use crate::live::Snapshot;
+use crate::tasks::kind;
+use crate::tenants::accounts::Reservation;
+use crate::tenants::shared::SharedReservation;
+
+/// By the limits and prices of the tenant as this request sees them, so that changed ones hold at once.
+///
+/// Where replicas share the limits the store counts, and what is counted here is this one's part, for those who look. While
+/// the store is gone each replica holds its own part to the limits.
+pub(super) async fn reserve(
+    server: &Server,
+    snapshot: &Snapshot,
+    admitted: &Admitted,
+) -> Result<Reservation, Refusal> {
+    let tenant = &admitted.tenant;
+    let kind = kind::of(admitted.message.fields());
+    let price = tenant.price(kind, &snapshot.settings.prices);
+    let account = server.tenants.of(&tenant.name);
+    let (store, now_ms) = (&server.store, clock::now_ms());
+    let shared = SharedReservation::reserve(store, &tenant.name, &tenant.limits, price, now_ms);
+    let reserved = match shared.await {
+        Some(Ok(Ok(shared))) => Ok(account.reserved(shared, price, Instant::now(), now_ms)),
+        Some(Ok(Err(limit))) => {
+            account.refused(limit, now_ms);
+            Err(limit)
+        }
+        None | Some(Err(_)) => account.reserve(&tenant.limits, price, Instant::now(), now_ms),
+    };
+    reserved.map_err(Refusal::TenantOver)
+}
