@@ -175,7 +175,8 @@ async fn adopt(server: &Server, snapshot: &Snapshot, met: &Met) {
         let state = server.replicas.state();
         state.is_some_and(|mut state| std::mem::replace(&mut state.adopting, now))
     };
-    if !adopting(false) && !(met.leads && met.orphans) {
+    let goes = adopting(false) || (met.leads && met.orphans);
+    if !goes {
         return;
     }
     let resumed = server.parked.resume(
