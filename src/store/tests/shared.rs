@@ -1,5 +1,6 @@
 //! The store that replicas share: what one writes the others find, and what happens when the server is slow, gone or empty.
 
+use super::parked::parked_submit;
 use super::*;
 use crate::config::settings::TenantLimits;
 use crate::request::clock;
@@ -428,4 +429,150 @@ async fn what_one_replica_learns_the_others_hear_once() {
     };
     let met = other.replicas().unwrap().meet(again).await.unwrap();
     assert!(met.news.is_empty());
+}
+
+async fn park(store: &Store) -> OwnId {
+    let (record, request) = parked_submit(store.next_own_id(), 120);
+    let id = record.id;
+    store.park(record, request, None).1.await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn a_parked_submit_is_sent_by_the_replica_that_has_it_and_by_no_other() {
+    let server = RedisServer::start();
+    let (one, other) = (connect(&server), connect(&server));
+    let id = park(&one).await;
+    // Any replica finds it, and none but its own starts to send it.
+    assert!(other.find_parked(id, "acme").await.unwrap().is_some());
+    assert_eq!(other.find_parked(id, "").await.unwrap(), None);
+    assert!(other.waiting_parked().await.unwrap().is_empty());
+    let (intent_id, written) = other.intend_parked(id, intent("main"));
+    assert_eq!(written.await, Err(StoreError::Claimed));
+    other.forget_parked_intent(id, intent_id, 9);
+    other.end_parked(id, ParkedState::Unsent(Unsent::Dropped), 9);
+    other.flush().await.unwrap();
+    let state = async |id| {
+        let found = other.find_parked(id, "acme").await.unwrap();
+        found.unwrap().state
+    };
+    assert_eq!(state(id).await, ParkedState::Waiting);
+
+    // Its replica ends: what waits is another's, with its request; what was on its way is uncertain.
+    let sent = park(&one).await;
+    let (_, written) = one.intend_parked(sent, intent("main"));
+    written.await.unwrap();
+    one.close().await.unwrap();
+    let waiting = other.waiting_parked().await.unwrap();
+    let ids: Vec<_> = waiting.iter().map(|record| record.id).collect();
+    assert_eq!(ids, [id]);
+    assert_eq!(state(sent).await, ParkedState::Uncertain);
+    assert_eq!(other.parked_request(sent).await.unwrap(), None);
+    assert!(other.parked_request(id).await.unwrap().is_some());
+    let third = connect(&server);
+    assert!(third.waiting_parked().await.unwrap().is_empty());
+    let (intent_id, written) = other.intend_parked(id, intent("main"));
+    written.await.unwrap();
+    let accepted = other.accept_parked(id, intent_id, task("7", "main"));
+    accepted.await.unwrap();
+    assert_eq!(state(id).await, ParkedState::Submitted(Arc::from("7")));
+    assert_eq!(third.uncertain_list(9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_replica_that_stood_still_sends_nothing_that_was_taken_over() {
+    let server = RedisServer::start();
+    let (one, other) = (connect(&server), connect(&server));
+    let (waits, sent) = (park(&one).await, park(&one).await);
+    let (intent_id, written) = one.intend_parked(sent, intent("main"));
+    written.await.unwrap();
+    let dead = Some(Duration::from_millis(100));
+    until(async || {
+        other.flush().await.unwrap();
+        let met = other.replicas().unwrap().meet(meeting(dead)).await.unwrap();
+        met.orphans
+    })
+    .await;
+    let (_, written) = one.intend_parked(waits, intent("main"));
+    assert_eq!(written.await, Err(StoreError::Claimed));
+    assert_eq!(other.waiting_parked().await.unwrap().len(), 1);
+    let met = other.replicas().unwrap().meet(meeting(None)).await.unwrap();
+    assert!(!met.orphans);
+    // The vendor had answered after all: that is the truth.
+    let accepted = one.accept_parked(sent, intent_id, task("7", "main"));
+    accepted.await.unwrap();
+    let found = other.find_parked(sent, "acme").await.unwrap().unwrap();
+    assert_eq!(found.state, ParkedState::Submitted(Arc::from("7")));
+}
+
+#[tokio::test]
+async fn parked_submits_bills_and_the_audit_log_come_back_to_an_emptied_server() {
+    let server = RedisServer::start();
+    let store = connect(&server);
+    let (waits, ended) = (park(&store).await, park(&store).await);
+    store.end_parked(ended, ParkedState::Unsent(Unsent::Dropped), 9);
+    store.settle(used("7", Ended::Solved));
+    store.note_refused(Refused {
+        tenant: Arc::from("acme"),
+        day: 2,
+        reason: Arc::from("daily_limit"),
+        count: 3,
+    });
+    store.flush().await.unwrap();
+    server.flush_all();
+    store.flush().await.unwrap();
+    server.say("DEL sidekey:restoring");
+    let other = connect(&server);
+    let state = async |id| {
+        let found = other.find_parked(id, "acme").await.unwrap();
+        found.map(|record| record.state)
+    };
+    assert_eq!(state(waits).await, Some(ParkedState::Waiting));
+    assert_eq!(
+        state(ended).await,
+        Some(ParkedState::Unsent(Unsent::Dropped))
+    );
+    assert!(other.parked_request(waits).await.unwrap().is_some());
+    assert_eq!(store.waiting_parked().await.unwrap().len(), 1);
+    assert_eq!(other.refusals(2).await.unwrap()[0].count, 3);
+    assert_eq!(other.audit_list(9).await.unwrap().len(), 1);
+    assert_eq!(other.settled(0, 0).await.unwrap().len(), 1);
+    assert!(other.next_own_id() > store.next_own_id());
+}
+
+#[tokio::test]
+async fn what_a_parked_submit_has_reserved_is_held_until_it_ends() {
+    let server = RedisServer::start();
+    let (store, other) = (connect(&server), connect(&server));
+    let tenant: Arc<str> = Arc::from("acme");
+    let limits = TenantLimits {
+        max_tasks: Some(1),
+        ..NO_LIMITS
+    };
+    let ask = async |store: &Store| {
+        store.flush().await.unwrap();
+        SharedReservation::reserve(store, &tenant, &limits, 1_500, NOW)
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let reservation = ask(&store).await.unwrap();
+    let id = park(&store).await;
+    reservation.park(id);
+    drop(reservation);
+    store.flush().await.unwrap();
+    assert_eq!(ask(&other).await.err(), Some(Limit::Tasks));
+    // Its replica ends, and another one sends it: its task holds it then.
+    store.close().await.unwrap();
+    assert_eq!(other.waiting_parked().await.unwrap().len(), 1);
+    assert_eq!(ask(&other).await.err(), Some(Limit::Tasks));
+    let (intent_id, written) = other.intend_parked(id, intent("main"));
+    written.await.unwrap();
+    let mut record = task("7", "main");
+    record.key.tenant = Arc::clone(&tenant);
+    let accepted = other.accept_parked(id, intent_id, record.clone());
+    accepted.await.unwrap();
+    assert_eq!(ask(&other).await.err(), Some(Limit::Tasks));
+    other.settle(solve(&record, Ended::Failed));
+    assert!(ask(&other).await.is_ok());
 }
