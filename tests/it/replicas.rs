@@ -11,6 +11,7 @@ use sidekey::sandbox::{Dialect, SandboxConfig};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::redis_server::RedisServer;
+use crate::support::team::{tenants, token};
 use crate::support::{PLACEHOLDER, TASK, World, http, key, keys, name, until, vendor};
 
 /// A sandbox, a Redis, and replicas that are started and stopped one by one.
@@ -22,14 +23,32 @@ struct Fleet {
 
 impl Fleet {
     async fn start(count: usize, vendor: SandboxConfig, config: &str) -> Self {
+        Self::start_for(count, vendor, config, None).await
+    }
+
+    /// With these tenants.
+    async fn start_for(
+        count: usize,
+        vendor: SandboxConfig,
+        config: &str,
+        entries: Option<&str>,
+    ) -> Self {
         let redis = RedisServer::start();
         let text = keys(vendor.accounts.iter().map(|a| (&a.name, &a.key)));
         let config = format!(
             "state.store = \"redis\"\nstate.url = {:?}\npoll.unknown_task = \"refuse\"\n{config}",
             redis.url()
         );
+        let config = match entries {
+            Some(_) => format!("clients.mode = \"tenants\"\n{config}"),
+            None => config,
+        };
         let world = World::prepare(vendor, &config).await;
         world.write_keys(&text);
+        if let Some(entries) = entries {
+            world.use_tenants_file();
+            world.write_tenants(entries);
+        }
         let mut fleet = Self {
             world,
             redis,
@@ -363,5 +382,80 @@ async fn without_redis_submits_go_on_and_what_they_made_is_written_when_it_is_ba
     })
     .await;
     assert_eq!(fleet.world.sandbox.counts().foreign, 0);
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_replica_parked_all_know_and_another_sends_once_when_it_ends() {
+    let mut config = solving(1, 700);
+    config.accounts[0].threads = Some(1);
+    let parks = format!("submit.when_busy = \"park\"\n{QUICK}");
+    let mut fleet = Fleet::start(3, config, &parks).await;
+    for at in 0..3 {
+        until("the limit is known", async || {
+            let snapshot = fleet.running(at).server.live.load();
+            let key = snapshot.keys.listed().next().unwrap();
+            key.account.most_tasks(&key.limits) == Some(1)
+        })
+        .await;
+    }
+    let mut ids = Vec::new();
+    for at in [0, 0, 0, 0, 1, 1] {
+        ids.push(fleet.submit(at).await);
+    }
+    let parked: Vec<_> = ids.iter().filter(|id| id.len() == 16).collect();
+    assert!(parked.len() >= 4, "{ids:?}");
+    for id in &parked {
+        let heard = fleet.poll(2, id).await;
+        assert!(
+            heard == "CAPCHA_NOT_READY" || heard.starts_with("OK|"),
+            "{heard}"
+        );
+    }
+    fleet.stop_replica(0).await;
+    for id in &ids {
+        until("it is solved", async || {
+            let heard = fleet.poll(2, id).await;
+            assert!(
+                heard == "CAPCHA_NOT_READY" || heard.starts_with("OK|"),
+                "{id}: {heard}"
+            );
+            heard.starts_with("OK|")
+        })
+        .await;
+    }
+    assert_eq!(fleet.world.sandbox.tasks().len(), ids.len(), "each once");
+    assert_eq!(fleet.world.sandbox.counts().foreign, 0);
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_gets_as_much_from_all_replicas_together_as_its_limit_says() {
+    const LIMIT: usize = 12;
+    let file = tenants(&[("acme", &format!("daily_limit = {LIMIT}"))]);
+    let keys_of = solving(2, 100);
+    let fleet = Fleet::start_for(3, keys_of, QUICK, Some(&file)).await;
+    let client = async |client: usize| {
+        let mut solved = 0;
+        for _ in 0..4 {
+            let submit = format!("/in.php?key={}&{TASK}", token("acme"));
+            let answer = fleet.get(client % 3, &submit).await;
+            let Some(id) = answer.strip_prefix("OK|") else {
+                assert_eq!(answer, "ERROR_ZERO_BALANCE");
+                continue;
+            };
+            let poll = format!("/res.php?key={}&action=get&id={id}", token("acme"));
+            until("it is solved", async || {
+                fleet.get((client + 1) % 3, &poll).await.starts_with("OK|")
+            })
+            .await;
+            solved += 1;
+        }
+        solved
+    };
+    let solved = futures_util::future::join_all((0..9).map(client)).await;
+    let solved: usize = solved.iter().sum();
+    assert_eq!(solved, LIMIT);
+    assert_eq!(fleet.world.sandbox.tasks().len(), LIMIT);
     fleet.end().await;
 }
