@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::keys::account::LEASE;
 use crate::request::{Server, clock};
+use crate::tenants::meter::LONGEST_HELD;
 
 const EVERY: Duration = Duration::from_secs(30);
 const LEASES: Duration = Duration::from_secs(1);
@@ -71,7 +73,12 @@ async fn look_after(server: &Server, clocks: &mut Clocks) {
     let (now, now_ms) = (Instant::now(), clock::now_ms());
     server.companies.sweep(now);
     server.tasks.sweep(now);
-    server.tenants.sweep(now);
+    // Who settles a task at another replica tells the store, which counts for all.
+    let longest = match server.replicas.are_there() {
+        true => LEASE,
+        false => LONGEST_HELD,
+    };
+    server.tenants.sweep(longest, now);
     server.live.end_drains();
     let keep = server.live.load().settings.poll.keep;
     if clocks.may_forget(keep, now, now_ms) {

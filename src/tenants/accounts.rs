@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -60,9 +61,9 @@ impl Accounts {
         refused
     }
 
-    pub fn sweep(&self, now: Instant) {
+    pub fn sweep(&self, longest: Duration, now: Instant) {
         for (_, account) in self.all() {
-            account.meter().sweep(now);
+            account.meter().sweep(longest, now);
         }
     }
 
@@ -219,6 +220,7 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tenants::meter::LONGEST_HELD;
 
     const LIMITS: TenantLimits = TenantLimits {
         daily: Some(1),
@@ -243,7 +245,7 @@ mod tests {
         let submit = reserve().unwrap();
         submit.park(own());
         drop(submit);
-        accounts.sweep(now + std::time::Duration::from_secs(100_000));
+        accounts.sweep(LONGEST_HELD, now + Duration::from_secs(100_000));
         assert_eq!(reserve().unwrap_err(), Limit::Daily);
         let sent = alice.unpark(&own()).unwrap();
         assert!(alice.unpark(&own()).is_none(), "it is on its way");
@@ -262,9 +264,9 @@ mod tests {
         let (alice, now) = (accounts.of(&"alice".into()), Instant::now());
         let submit = alice.reserve(&LIMITS, 3, now, 0).unwrap();
         submit.give_to(own(), now);
-        accounts.sweep(now + std::time::Duration::from_secs(1800));
+        accounts.sweep(LONGEST_HELD, now + Duration::from_secs(1800));
         assert_eq!(alice.used(0).running, 1);
-        accounts.sweep(now + std::time::Duration::from_secs(3600));
+        accounts.sweep(LONGEST_HELD, now + Duration::from_secs(3600));
         assert_eq!(alice.used(0), Used::default());
     }
 }

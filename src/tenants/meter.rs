@@ -100,7 +100,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY_MS: i64 = 86_400_000;
 /// SECURITY: tasks are followed for half an hour. One that nobody follows any more, because there were too many, must not
 /// hold its tenant's limit and our memory for ever.
-const LONGEST_HELD: Duration = Duration::from_secs(3600);
+pub const LONGEST_HELD: Duration = Duration::from_secs(3600);
 
 impl Day {
     pub fn of(now_ms: i64) -> Self {
@@ -256,11 +256,11 @@ impl Meter {
         now_ms.max(self.day.began_ms())
     }
 
-    /// Gives back what tasks have reserved that nobody follows any more.
-    pub fn sweep(&mut self, now: Instant) {
+    /// Gives back what tasks have reserved that nobody follows any more, after so long.
+    pub fn sweep(&mut self, longest: Duration, now: Instant) {
         let reserved = &mut self.reserved_micro_usd;
         self.tasks.retain(|_, held| {
-            let follows = now.duration_since(held.since) < LONGEST_HELD;
+            let follows = now.duration_since(held.since) < longest;
             if !follows {
                 *reserved -= held.price_micro_usd;
             }
