@@ -1,6 +1,9 @@
 //! What a submit has reserved where replicas share the limits. The server counts; this gives back what came to nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::meter::Limit;
 use crate::config::settings::TenantLimits;
@@ -19,11 +22,13 @@ pub struct SharedReservation {
 enum End {
     GivenBack,
     KeptUntil(i64),
-    /// Its row in the store holds it now.
-    Parked,
+    /// Its row in the store holds it now, or nothing was reserved.
+    Nothing,
 }
 
 const DAY_MS: i64 = 86_400_000;
+const PATIENCE: Duration = Duration::from_secs(1);
+const NOT_ASKED: &str = "the Redis server takes longer than a second";
 
 impl SharedReservation {
     /// None: nobody shares this store. An error: the server does not answer, and each replica can only hold its own part
@@ -36,14 +41,29 @@ impl SharedReservation {
         now_ms: i64,
     ) -> Option<Result<Result<Self, Limit>, StoreError>> {
         let redis = store.replicas()?;
-        let reserved = redis.reserve(tenant, limits, price_micro_usd, now_ms).await;
-        let reservation = |submit| Self {
+        // A second of trouble in all: clients give up after five.
+        let trouble = store.health().since;
+        let patience =
+            PATIENCE.saturating_sub(trouble.map_or(Duration::ZERO, |since| since.elapsed()));
+        if patience.is_zero() {
+            return Some(Err(StoreError::Unreadable(NOT_ASKED.to_owned())));
+        }
+        let reservation = Self {
             store: store.clone(),
             tenant: Arc::clone(tenant),
-            submit,
+            submit: redis.next_submit(),
             end: Mutex::new(End::GivenBack),
         };
-        Some(reserved.map(|reserved| reserved.map(reservation)))
+        let submit = reservation.submit;
+        let reserve = redis.reserve(submit, tenant, limits, price_micro_usd, now_ms);
+        // Too late it may be reserved all the same, and is given back.
+        let Ok(reserved) = timeout(patience, reserve).await else {
+            return Some(Err(StoreError::Unreadable(NOT_ASKED.to_owned())));
+        };
+        if !matches!(reserved, Ok(Ok(()))) {
+            reservation.ends(End::Nothing);
+        }
+        Some(reserved.map(|reserved| reserved.map(|()| reservation)))
     }
 
     /// Nobody can know whether there is a task: until the day ends it counts as one.
@@ -55,7 +75,7 @@ impl SharedReservation {
     /// Its submit is parked, durably.
     pub fn park(&self, id: OwnId) {
         self.store.hold_parked(self.submit, id);
-        self.ends(End::Parked);
+        self.ends(End::Nothing);
     }
 
     fn ends(&self, end: End) {
@@ -69,7 +89,7 @@ impl Drop for SharedReservation {
         let uncertain_until_ms = match end {
             End::GivenBack => None,
             End::KeptUntil(midnight) => Some(midnight),
-            End::Parked => return,
+            End::Nothing => return,
         };
         self.store
             .give_back(&self.tenant, self.submit, uncertain_until_ms);

@@ -8,15 +8,20 @@ use crate::config::settings::TenantLimits;
 use crate::tenants::meter::{Day, Limit};
 
 impl Redis {
-    /// The number of the reservation, or the limit that was reached.
+    /// A number for a reservation.
+    pub fn next_submit(&self) -> i64 {
+        self.numbers.last_intent.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Or the limit that was reached.
     pub async fn reserve(
         &self,
+        submit: i64,
         tenant: &Arc<str>,
         limits: &TenantLimits,
         price_micro_usd: i64,
         now_ms: i64,
-    ) -> Result<Result<i64, Limit>, StoreError> {
-        let submit = self.numbers.last_intent.fetch_add(1, Ordering::Relaxed) + 1;
+    ) -> Result<Result<(), Limit>, StoreError> {
         let Day { day, month } = Day::of(now_ms);
         let number = |limit: Option<i64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
         let arguments = [
@@ -45,7 +50,7 @@ impl Redis {
             2 => Err(Limit::Budget),
             3 => Err(Limit::Tasks),
             4 => Err(Limit::Rate),
-            _ => Ok(submit),
+            _ => Ok(()),
         })
     }
 }
