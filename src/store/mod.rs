@@ -22,7 +22,7 @@ mod usage;
 mod writer;
 mod written;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -48,7 +48,6 @@ pub use written::Written;
 
 use crate::config::settings::Sync;
 use crate::keys::secret::{Identity, Salt};
-use crate::request::clock;
 use queue::Operation;
 use rows::Change;
 use written::State;
@@ -268,62 +267,6 @@ impl Store {
     /// The task was polled or reported, or is final. Not waited for; a final task stays final.
     pub fn touch(&self, key: &TaskKey, used_at_ms: i64, state: TaskState) {
         self.note(Change::Touch(key.clone(), used_at_ms, state));
-    }
-
-    /// A task has ended: its own end and its row of the bill are written together. Not waited for: until then the task
-    /// counts as running, and is followed to its end again after a restart. One that expired goes on running here, so that
-    /// an answer which comes after all is billed also after a restart.
-    pub fn settle(&self, row: UsageRow) {
-        self.note(Change::Settle(Box::new(row)));
-    }
-
-    /// The first of a day stands in the audit log, too.
-    pub fn note_refused(&self, refused: Refused) {
-        self.note(Change::Refused(refused, clock::now_ms()));
-    }
-
-    /// Of one day.
-    pub async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.tables.refusals(day)),
-            Self::Sqlite(sqlite) => {
-                reader::ask(&sqlite.questions, move |connection| {
-                    usage::refusals(connection, day)
-                })
-                .await
-            }
-        }
-    }
-
-    /// By tenant, what was settled since the day and since the month began.
-    pub async fn settled(
-        &self,
-        day_began_ms: i64,
-        month_began_ms: i64,
-    ) -> Result<HashMap<Arc<str>, Settled>, StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.tables.settled(day_began_ms, month_began_ms)),
-            Self::Sqlite(sqlite) => {
-                reader::ask(&sqlite.questions, move |connection| {
-                    usage::settled(connection, day_began_ms, month_began_ms)
-                })
-                .await
-            }
-        }
-    }
-
-    /// When a task ended last, of those that ended before.
-    pub async fn last_end(&self, before_ms: i64) -> Result<Option<i64>, StoreError> {
-        match self {
-            // Asked for at a start only, and this store ends with the process.
-            Self::Memory(_) => Ok(None),
-            Self::Sqlite(sqlite) => {
-                reader::ask(&sqlite.questions, move |connection| {
-                    usage::last_end(connection, before_ms)
-                })
-                .await
-            }
-        }
     }
 
     /// In small transactions, so that submits are not held up.
