@@ -1,11 +1,75 @@
 //! What was used and who changed what, for those who look back.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use super::audit::{self, AuditRow};
 use super::bills::{Asked, Ledger, Line};
 use super::rows::Change;
+use super::usage::{self, Refused, Settled, UsageRow};
 use super::{FORGET_AT_ONCE, Store, StoreError, reader};
+use crate::request::clock;
 
 impl Store {
+    /// A task has ended: its own end and its row of the bill are written together. Not waited for: until then the task
+    /// counts as running, and is followed to its end again after a restart. One that expired goes on running here, so that
+    /// an answer which comes after all is billed also after a restart.
+    pub fn settle(&self, row: UsageRow) {
+        self.note(Change::Settle(Box::new(row)));
+    }
+
+    /// The first of a day stands in the audit log, too.
+    pub fn note_refused(&self, refused: Refused) {
+        self.note(Change::Refused(refused, clock::now_ms()));
+    }
+
+    /// Of one day.
+    pub async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.refusals(day)),
+            Self::Redis(redis) => redis.refusals(day).await,
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    usage::refusals(connection, day)
+                })
+                .await
+            }
+        }
+    }
+
+    /// By tenant, what was settled since the day and since the month began.
+    pub async fn settled(
+        &self,
+        day_began_ms: i64,
+        month_began_ms: i64,
+    ) -> Result<HashMap<Arc<str>, Settled>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.settled(day_began_ms, month_began_ms)),
+            Self::Redis(redis) => redis.settled(day_began_ms, month_began_ms).await,
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    usage::settled(connection, day_began_ms, month_began_ms)
+                })
+                .await
+            }
+        }
+    }
+
+    /// When a task ended last, of those that ended before.
+    pub async fn last_end(&self, before_ms: i64) -> Result<Option<i64>, StoreError> {
+        match self {
+            // Asked for at a start only, and this store ends with the process.
+            Self::Memory(_) => Ok(None),
+            Self::Redis(redis) => redis.last_end(before_ms).await,
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, move |connection| {
+                    usage::last_end(connection, before_ms)
+                })
+                .await
+            }
+        }
+    }
+
     /// Not waited for.
     pub fn audit(&self, row: AuditRow) {
         self.note(Change::Audit(Box::new(row)));

@@ -26,7 +26,7 @@ mod usage;
 mod writer;
 mod written;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,6 @@ pub use written::Written;
 
 use crate::config::settings::Sync;
 use crate::keys::secret::{Identity, Salt};
-use crate::request::clock;
 use rows::Change;
 use written::State;
 
@@ -326,18 +325,6 @@ impl Store {
         self.note(Change::Touch(key.clone(), used_at_ms, state));
     }
 
-    /// A task has ended: its own end and its row of the bill are written together. Not waited for: until then the task
-    /// counts as running, and is followed to its end again after a restart. One that expired goes on running here, so that
-    /// an answer which comes after all is billed also after a restart.
-    pub fn settle(&self, row: UsageRow) {
-        self.note(Change::Settle(Box::new(row)));
-    }
-
-    /// The first of a day stands in the audit log, too.
-    pub fn note_refused(&self, refused: Refused) {
-        self.note(Change::Refused(refused, clock::now_ms()));
-    }
-
     /// What `Redis::reserve` gave a number. A submit that made a task gives it back after its `accept`.
     pub fn give_back(&self, tenant: &Arc<str>, submit: i64, uncertain_until_ms: Option<i64>) {
         self.note(Change::GiveBack {
@@ -350,53 +337,6 @@ impl Store {
     /// The same for a submit that was parked: its row holds what it had reserved, until it ends.
     pub fn hold_parked(&self, submit: i64, parked: OwnId) {
         self.note(Change::HoldParked { submit, parked });
-    }
-
-    /// Of one day.
-    pub async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.tables.refusals(day)),
-            Self::Redis(redis) => redis.refusals(day).await,
-            Self::Sqlite(sqlite) => {
-                reader::ask(&sqlite.questions, move |connection| {
-                    usage::refusals(connection, day)
-                })
-                .await
-            }
-        }
-    }
-
-    /// By tenant, what was settled since the day and since the month began.
-    pub async fn settled(
-        &self,
-        day_began_ms: i64,
-        month_began_ms: i64,
-    ) -> Result<HashMap<Arc<str>, Settled>, StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.tables.settled(day_began_ms, month_began_ms)),
-            Self::Redis(redis) => redis.settled(day_began_ms, month_began_ms).await,
-            Self::Sqlite(sqlite) => {
-                reader::ask(&sqlite.questions, move |connection| {
-                    usage::settled(connection, day_began_ms, month_began_ms)
-                })
-                .await
-            }
-        }
-    }
-
-    /// When a task ended last, of those that ended before.
-    pub async fn last_end(&self, before_ms: i64) -> Result<Option<i64>, StoreError> {
-        match self {
-            // Asked for at a start only, and this store ends with the process.
-            Self::Memory(_) => Ok(None),
-            Self::Redis(redis) => redis.last_end(before_ms).await,
-            Self::Sqlite(sqlite) => {
-                reader::ask(&sqlite.questions, move |connection| {
-                    usage::last_end(connection, before_ms)
-                })
-                .await
-            }
-        }
     }
 
     /// In small transactions, so that submits are not held up.

@@ -64,7 +64,7 @@ pub(super) fn scan(body: &[u8]) -> Result<Found, BadParameters> {
                 }
                 Expect::Next
             }
-            (Expect::Next, Some(b',')) => {
+            (Expect::Next, Some(b',')) if nesting.depth > 0 => {
                 text.at += 1;
                 if nesting.depth == 1 {
                     members.comma(start);

@@ -61,6 +61,8 @@ fn json_that_two_parsers_could_read_differently_is_refused() {
         "{,}",
         "{\"a\":1}}",
         "{\"a\":1}{}",
+        "{\"a\":1},{\"key\":\"K\"}",
+        "{\"a\":1},",
         "{\"a\":[1,]}",
         "{\"a\":[}",
         "{\"a\":{]}",
