@@ -4,6 +4,7 @@
 pub(crate) mod access;
 mod api;
 mod changes;
+mod exposition;
 mod history;
 pub mod metrics;
 mod series;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -26,6 +27,7 @@ use crate::listen::{Peer, Reply};
 use crate::live::reload::Asks;
 use crate::request::Server;
 use access::Who;
+use exposition::Format;
 
 pub struct Admin {
     pub server: Arc<Server>,
@@ -88,7 +90,7 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
         Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
         Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        Route::Metrics => metrics(server),
+        Route::Metrics => metrics(server, Format::wanted(&head.headers)),
         Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready())),
         Route::Keys => said(StatusCode::OK, &api::keys(server)),
         Route::Parked => said(StatusCode::OK, &api::parked(server)),
@@ -180,15 +182,19 @@ impl Admin {
     }
 }
 
-fn metrics(server: &Server) -> Response<Reply> {
+fn metrics(server: &Server, format: Format) -> Response<Reply> {
     let text = server
         .metrics
         .text(|registry| series::register(server, registry));
-    respond(
+    let mut response = respond(
         StatusCode::OK,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        text.into(),
-    )
+        format.content_type(),
+        format.write(text).into(),
+    );
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept"));
+    response
 }
 
 /// How a change or a question ended.

@@ -189,11 +189,10 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "Changes that are not on the disk yet",
         health.queued,
     );
-    gauge(
-        registry,
+    registry.register(
         "store_lost",
         "Changes that the store never took, since the start",
-        health.lost,
+        ConstCounter::new(health.lost),
     );
     registry.register(
         "store_replaced",
@@ -208,7 +207,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
     );
     gauge(
         registry,
-        "body_bytes_free",
+        "body_free_bytes",
         "What is left of listen.max_body_total",
         server.bodies.free() as u64,
     );
