@@ -4,9 +4,11 @@
 pub(crate) mod access;
 mod api;
 mod changes;
+mod config_series;
 mod exposition;
 mod history;
 pub mod metrics;
+mod pool_series;
 mod series;
 mod tenant_series;
 mod tenants;

@@ -18,6 +18,7 @@ mod hang_up;
 mod hot_reload;
 mod idempotency;
 mod limits;
+mod metrics;
 mod outage;
 mod parked;
 mod polls;

@@ -2,6 +2,7 @@
 
 pub(crate) mod http;
 pub(crate) mod ledger;
+pub(crate) mod series;
 pub(crate) mod team;
 
 use std::fs::{self, OpenOptions};
