@@ -32,3 +32,28 @@ pub(super) fn register(origin: &Origin, registry: &mut Registry) {
         files,
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+    use crate::config::origin::Source;
+
+    #[test]
+    fn a_path_of_any_text_is_one_value_on_one_line() {
+        let origin = Origin {
+            sha256: "0123456789ab".to_owned(),
+            sources: vec![Source {
+                path: "/etc/a\"b\\c\nd".into(),
+                is_static: true,
+            }],
+        };
+        let mut registry = Registry::with_prefix("sidekey");
+        register(&origin, &mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let line = "sidekey_config_file_static{file=\"/etc/a\\\"b\\\\c\\nd\"} 1";
+        assert!(text.lines().any(|found| found == line), "{text}");
+    }
+}

@@ -102,6 +102,46 @@ async fn series_go_with_their_key_their_pool_and_their_tenant() {
 }
 
 #[tokio::test]
+async fn no_request_makes_a_series_of_its_own() {
+    let world = World::start_for(prepaid(), "", &[("alice", "")]).await;
+    let token = token("alice");
+    let odd = async |n: usize| {
+        for target in [
+            format!("/in.php?key=stranger-{n}&method=m{n}&{TASK}"),
+            format!("/in.php?key={token}&method=m{n}&pageurl={n}"),
+            format!("/res.php?key={token}&action=a{n}&id={n}"),
+            format!("/res.php?key={token}&action=get&id={n}"),
+            format!("/project/p{n}/res.php?key={token}&action=get&ids={n},{n}1"),
+            format!("/load.php?n{n}={n}"),
+            format!("/n{n}.php?key={token}"),
+        ] {
+            send(
+                world.http(),
+                "GET",
+                &target,
+                &format!("X-N{n}: {n}\r\n"),
+                "",
+            )
+            .await;
+        }
+    };
+    let count = async || {
+        text(&world)
+            .await
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .count()
+    };
+    odd(0).await;
+    let before = count().await;
+    for n in 1..30 {
+        odd(n).await;
+    }
+    assert_eq!(count().await, before);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn each_reader_gets_the_format_that_it_asks_for() {
     let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
     let id = world.submit().await;
