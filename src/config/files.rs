@@ -79,6 +79,11 @@ impl Seen {
         entry.is_some_and(|entry| entry.kind == Kind::Directory)
     }
 
+    pub(super) fn has_read(&self, file: &Path) -> bool {
+        let entry = self.entries.get(file);
+        entry.is_some_and(|entry| entry.kind == Kind::File && entry.readable)
+    }
+
     /// Over everything that could be read.
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();

@@ -1,6 +1,7 @@
 //! Files that never change because of how they are mounted. A new version of a mounted file is a new file in the place of
 //! the old one; a mount holds on to the old one.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,13 @@ impl Mounts {
 
     pub(super) fn has_point(&self, path: &Path) -> bool {
         self.0.iter().any(|mount| mount.point == path)
+    }
+
+    /// Mount points that lie in a directory.
+    pub(super) fn names_in(&self, directory: &Path) -> impl Iterator<Item = &OsStr> {
+        let inside = move |mount: &&Mount| mount.point.parent() == Some(directory);
+        let points = self.0.iter().filter(inside);
+        points.filter_map(|mount| mount.point.file_name())
     }
 
     /// `path` is a file's, with no link in it.
@@ -112,6 +120,8 @@ mod tests {
         assert!(mounts.has_point(Path::new("/etc/whole")));
         assert!(!mounts.is_static_directory(Path::new("/etc/whole")));
         assert!(mounts.is_static_directory(Path::new("/etc/sidekey/keys.d")));
+        let names: Vec<_> = mounts.names_in(Path::new("/etc/sidekey")).collect();
+        assert_eq!(names, ["keys.toml", "old.toml", "keys.d"]);
         assert!(!Mounts::default().is_static(Path::new("/keys.toml")));
     }
 

@@ -44,18 +44,16 @@ impl Origin {
             is_static: is_static(path),
         };
         let files = seen.files_read().filter(|path| !of_listed(path)).map(file);
+        // Asked of the few mounts, not of ten thousand files.
+        let has_mounted = |directory: &Path, at: &Path| {
+            let mut names = mounts.names_in(at);
+            names.any(|name| seen.has_read(&directory.join(name)))
+        };
         let directories = seen.listed().map(|directory| Source {
             path: directory.to_path_buf(),
-            is_static: directory.canonicalize().is_ok_and(|at| {
-                let mut own = seen
-                    .files_read()
-                    .filter(|file| file.parent() == Some(directory));
-                let is_mounted = |file: &Path| {
-                    file.file_name()
-                        .is_some_and(|name| mounts.has_point(&at.join(name)))
-                };
-                mounts.is_static_directory(&at) || own.any(is_mounted)
-            }),
+            is_static: directory
+                .canonicalize()
+                .is_ok_and(|at| mounts.is_static_directory(&at) || has_mounted(directory, &at)),
         });
         let mut sources: Vec<_> = files
             .chain(certificates.map(file))

@@ -23,7 +23,7 @@ async fn a_file_mounted_by_itself_is_a_warning_and_a_metric() {
         &std::fs::read_to_string(place.path("keys.toml")).unwrap(),
     );
 
-    let program = Program::serving(mounted(&place, "run"));
+    let program = Program::serving(mounted(&place, "run", "elsewhere.toml", "keys.toml"));
     program.wait_for_line("subPath");
     let of = |name: &str| {
         let file = place.path(name);
@@ -36,7 +36,22 @@ async fn a_file_mounted_by_itself_is_a_warning_and_a_metric() {
     assert_eq!(program.metric(&of("sidekey.toml")).await, 0.0);
     program.kill();
 
-    let (status, printed) = Program::spawned(mounted(&place, "check")).wait();
+    // One file of a directory of keys.
+    std::fs::create_dir(place.path("keys.d")).unwrap();
+    let in_directory = format!(
+        "keys_dir = \"keys.d\"\n{}",
+        std::fs::read_to_string(place.path("sidekey.toml")).unwrap()
+    );
+    place.write("sidekey.toml", &in_directory);
+    place.write("keys.d/extra", &"e".repeat(32));
+    place.write("elsewhere", &"f".repeat(32));
+    let program = Program::serving(mounted(&place, "run", "elsewhere", "keys.d/extra"));
+    assert_eq!(program.metric(&of("keys.d")).await, 1.0);
+    assert_eq!(program.metric(&of("keys.toml")).await, 0.0);
+    program.kill();
+
+    let (status, printed) =
+        Program::spawned(mounted(&place, "check", "elsewhere.toml", "keys.toml")).wait();
     assert_eq!(status.code(), Some(0), "{printed}");
     assert_eq!(
         printed.matches("subPath").count(),
@@ -48,7 +63,8 @@ async fn a_file_mounted_by_itself_is_a_warning_and_a_metric() {
     program.kill();
 }
 
-fn mounted(place: &Place, command: &str) -> Command {
+/// `sidekey run` or `check`, with one file mounted over another.
+fn mounted(place: &Place, command: &str, file: &str, over: &str) -> Command {
     let mut unshare = Command::new("unshare");
     unshare
         .args([
@@ -60,8 +76,8 @@ fn mounted(place: &Place, command: &str) -> Command {
             MOUNTED,
             "sh",
         ])
-        .arg(place.path("elsewhere.toml"))
-        .arg(place.path("keys.toml"))
+        .arg(place.path(file))
+        .arg(place.path(over))
         .arg(sidekey().get_program())
         .arg(command)
         .arg("--config")
