@@ -92,7 +92,7 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
         Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
         Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        Route::Metrics => metrics(server, Format::wanted(&head.headers)),
+        Route::Metrics => metrics(server, Format::wanted(&head.headers)).await,
         Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready())),
         Route::Keys => said(StatusCode::OK, &api::keys(server)),
         Route::Parked => said(StatusCode::OK, &api::parked(server)),
@@ -184,15 +184,24 @@ impl Admin {
     }
 }
 
-fn metrics(server: &Server, format: Format) -> Response<Reply> {
-    let text = server
-        .metrics
-        .text(|registry| series::register(server, registry));
-    let mut response = respond(
-        StatusCode::OK,
-        format.content_type(),
-        format.write(text).into(),
-    );
+async fn metrics(server: &Arc<Server>, format: Format) -> Response<Reply> {
+    let server = Arc::clone(server);
+    // Away from the threads that serve, because ten thousand keys are a hundred thousand series.
+    let written = tokio::task::spawn_blocking(move || {
+        let text = server
+            .metrics
+            .text(|registry| series::register(&server, registry));
+        format.write(text)
+    });
+    let text = match written.await {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::error!(%error, "writing the metrics panicked");
+            let sentence = "the metrics could not be written, the log says why\n";
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, sentence);
+        }
+    };
+    let mut response = respond(StatusCode::OK, format.content_type(), text.into());
     response
         .headers_mut()
         .insert(VARY, HeaderValue::from_static("Accept"));
