@@ -57,6 +57,8 @@ impl Document {
         let mut blocks: Vec<Block> = Vec::new();
         let mut open = false;
         let mut before = "";
+        // Of a fence in a list.
+        let mut indent = "";
         for (at, line) in self.text.lines().enumerate() {
             match (open, line.trim_start().strip_prefix("```")) {
                 (false, Some(language)) => {
@@ -67,9 +69,13 @@ impl Document {
                         mark: mark(before),
                     });
                     open = true;
+                    indent = &line[..line.len() - line.trim_start().len()];
                 }
                 (true, Some(_)) => open = false,
-                (true, None) => blocks.last_mut().unwrap().lines.push(line.to_owned()),
+                (true, None) => {
+                    let line = line.strip_prefix(indent).unwrap_or(line);
+                    blocks.last_mut().unwrap().lines.push(line.to_owned());
+                }
                 (false, None) => {}
             }
             if !line.trim().is_empty() {
