@@ -14,6 +14,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::thread::{self, sleep};
 
 use tempfile::TempDir;
@@ -26,6 +27,13 @@ use crate::settings::file_name;
 
 #[test]
 fn every_command_does_what_its_document_says() {
+    for needed in ["bash", "curl", "openssl"] {
+        let here = Command::new(needed).arg("--version").output().is_ok();
+        assert!(
+            here,
+            "there is no {needed}: install it (Debian: apt-get install {needed})"
+        );
+    }
     let failures: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> = documents()
             .into_iter()
