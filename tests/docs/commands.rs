@@ -148,11 +148,10 @@ impl Desk {
     }
 
     fn run(&mut self, command: &str, shown: &[String], how: &How) -> Result<(), String> {
-        let command = self.addresses.put_in(command);
         match how {
             How::Skip => Ok(()),
             How::Once { code } => {
-                let (ended, printed) = self.output(&command);
+                let (ended, printed) = self.output(command);
                 if ended != Some(*code) {
                     return Err(format!("exit code {ended:?}, not {code}:\n{printed}"));
                 }
@@ -160,10 +159,15 @@ impl Desk {
                     format!("the document shows\n{line}\nbut it printed\n{printed}")
                 })
             }
-            How::Until => self.until(shown, |desk| desk.output(&command).1),
+            How::Until => self.until(shown, |desk| desk.output(command).1),
             How::Serve => {
                 let (folder, number) = (self.path().to_owned(), self.servers.len());
-                let server = Server::start(&command, &folder, number, &mut self.addresses)?;
+                let server = Server::start(
+                    &self.addresses.put_in(command),
+                    &folder,
+                    number,
+                    &mut self.addresses,
+                )?;
                 self.servers.push(server);
                 self.until(shown, |desk| desk.servers[number].printed())
             }
@@ -184,9 +188,11 @@ impl Desk {
         }
     }
 
+    /// Its exit code, and what it printed.
     fn output(&self, command: &str) -> (Option<i32>, String) {
+        let command = self.addresses.put_in(command);
         let done = program("bash", self.path())
-            .args(["-c", command])
+            .args(["-c", &command])
             .env("SIDEKEY_ADMIN__LISTEN", &self.addresses.admin)
             .env("TOKEN", ALICE)
             .output()

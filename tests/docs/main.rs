@@ -6,6 +6,7 @@ mod commands;
 mod guide;
 mod links;
 mod markdown;
+mod names;
 mod output;
 mod servers;
 mod settings;
