@@ -34,17 +34,23 @@ fn every_command_does_what_its_document_says() {
             "there is no {needed}: install it (Debian: apt-get install {needed})"
         );
     }
-    let failures: Vec<_> = thread::scope(|scope| {
+    let run: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> = documents()
             .into_iter()
             .map(|document| scope.spawn(move || follow(&document)))
             .collect();
         running
             .into_iter()
-            .filter_map(|running| running.join().unwrap().err())
+            .map(|running| running.join().unwrap())
             .collect()
     });
+    let failures: Vec<_> = run
+        .iter()
+        .filter_map(|run| run.as_ref().err().map(String::as_str))
+        .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    let count: usize = run.into_iter().flatten().sum();
+    assert!(count >= 60, "only {count} commands were found");
 }
 
 #[test]
@@ -64,15 +70,15 @@ fn commands_are_shown_where_they_are_run() {
     }
 }
 
-/// All of one document, as a reader would.
-fn follow(document: &Document) -> Result<(), String> {
+/// All of one document, as a reader would. Says how many commands were run.
+fn follow(document: &Document) -> Result<usize, String> {
     let mut desk = Desk::default();
     let from_nothing = document.text.contains("<!-- run: from nothing -->");
     for block in document.blocks() {
         desk.take(&block, from_nothing)
             .map_err(|why| format!("{}:{}: {why}", document.path.display(), block.line))?;
     }
-    Ok(())
+    Ok(desk.count)
 }
 
 #[derive(Default)]
@@ -80,6 +86,7 @@ struct Desk {
     folder: Option<TempDir>,
     servers: Vec<Server>,
     addresses: Addresses,
+    count: usize,
 }
 
 enum How {
@@ -108,6 +115,7 @@ impl Desk {
         }
         self.open(from_nothing)?;
         for (command, shown) in steps(block) {
+            self.count += 1;
             self.run(&command, &shown, &how)
                 .map_err(|why| format!("`{command}`: {why}"))?;
         }
