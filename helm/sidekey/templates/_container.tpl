@@ -23,7 +23,7 @@ args:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 env:
-  {{- include "sidekey.env" . | nindent 2 }}
+  {{- include "sidekey.env" . | trim | nindent 2 }}
 {{- with $values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
