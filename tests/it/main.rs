@@ -1,6 +1,7 @@
 //! The whole program, from outside: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "test support")]
 
+mod admin_port;
 mod alerts;
 mod allowances;
 mod bad_keys;
@@ -24,6 +25,7 @@ mod parked;
 mod polls;
 mod pools;
 mod process;
+mod recent;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 mod reload_under_load;
