@@ -1,0 +1,1 @@
+"""The commands of docs/kubernetes.md, run with each Helm."""

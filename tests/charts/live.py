@@ -1,0 +1,1 @@
+"""A running Sidekey with what was rendered."""
