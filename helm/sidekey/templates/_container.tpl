@@ -87,7 +87,9 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- if include "sidekey.secretName" (list "tenants" $root) }}
-{{- $env = append $env (dict "name" "SIDEKEY_TENANTS_FILE" "value" (printf "/etc/sidekey/tenants/%s" $values.tenants.secretKey)) }}
+{{- $file := dict "name" "SIDEKEY_TENANTS_FILE" "value" (printf "/etc/sidekey/tenants/%s" $values.tenants.secretKey) }}
+{{- /* Forgotten in sidekey.toml, it would let everybody in. */}}
+{{- $env = concat $env (list $file (dict "name" "SIDEKEY_CLIENTS__MODE" "value" "tenants")) }}
 {{- end }}
 {{- if include "sidekey.secretName" (list "admin" $root) }}
 {{- $env = append $env (dict "name" "SIDEKEY_ADMIN__TOKEN_FILE" "value" (printf "/etc/sidekey/admin/%s" $values.admin.secretKey)) }}
