@@ -217,6 +217,17 @@ def check_wrong_values_are_refused(_):
     return f"{len(jobs)}"
 
 
+def check_versions_of_kubernetes(_):
+    for major in render.HELMS:
+        render.template(major, render.CHART, kube="v1.29.3-gke.100")
+        try:
+            render.template(major, render.CHART, kube="1.28.15")
+        except Failed as failed:
+            holds("1.28.15" in str(failed), failed)
+        else:
+            raise Failed(f"helm {major} installs on 1.28, where there are no sidecars")
+
+
 def check_the_archive(_):
     with tempfile.TemporaryDirectory() as folder:
         for major in render.HELMS:
@@ -246,7 +257,7 @@ def check_the_settings(binary):
                 holds(ran.returncode == 0, f"{name}: {ran.stdout}{ran.stderr}")
                 warnings = [found for found in said["findings"] if found["severity"] == "warning" and not expected(found, here)]
                 holds(not warnings, f"{name}: {warnings}")
-    holds(len(seen) >= 30, f"only {len(seen)} were checked")
+    holds(len(seen) >= 25, f"only {len(seen)} were checked")
     return f"{len(seen)} Pods"
 
 
