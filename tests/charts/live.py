@@ -65,6 +65,8 @@ def check_a_bad_config_map_leaves_the_last_good_one(binary):
 
 def check_a_file_mounted_by_subpath_is_said(binary):
     """What the chart never does, but users do."""
+    if not may_mount():
+        return "NOT RUN: mount namespaces are not allowed here"
     with running(binary, of_chart("first-try"), by_itself="/etc/sidekey/keys/keys.toml") as sidekey:
         file = sidekey.pod.place("/etc/sidekey/keys/keys.toml")
         holds(sidekey.metric(f'sidekey_config_file_static{{file="{file}"}}') == 1, "the metric does not say it")
@@ -128,6 +130,18 @@ def check_files_that_others_write(binary):
             holds("{{" not in text and "[[key]]" in text, f"{name}: {text}")
             private(folder / "keys.toml", text)
             good(binary, folder, {}, name)
+
+
+def may_mount():
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("a", "b"):
+            Path(folder, name).touch()
+        return subprocess.run([*in_namespace(), f"{folder}/a", f"{folder}/b", "true"], capture_output=True).returncode == 0
+
+
+def in_namespace():
+    mine = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return ["unshare", *mine, "--mount", "sh", "-c", MOUNTED, "sh"]
 
 
 def of_chart(name):
@@ -197,8 +211,7 @@ class Sidekey:
             shutil.rmtree(file.parent)
             file.parent.mkdir()
             file.touch()
-            mine = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-            command = ["unshare", *mine, "--mount", "sh", "-c", MOUNTED, "sh", kept, file, *command]
+            command = [*in_namespace(), kept, file, *command]
         with log.open("wb") as out:
             self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
         self.until(lambda: self.probe("startupProbe") == 200, "it starts")
