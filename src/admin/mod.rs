@@ -1,4 +1,4 @@
-//! The admin port: probes, metrics, what the keys are doing, and the few things that can be changed by hand. Nothing
+//! The admin port: the dashboard, probes, metrics, what the keys are doing, and the few things that can be changed by hand. Nothing
 //! secret is in any answer.
 
 pub(crate) mod access;
@@ -6,6 +6,8 @@ mod api;
 mod changes;
 mod history;
 pub mod metrics;
+mod page;
+mod pools;
 mod series;
 mod tenant_series;
 mod tenants;
@@ -38,12 +40,14 @@ pub struct Admin {
 /// What a path stands for. The table is `Route::of`.
 #[derive(Debug, PartialEq)]
 enum Route {
+    Page(&'static page::File),
     Live,
     Ready,
     Started,
     Metrics,
     Status,
     Keys,
+    Pools,
     Types,
     Uncertain,
     Parked,
@@ -84,6 +88,7 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         told(done)
     };
     match route {
+        Route::Page(file) => page::show(file),
         // Listeners are bound and the state is open before the first request can come in.
         Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
         Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
@@ -91,6 +96,7 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         Route::Metrics => metrics(server),
         Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready())),
         Route::Keys => said(StatusCode::OK, &api::keys(server)),
+        Route::Pools => said(StatusCode::OK, &pools::pools(server)),
         Route::Parked => said(StatusCode::OK, &api::parked(server)),
         Route::Types => said(StatusCode::OK, &api::types(server)),
         Route::Uncertain => match api::uncertain(server).await {
@@ -120,12 +126,15 @@ impl Route {
         let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         let name = |name: &str| Some(percent_decode_str(name).decode_utf8().ok()?.into_owned());
         Some(match *parts.as_slice() {
+            [""] => (Method::GET, Self::Page(page::index())),
+            ["dashboard", name] => (Method::GET, Self::Page(page::file(name)?)),
             ["livez"] => (Method::GET, Self::Live),
             ["readyz"] => (Method::GET, Self::Ready),
             ["startupz"] => (Method::GET, Self::Started),
             ["metrics"] => (Method::GET, Self::Metrics),
             ["api", "status"] => (Method::GET, Self::Status),
             ["api", "keys"] => (Method::GET, Self::Keys),
+            ["api", "pools"] => (Method::GET, Self::Pools),
             ["api", "types"] => (Method::GET, Self::Types),
             ["api", "uncertain"] => (Method::GET, Self::Uncertain),
             ["api", "parked"] => (Method::GET, Self::Parked),
@@ -148,7 +157,7 @@ impl Route {
     fn is_api(&self) -> bool {
         !matches!(
             self,
-            Self::Live | Self::Ready | Self::Started | Self::Metrics
+            Self::Page(_) | Self::Live | Self::Ready | Self::Started | Self::Metrics
         )
     }
 
@@ -158,7 +167,7 @@ impl Route {
     }
 }
 
-const PATHS: &str = "here are /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/types, /api/uncertain, /api/parked, \
+const PATHS: &str = "here are / (the dashboard), /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/pools, /api/types, /api/uncertain, /api/parked, \
     /api/tenants, /api/usage, /api/audit, and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe, \
     /api/tenants/NAME/activate, /api/tenants/NAME/deactivate and /api/reload, by DELETE /api/parked/ID\n";
 
@@ -167,7 +176,7 @@ impl Admin {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Probes and metrics answer everybody, and tell nothing that is anybody's own.
+    /// Probes, metrics and the page answer everybody, and tell nothing that is anybody's own.
     fn who(&self, head: &Parts, peer: Peer, route: &Route) -> Result<Who, access::Refused> {
         if !route.is_api() {
             return Ok(Who::Admin("anybody".into()));
