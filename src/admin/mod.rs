@@ -3,14 +3,19 @@
 
 pub(crate) mod access;
 mod api;
+pub mod calls;
 mod changes;
+pub mod events;
 mod history;
 pub mod metrics;
 mod page;
 mod pools;
+mod recent;
+mod ring;
 mod series;
 mod tenant_series;
 mod tenants;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +58,9 @@ enum Route {
     Parked,
     Usage,
     Audit,
+    Events,
+    Calls,
+    Balances,
     Enable(String),
     Disable(String),
     Probe(String),
@@ -108,6 +116,9 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         },
         Route::Usage => told(history::usage(server, &who, query).await),
         Route::Audit => told(history::audit(server, query).await),
+        Route::Events => told(recent::events(server, query)),
+        Route::Calls => told(recent::calls(server, query)),
+        Route::Balances => told(recent::balances(server, query)),
         Route::Enable(name) => noted("enable", &name, changes::enable(server, &name)),
         Route::Disable(name) => noted("disable", &name, changes::disable(server, &name)),
         Route::Probe(name) => noted("probe", &name, changes::probe(server, &name).await),
@@ -140,6 +151,9 @@ impl Route {
             ["api", "parked"] => (Method::GET, Self::Parked),
             ["api", "usage"] => (Method::GET, Self::Usage),
             ["api", "audit"] => (Method::GET, Self::Audit),
+            ["api", "events"] => (Method::GET, Self::Events),
+            ["api", "calls"] => (Method::GET, Self::Calls),
+            ["api", "balances"] => (Method::GET, Self::Balances),
             ["api", "keys", key, "enable"] => (Method::POST, Self::Enable(name(key)?)),
             ["api", "keys", key, "disable"] => (Method::POST, Self::Disable(name(key)?)),
             ["api", "keys", key, "probe"] => (Method::POST, Self::Probe(name(key)?)),
@@ -167,8 +181,9 @@ impl Route {
     }
 }
 
-const PATHS: &str = "here are / (the dashboard), /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/pools, /api/types, /api/uncertain, /api/parked, \
-    /api/tenants, /api/usage, /api/audit, and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe, \
+const PATHS: &str = "here are / (the dashboard), /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/pools, /api/types, \
+    /api/uncertain, /api/parked, /api/tenants, /api/usage, /api/audit, /api/events, /api/calls, /api/balances, \
+    and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe, \
     /api/tenants/NAME/activate, /api/tenants/NAME/deactivate and /api/reload, by DELETE /api/parked/ID\n";
 
 impl Admin {

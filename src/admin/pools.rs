@@ -1,5 +1,6 @@
 //! How each pool is: what is usable, what runs, and how long the money lasts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -26,7 +27,9 @@ pub(super) fn pools(server: &Server) -> Value {
                 "name": &**name,
                 // Without those that the file disables.
                 "keys": sum.keys,
-                "usable": sum.usable,
+                "usable": sum.usable(),
+                // How many are in each state that any is in.
+                "states": sum.states,
                 // `max` is null where some key has no known limit.
                 "slots": { "used": sum.used, "max": sum.max },
                 // Of accounts that pay for each solve; null where there is none, or nobody knows yet.
@@ -42,7 +45,7 @@ pub(super) fn pools(server: &Server) -> Value {
 #[derive(Debug, Default)]
 struct Sum {
     keys: usize,
-    usable: usize,
+    states: BTreeMap<&'static str, usize>,
     used: usize,
     max: Option<u64>,
     left: Option<i64>,
@@ -61,7 +64,7 @@ impl Sum {
 
     fn add(&mut self, key: &Key, now: Instant) {
         self.keys += 1;
-        self.usable += usize::from(api::state(key, now) == HEALTHY);
+        *self.states.entry(api::state(key, now)).or_default() += 1;
         let slots = key.account.slots(&key.limits, now);
         self.used += slots.used;
         let is_out =
@@ -82,6 +85,10 @@ impl Sum {
             let left = self.left.unwrap_or_default();
             self.left = Some(left.saturating_add(money.virtual_micro_usd.max(0)));
         }
+    }
+
+    fn usable(&self) -> usize {
+        self.states.get(HEALTHY).copied().unwrap_or_default()
     }
 
     fn hours_left(&self) -> Option<f64> {

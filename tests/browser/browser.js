@@ -41,7 +41,7 @@ export async function open(browser, world, options = {}) {
 
 // Nothing went wrong in it, and nothing left for another host. What a test provokes, such as a 401, it names as `expected`.
 export async function assertClean(page, world, expected = /^$/) {
-  assert.deepEqual(page.faults.filter((fault) => !expected.test(fault) && !/404/.test(fault)), []);
+  assert.deepEqual(page.faults.filter((fault) => !expected.test(fault)), []);
   assert.deepEqual(await page.evaluate(() => window.violations), []);
   const foreign = page.requests.filter((url) => !url.startsWith(`${world.admin}/`) && !url.startsWith("data:"));
   assert.deepEqual(foreign, []);

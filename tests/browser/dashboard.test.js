@@ -263,7 +263,7 @@ withWorld("markup in what the operator or the vendor wrote is text",
       await route.fulfill({ json: answer });
     });
     const event = { at: "2026-01-01T00:00:00Z", kind: attack, subject: attack, text: attack };
-    await page.route("**/api/events", (route) => route.fulfill({ json: { events: [event] } }));
+    await page.route("**/api/events?*", (route) => route.fulfill({ json: { events: [event] } }));
     await page.reload();
     await shows(page.getByRole("table", { name: "Keys" }), attack);
     await shows(page.getByRole("region", { name: "Latest events" }), attack);

@@ -23,6 +23,7 @@ mod parked;
 mod polls;
 mod pools;
 mod process;
+mod recent;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 mod reload_under_load;

@@ -22,8 +22,8 @@ const SOURCES = [
   { path: "/api/keys", every: 2, draw: drawKeys },
   { path: "/api/tenants", every: 4, draw: (answer) => drawTenants(answer, false) },
   { path: "/metrics", every: 4, draw: drawTraffic, ask: askText },
-  { path: "/api/events", every: 2, draw: drawEvents },
-  { path: "/api/calls", every: 2, draw: drawCalls },
+  { path: "/api/events?limit=12", every: 2, draw: drawEvents },
+  { path: "/api/calls?limit=12", every: 2, draw: drawCalls },
   { path: "/api/parked", every: 4, draw: drawParked },
   { path: "/api/uncertain", every: 10, draw: drawUncertain },
 ];

@@ -26,7 +26,7 @@ function card(pool) {
   const fact = ([name, value, drawing = null]) => element("div", {}, element("dt", {}, name), element("dd", {}, value, drawing));
   return element("li", { class: `card ${level}` },
     element("h3", {}, pool.name),
-    element("p", { class: "headline" }, headline),
+    element("p", { class: "headline" }, headline, element("span", { class: "quiet" }, others(pool.states))),
     element("dl", {}, ...facts.map(fact)));
 }
 
@@ -34,6 +34,11 @@ function judged({ keys, usable }) {
   if (keys === 0) return ["bad", "no key"];
   if (usable === 0) return ["bad", keys === 1 ? "the key is not usable" : `none of ${count(keys)} keys usable`];
   return [usable < keys ? "warn" : "good", `${count(usable)} of ${counted(keys, "key")} usable`];
+}
+
+function others(states) {
+  const found = Object.entries(states).filter(([state]) => state !== "healthy");
+  return found.map(([state, number]) => ` · ${count(number)} ${state}`).join("");
 }
 
 export function drawNotices(status, troubles) {
