@@ -89,8 +89,21 @@ withWorld("it shows balances, states, slots, solves, pools and traffic of health
     const traffic = page.getByRole("region", { name: "Traffic" });
     await shows(traffic.getByRole("row", { name: "Submits" }), /Submits\s+\S+\s+1\s+0/);
     await shows(traffic, /[1-9]\d* by a call of their own/);
+    await shows(page.getByRole("region", { name: "Latest calls" }), `submit relayed with ${solver.name}`);
+    await shows(page.getByRole("region", { name: "Latest events" }), "start");
     await shows(page.getByRole("banner"), "live");
     await assertClean(page, world);
+  });
+
+withWorld("the course of a balance is a line, and the same in words",
+  { accounts: [account(1)] }, async (world) => {
+    const page = await open(browser, world);
+    await shows(row(page, "account-1"), "$10.00");
+    assert.equal(await row(page, "account-1").getByRole("img").count(), 0);
+    await world.sandbox("/sandbox/accounts/account-1", { balance_micros: 4_000_000 });
+    await page.getByRole("button", { name: "Probe account-1" }).click();
+    await row(page, "account-1").getByRole("img", { name: /from \$10\.00 to \$4\.00, lowest \$4\.00, highest \$10\.00/ }).waitFor();
+    await shows(row(page, "account-1"), "$4.00");
   });
 
 withWorld("disable, enable and probe do what their buttons say",
@@ -116,6 +129,8 @@ withWorld("disable, enable and probe do what their buttons say",
     await page.getByRole("button", { name: "Enable account-1" }).click();
     await shows(key, "healthy");
     assert.equal(await world.keyState("account-1"), "healthy");
+
+    await shows(page.getByRole("region", { name: "Latest events" }), "account-1 by-hand");
 
     const before = await probes(world, "account-2");
     await page.getByRole("button", { name: "Probe account-2" }).click();
@@ -312,6 +327,20 @@ const STATES = {
   },
 };
 
+// A day cannot pass in a test, so the pictures have one that is made up: it ends at what the vendor said.
+async function showDay(page, world) {
+  const { keys } = await world.api("/api/keys");
+  const hour = 3_600_000;
+  const points = (balance, nth) => Array.from({ length: 25 }, (_, n) => {
+    const ago = 24 - n;
+    const refilled = ago > 9 + 4 * nth ? 0 : balance * 0.4;
+    return { at: new Date(Date.now() - ago * hour).toISOString(), usd: balance * (0.6 + 0.03 * ago * (1 + (n % 3) / 6)) + refilled - (ago === 0 ? 0 : 0.2) };
+  });
+  const balances = keys.filter((key) => key.balance > 1).map((key, nth) => ({ account: key.name, points: points(key.balance, nth) }));
+  await page.route("**/api/balances?*", (route) => route.fulfill({ json: { balances } }));
+  await page.reload();
+}
+
 for (const [state, setting] of Object.entries(STATES)) {
   const clients = `${setting.config ?? ""}${IN_TENANTS_MODE}`;
   withWorld(`a pool that is ${state} is readable on a desk, on a phone and in the dark, for everybody`,
@@ -320,6 +349,7 @@ for (const [state, setting] of Object.entries(STATES)) {
       await prepare[state](world);
       for (const [look, options] of Object.entries({ light: {}, dark: { colorScheme: "dark" }, phone: { viewport: PHONE, hasTouch: true, isMobile: true } })) {
         const page = await open(browser, world, options);
+        await showDay(page, world);
         await shows(page.locator("#keys"), "account-1");
         await shows(page.locator("#tenants"), "alice");
         await assertAccessible(page);
