@@ -81,18 +81,24 @@ impl Sum {
         };
         // The others go on with what a key that fell out would have spent, but not with its money.
         self.burn = self.burn.saturating_add(money.burn_micro_usd_per_hour);
-        if !is_out {
-            let left = self.left.unwrap_or_default();
-            self.left = Some(left.saturating_add(money.virtual_micro_usd.max(0)));
-        }
+        let more = if is_out {
+            0
+        } else {
+            money.virtual_micro_usd.max(0)
+        };
+        self.left = Some(self.left.unwrap_or_default().saturating_add(more));
     }
 
     fn usable(&self) -> usize {
         self.states.get(HEALTHY).copied().unwrap_or_default()
     }
 
+    /// At the spending of the last hour. Nothing lasts no time, also when nobody could spend any of it.
     fn hours_left(&self) -> Option<f64> {
-        let left = self.left.filter(|_| self.burn > 0)?;
-        Some(left as f64 / self.burn as f64)
+        match self.left? {
+            0 => Some(0.0),
+            left if self.burn > 0 => Some(left as f64 / self.burn as f64),
+            _ => None,
+        }
     }
 }

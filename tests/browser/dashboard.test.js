@@ -331,10 +331,12 @@ const STATES = {
 async function showDay(page, world) {
   const { keys } = await world.api("/api/keys");
   const hour = 3_600_000;
-  const points = (balance, nth) => Array.from({ length: 25 }, (_, n) => {
-    const ago = 24 - n;
-    const refilled = ago > 9 + 4 * nth ? 0 : balance * 0.4;
-    return { at: new Date(Date.now() - ago * hour).toISOString(), usd: balance * (0.6 + 0.03 * ago * (1 + (n % 3) / 6)) + refilled - (ago === 0 ? 0 : 0.2) };
+  // It falls, faster by day, and was refilled once.
+  const points = (balance, nth) => Array.from({ length: 49 }, (_, n) => {
+    const ago = (48 - n) / 2;
+    const spent = balance * (0.03 * ago + 0.06 * Math.sin(ago / 3) * Math.min(1, ago / 6));
+    const refill = ago > 8 + 5 * nth ? balance * 0.7 : 0;
+    return { at: new Date(Date.now() - ago * hour).toISOString(), usd: balance + spent - refill };
   });
   const balances = keys.filter((key) => key.balance > 1).map((key, nth) => ({ account: key.name, points: points(key.balance, nth) }));
   await page.route("**/api/balances?*", (route) => route.fulfill({ json: { balances } }));
@@ -356,6 +358,8 @@ for (const [state, setting] of Object.entries(STATES)) {
         await assertFits(page);
         const [ground] = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/));
         assert.equal(Number(ground) < 128, look === "dark");
+        // The picture that stands for the others has rates, too.
+        if (state === "healthy" && look === "light") await shows(page.getByRole("row", { name: "Submits" }), /Submits\s+\d/);
         await shot(page, look === "light" ? state : `${state}-${look}`);
         await assertClean(page, world);
         await page.context().close();

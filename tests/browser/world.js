@@ -4,9 +4,8 @@ import { spawn } from "node:child_process";
 import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 
-const BINARY = process.env.SIDEKEY_BINARY ?? fileURLToPath(new URL("../../target/debug/sidekey", import.meta.url));
+const BINARY = process.env.SIDEKEY_BINARY;
 const PATIENCE_MS = 20_000;
 
 export function value(number) {

@@ -12,7 +12,7 @@ export function drawEvents(answer) {
 export function drawCalls(answer) {
   list(byId("calls"), newest(answer?.calls), (call) => {
     const who = [call.tenant, call.key && `with ${call.key}`, call.task && `task ${call.task}`].filter(Boolean).join(" · ");
-    const took = call.tries > 0 ? `${milliseconds(call.vendor_ms)} at the vendor` : "from memory";
+    const took = call.tries > 0 ? `vendor ${milliseconds(call.vendor_ms)}` : "from memory";
     const tries = call.tries > 1 ? `, ${counted(call.tries, "try", "tries")}` : "";
     return line(call.at, `${call.call} ${call.outcome.replaceAll("_", " ")}`, [who, took + tries].filter(Boolean).join(" · "));
   }, "None yet.");

@@ -37,6 +37,7 @@ export function span(seconds) {
 }
 
 export function lasts(hours) {
+  if (hours === 0) return "nothing left";
   return hours > 8760 ? "over a year" : span(hours * 3600);
 }
 
