@@ -359,7 +359,10 @@ for (const [state, setting] of Object.entries(STATES)) {
         const [ground] = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/));
         assert.equal(Number(ground) < 128, look === "dark");
         // The picture that stands for the others has rates, too.
-        if (state === "healthy" && look === "light") await shows(page.getByRole("row", { name: "Submits" }), /Submits\s+\d/);
+        if (state === "healthy" && look === "light") {
+          await world.solve(OF_ALICE);
+          await shows(page.getByRole("row", { name: "Submits" }), /Submits\s+\d/);
+        }
         await shot(page, look === "light" ? state : `${state}-${look}`);
         await assertClean(page, world);
         await page.context().close();
@@ -369,11 +372,14 @@ for (const [state, setting] of Object.entries(STATES)) {
 
 const prepare = {
   async healthy(world) {
-    for (let n = 0; n < 9; n += 1) await world.submit(n % 3 ? OF_ALICE : OF_BOB);
+    const running = [];
+    for (let n = 0; n < 9; n += 1) running.push(await world.submit(n % 3 ? OF_ALICE : OF_BOB));
     await world.sandbox("/sandbox/accounts/account-1", { solve_ms: 1 });
     await world.sandbox("/sandbox/accounts/account-2", { solve_ms: 1 });
     await world.sandbox("/sandbox/accounts/account-3", { solve_ms: 1 });
     for (let n = 0; n < 12; n += 1) await world.solve(n % 4 ? OF_ALICE : OF_BOB);
+    // At the same time: by the calls of a few.
+    await Promise.all([...running, ...running].map((id, n) => world.poll(id, n % 3 ? OF_ALICE : OF_BOB)));
   },
   async degraded(world) {
     for (let n = 0; n < 6; n += 1) await world.solve(OF_ALICE);

@@ -91,7 +91,7 @@ function drawBalance(cell, key) {
   const facts = [left, burn, time].filter(Boolean).join(" · ");
   const course = courseOf(key);
   refresh(cell, [key.balance, facts, course], () => [
-    element("span", { class: "figure" }, dollars(key.balance), course.length > 1 ? sparkline(course, courseText(course)) : null),
+    element("span", { class: "figure" }, element("span", {}, dollars(key.balance)), course.length > 1 ? sparkline(course, courseText(course)) : null),
     facts ? quiet(facts) : null,
   ]);
 }
