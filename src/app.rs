@@ -220,7 +220,7 @@ pub async fn start(
         .into_iter()
         .for_each(|listener| data(listener, certificates.clone()));
     // Connections of its own: probes are answered also while clients fill the data ports.
-    let admin_limits = Arc::new(Limits::new(ADMIN_CONNECTIONS));
+    let admin_limits = Arc::new(Limits::of_admin());
     for listener in admin_listeners {
         let state = Arc::clone(&state);
         listen::serve(
@@ -235,8 +235,6 @@ pub async fn start(
     say_started(&running, &settings);
     Ok(running)
 }
-
-const ADMIN_CONNECTIONS: usize = 100;
 
 impl Running {
     /// Unready at once; `linger` more seconds of accepting, for those who have not heard yet; then what runs may finish.

@@ -1,16 +1,13 @@
 //! The dashboard: files that hold no data, so that everybody may have them. Their script asks the API.
 
 use bytes::Bytes;
-use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use super::respond;
+use super::answer::respond;
 use crate::listen::Reply;
 
-#[derive(Debug, PartialEq)]
-pub(super) struct File {
+struct File {
     name: &'static str,
     content_type: &'static str,
     text: &'static str,
@@ -52,28 +49,22 @@ const fn script(name: &'static str, text: &'static str) -> File {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// By the path below `/dashboard/`.
-pub(super) fn file(name: &str) -> Option<&'static File> {
-    FILES.iter().find(|file| file.name == name)
+pub(super) fn index() -> Response<Reply> {
+    show(&INDEX)
 }
 
-pub(super) fn index() -> &'static File {
-    &INDEX
+/// By the name below `/dashboard/`.
+pub(super) fn file(name: &str) -> Option<Response<Reply>> {
+    FILES.iter().find(|file| file.name == name).map(show)
 }
 
-pub(super) fn show(file: &File) -> Response<Reply> {
+fn show(file: &File) -> Response<Reply> {
     let text = Bytes::from_static(file.text.as_bytes());
     let mut response = respond(StatusCode::OK, file.content_type, text);
-    for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-        // The next version of the program has other files under the same names.
-        (CACHE_CONTROL, "no-cache"),
-    ] {
-        let value = HeaderValue::from_static(value);
-        response.headers_mut().insert(name, value);
-    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    // The next version of the program has other files under the same names.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 

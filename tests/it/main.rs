@@ -1,6 +1,7 @@
 //! The whole program, from outside: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "test support")]
 
+mod admin_port;
 mod alerts;
 mod allowances;
 mod bad_keys;
