@@ -9,6 +9,7 @@ use crate::calendar::rfc3339;
 use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
 use crate::keys::set::DEFAULT_POOL;
+use crate::live::Reloads;
 use crate::money::usd;
 use crate::request::{Server, clock};
 use crate::store::StoreError;
@@ -29,12 +30,24 @@ pub(super) fn status(server: &Server, ready: bool) -> Value {
         "vendor": profile.url,
         "ready": ready,
         "started": clocks.wall(server.started),
+        "reload": reload(&server.live.reloads()),
         "keys": snapshot.keys.listed().count(),
         "waiting": server.lines.waiting(),
         "parked": server.parked.count(),
         "uncertain": server.metrics.uncertain_so_far(),
         "vendor_unreachable_since": server.outage.since().map(|since| clocks.wall(since)),
         "banned_until": server.egress.banned_until(clocks.now).map(|until| clocks.wall(until)),
+    })
+}
+
+/// `refused` is the last look at the configuration, where that cannot be used; null otherwise.
+fn reload(reloads: &Reloads) -> Value {
+    json!({
+        "adopted": rfc3339(reloads.adopted_ms),
+        "refused": reloads.refused.as_ref().map(|refused| json!({
+            "at": rfc3339(refused.at_ms),
+            "why": refused.why,
+        })),
     })
 }
 

@@ -206,9 +206,12 @@ fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> 
     metrics.reloaded(adopted.is_ok());
     match &adopted {
         Ok(old) => say_what_changed(old, &live.load()),
-        Err(why) => tracing::warn!(
-            "the changed configuration is not used, the last good one goes on serving:\n{why}"
-        ),
+        Err(why) => {
+            live.refused(why);
+            tracing::warn!(
+                "the changed configuration is not used, the last good one goes on serving:\n{why}"
+            );
+        }
     }
     adopted.map(|_| ())
 }

@@ -11,6 +11,7 @@ mod by_hand;
 mod calls;
 mod check;
 mod codes;
+mod dashboard;
 mod failover;
 mod fairness;
 mod faulty_vendor;
