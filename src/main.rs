@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Command::Import(args) => cli::import::run(&args, &mut out, &mut err),
         Command::Run(args) => on_runtime(cli::run::run(&args, environment, &mut err)),
         Command::Sandbox(args) => on_runtime(cli::sandbox::run(&args, &mut out, &mut err)),
-        Command::Demo(args) => on_runtime(cli::demo::run(&args, &mut out, &mut err)),
+        Command::Demo(args) => on_runtime(cli::demo::run(&args, environment, &mut out, &mut err)),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -217,6 +217,18 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "Log lines that found no room because nobody read stdout fast enough",
         ConstCounter::new(server.metrics.log_lines_dropped()),
     );
+    if let Some(traces) = &server.traces {
+        registry.register(
+            "traces_sent",
+            "Traces of requests that the collector took",
+            ConstCounter::new(traces.sent()),
+        );
+        registry.register(
+            "traces_lost",
+            "Traces of requests that found no room, or that the collector did not take in time",
+            ConstCounter::new(traces.lost()),
+        );
+    }
     tenant_series::register(server, registry);
 }
 

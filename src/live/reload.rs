@@ -252,7 +252,7 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
             },
             settings.admin.clone(),
             settings.state.clone(),
-            settings.log,
+            settings.log.clone(),
         )
     };
     if fixed(&old.settings) != fixed(&new.settings) {

@@ -11,7 +11,9 @@ use super::call::Call;
 use super::respond::Outcome;
 use crate::admin::metrics::Metrics;
 use crate::keys::key::Key;
+use crate::otlp::{self, Draft};
 use crate::tenants::Tenant;
+use crate::vendor::answer::Asked;
 use crate::wire::Endpoint;
 
 pub struct Trace {
@@ -30,6 +32,8 @@ pub struct Trace {
     repeat: bool,
     /// Stays so when the client hangs up and nothing goes on without it.
     outcome: &'static str,
+    /// For the collector, if there is one.
+    draft: Option<Box<Draft>>,
 }
 
 impl Trace {
@@ -48,6 +52,10 @@ impl Trace {
         Self::with(None, "own")
     }
 
+    pub fn draw(&mut self, draft: Option<Draft>) {
+        self.draft = draft.map(Box::new);
+    }
+
     pub fn call(&mut self, call: &Call) {
         self.call = call.label();
     }
@@ -64,15 +72,41 @@ impl Trace {
         self.key = Some(Arc::clone(&key.name));
     }
 
-    /// One more call to the vendor.
-    pub fn asked_vendor(&mut self, took: Duration) {
+    /// One more call to the vendor, which ends now.
+    pub fn asked_vendor(
+        &mut self,
+        asked: Asked,
+        key: Option<&Key>,
+        took: Duration,
+        came_to: &'static str,
+    ) {
         self.vendor += took;
         self.tries += 1;
+        if let Some(draft) = &mut self.draft {
+            draft.call(otlp::Call {
+                what: asked.name(),
+                came_to,
+                key: key.map(|key| Arc::clone(&key.name)),
+                ended: Instant::now(),
+                took,
+            });
+        }
     }
 
     /// For a call that others share, or for its turn.
     pub fn waited(&mut self, took: Duration) {
         self.vendor += took;
+        if let Some(draft) = &mut self.draft
+            && took >= SHOWN_WAIT
+        {
+            draft.call(otlp::Call {
+                what: "shared call",
+                came_to: "waited",
+                key: None,
+                ended: Instant::now(),
+                took,
+            });
+        }
     }
 
     /// The answer belongs to an earlier, identical submit whose client had hung up.
@@ -109,6 +143,7 @@ impl Trace {
             unheard: false,
             repeat: false,
             outcome: "client_left",
+            draft: None,
         }
     }
 
@@ -122,7 +157,12 @@ impl Trace {
             key: None,
             vendor: Duration::ZERO,
             tries: 0,
-            ..*self
+            unheard: false,
+            repeat: false,
+            endpoint: self.endpoint,
+            call: self.call,
+            outcome: self.outcome,
+            draft: self.draft.as_ref().map(|draft| Box::new(draft.part())),
         }
     }
 
@@ -133,8 +173,14 @@ impl Trace {
         if part.key.is_some() {
             self.key.clone_from(&part.key);
         }
+        if let (Some(draft), Some(part)) = (&mut self.draft, &part.draft) {
+            draft.add(part);
+        }
     }
 }
+
+/// In a trace. A look at whether there is anything to wait for is none.
+const SHOWN_WAIT: Duration = Duration::from_millis(1);
 
 impl Drop for Trace {
     fn drop(&mut self) {
@@ -157,5 +203,21 @@ impl Drop for Trace {
             repeat = self.repeat.then_some(true),
             "request"
         );
+        if let Some(draft) = self.draft.take() {
+            let said = otlp::Said {
+                endpoint: self.endpoint,
+                call: self.call,
+                outcome: self.outcome,
+                tenant: self.tenant.take(),
+                task: self.task.take(),
+                key: self.key.take(),
+                vendor: self.vendor,
+                own,
+                tries: self.tries,
+                unheard: self.unheard,
+                repeat: self.repeat,
+            };
+            draft.end(said, took);
+        }
     }
 }

@@ -23,6 +23,8 @@ mod parked;
 mod polls;
 mod pools;
 mod process;
+#[path = "../support/receiver.rs"]
+mod receiver;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 mod reload_under_load;
@@ -34,3 +36,4 @@ mod support;
 mod tenant_limits;
 mod tenants;
 mod threads;
+mod traces;

@@ -8,6 +8,9 @@ mod demo;
 mod first_files;
 mod leaks;
 mod parked;
+#[path = "../support/receiver.rs"]
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod receiver;
 #[path = "../support/redis_server.rs"]
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod redis_server;
