@@ -69,7 +69,7 @@ pub async fn run(args: &Args, environment: Environment, err: &mut impl Write) ->
     let running = match app::start(input, attempt, &background).await {
         Ok(running) => running,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(%error, "sidekey cannot start");
             return Ok(error.exit_code());
         }
     };

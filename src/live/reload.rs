@@ -196,7 +196,8 @@ fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> 
     match &adopted {
         Ok(old) => say_what_changed(old, &live.load()),
         Err(why) => tracing::warn!(
-            "the changed configuration is not used, the last good one goes on serving:\n{why}"
+            %why,
+            "the changed configuration is not used, the last good one goes on serving"
         ),
     }
     adopted.map(|_| ())

@@ -193,7 +193,9 @@ impl Write for Escaped<'_> {
                     self.text.push('\\');
                     self.text.push(char);
                 }
-                '\n' => self.text.push_str("\\n"),
+                '\n' if self.has_quotes => self.text.push_str("\\n"),
+                // A report of several lines stays readable, and none of them can begin as a line of the log does.
+                '\n' => self.text.push_str("\n    "),
                 char if char.is_control() => write!(self.text, "\\u{:04x}", u32::from(char))?,
                 char => self.text.push(char),
             }
@@ -277,13 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn text_is_one_line_that_no_terminal_obeys() {
+    fn text_forges_no_line_and_nothing_that_a_terminal_obeys() {
         let lines = lines(LogFormat::Text, false, say);
         let (time, rest) = lines[0].split_once(' ').unwrap();
         assert!(time.len() == "2026-11-21T14:36:23.123456Z".len() && time.ends_with('Z'));
         assert_eq!(
             rest,
-            " WARN sidekey::log::line::tests: line 1 key=\"a \\\"b\\\" \\\\\" code=x\\ny\\u001b[2J\\u009b tries=3 unheard=true ratio=null\n"
+            " WARN sidekey::log::line::tests: line 1 key=\"a \\\"b\\\" \\\\\" code=x\n    y\\u001b[2J\\u009b tries=3 unheard=true ratio=null\n"
         );
     }
 

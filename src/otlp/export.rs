@@ -19,14 +19,24 @@ pub async fn run(traces: &Traces, background: &Background) {
     let Some(mut line) = Line::new(traces, background) else {
         return;
     };
+    let mut some = Vec::new();
     loop {
-        let some = tokio::select! {
+        let is_over = tokio::select! {
             biased;
-            () = background.stopping() => return,
-            some = gather(&mut waiting) => some,
+            () = background.stopping() => true,
+            () = gather(&mut waiting, &mut some) => false,
         };
-        let batch = line.batch(&some);
-        line.until_taken(&batch, background).await;
+        if !some.is_empty() {
+            let batch = line.batch(&some);
+            some.clear();
+            match is_over {
+                true => line.once(&batch, LAST).await,
+                false => line.until_taken(&batch, background).await,
+            }
+        }
+        if is_over {
+            return;
+        }
     }
 }
 
@@ -50,21 +60,19 @@ pub async fn flush(traces: &Traces, background: &Background) {
     }
 }
 
-/// One at least.
-async fn gather(waiting: &mut Receiver<Ended>) -> Vec<Ended> {
-    let mut some = Vec::new();
-    waiting.recv_many(&mut some, MOST_AT_ONCE).await;
+/// One at least. Whoever stops it has in `some` what it has gathered.
+async fn gather(waiting: &mut Receiver<Ended>, some: &mut Vec<Ended>) {
+    waiting.recv_many(some, MOST_AT_ONCE).await;
     let until = Instant::now() + GATHER;
     while some.len() < MOST_AT_ONCE {
         let room = MOST_AT_ONCE - some.len();
-        if timeout_at(until, waiting.recv_many(&mut some, room))
+        if timeout_at(until, waiting.recv_many(some, room))
             .await
             .is_err()
         {
-            break;
+            return;
         }
     }
-    some
 }
 
 /// Encoded once, so that what comes twice is the same.

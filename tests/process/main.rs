@@ -7,6 +7,7 @@ mod crash;
 mod demo;
 mod first_files;
 mod leaks;
+mod logs;
 mod parked;
 #[path = "../support/receiver.rs"]
 #[expect(dead_code, reason = "other tests use the rest of it")]
