@@ -155,6 +155,6 @@ struct Ended {
     calls: Vec<Call>,
 }
 
-/// Some seconds of a busy day. With their calls 1 MB.
+/// Some seconds of a busy day: 1 MB with their calls, 5 if each has as many as it may.
 const MOST_WAITING: usize = 2_048;
 const MOST_CALLS: usize = 32;

@@ -330,11 +330,6 @@ impl Metrics {
         self.repeated_submits.inc();
     }
 
-    /// Since the start, together with those that the last run left behind.
-    pub fn uncertain_so_far(&self) -> u64 {
-        self.uncertain_submits.get()
-    }
-
     pub fn solved(&self, kind: &'static str, took: Duration) {
         self.solve_seconds
             .get_or_create(&Type { r#type: kind })

@@ -89,7 +89,7 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
         Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         Route::Metrics => metrics(server),
-        Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready())),
+        Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready()).await),
         Route::Keys => said(StatusCode::OK, &api::keys(server)),
         Route::Parked => said(StatusCode::OK, &api::parked(server)),
         Route::Types => said(StatusCode::OK, &api::types(server)),

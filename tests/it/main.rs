@@ -15,6 +15,7 @@ mod fairness;
 mod faulty_vendor;
 mod guesses;
 mod hang_up;
+mod help;
 mod hot_reload;
 mod idempotency;
 mod limits;
