@@ -4,8 +4,11 @@
 pub(crate) mod access;
 mod api;
 mod changes;
+mod config_series;
+mod exposition;
 mod history;
 pub mod metrics;
+mod pool_series;
 mod series;
 mod tenant_series;
 mod tenants;
@@ -15,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -26,6 +29,7 @@ use crate::listen::{Peer, Reply};
 use crate::live::reload::Asks;
 use crate::request::Server;
 use access::Who;
+use exposition::Format;
 
 pub struct Admin {
     pub server: Arc<Server>,
@@ -88,7 +92,7 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
         Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
         Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        Route::Metrics => metrics(server),
+        Route::Metrics => metrics(server, Format::wanted(&head.headers)).await,
         Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready()).await),
         Route::Keys => said(StatusCode::OK, &api::keys(server)),
         Route::Parked => said(StatusCode::OK, &api::parked(server)),
@@ -180,15 +184,28 @@ impl Admin {
     }
 }
 
-fn metrics(server: &Server) -> Response<Reply> {
-    let text = server
-        .metrics
-        .text(|registry| series::register(server, registry));
-    respond(
-        StatusCode::OK,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        text.into(),
-    )
+async fn metrics(server: &Arc<Server>, format: Format) -> Response<Reply> {
+    let server = Arc::clone(server);
+    // Away from the threads that serve, because ten thousand keys are a hundred thousand series.
+    let written = tokio::task::spawn_blocking(move || {
+        let text = server
+            .metrics
+            .text(|registry| series::register(&server, registry));
+        format.write(text)
+    });
+    let text = match written.await {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::error!(%error, "writing the metrics panicked");
+            let sentence = "the metrics could not be written, the log says why\n";
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, sentence);
+        }
+    };
+    let mut response = respond(StatusCode::OK, format.content_type(), text.into());
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept"));
+    response
 }
 
 /// How a change or a question ended.

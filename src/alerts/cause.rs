@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_cause_is_documented() {
-        let document = include_str!("../../docs/alerts.md");
+        let document = include_str!("../../docs/webhook.md");
         for cause in Cause::ALL {
             let row = format!("| `{}` | {} |", cause.name(), cause.subject());
             assert!(document.contains(&row), "{row}");

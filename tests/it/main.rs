@@ -19,6 +19,7 @@ mod help;
 mod hot_reload;
 mod idempotency;
 mod limits;
+mod metrics;
 mod outage;
 mod parked;
 mod polls;

@@ -89,6 +89,7 @@ fn every_shipped_file_loads_and_nothing_is_doubtful_in_it() {
             keys,
             tenants,
             settings,
+            ..
         } = sample(&files, config);
         // Its admin port is meant for probes and metrics only, and that is what the warning says.
         let expected = usize::from(name == "minimal.toml");
