@@ -127,7 +127,7 @@ async fn answer(admin: &Admin, head: Parts, peer: Peer) -> Response<Reply> {
         Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
         Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         Route::Metrics => metrics(server, Format::wanted(&head.headers)).await,
-        Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready())),
+        Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready()).await),
         Route::Config => said(
             StatusCode::OK,
             &config::config(&server.live.load().settings),

@@ -209,7 +209,8 @@ fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> 
         Err(why) => {
             live.refused(why);
             tracing::warn!(
-                "the changed configuration is not used, the last good one goes on serving:\n{why}"
+                %why,
+                "the changed configuration is not used, the last good one goes on serving"
             );
         }
     }
@@ -280,7 +281,7 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
             },
             settings.admin.clone(),
             settings.state.clone(),
-            settings.log,
+            settings.log.clone(),
         )
     };
     if fixed(&old.settings) != fixed(&new.settings) {

@@ -309,6 +309,14 @@ pub(super) fn claim(connection: &Connection, scope: &[u8; 32]) -> Result<Option<
         .optional()
 }
 
+pub(super) fn uncertain_open(connection: &Connection) -> Result<u64> {
+    const COUNT: &str = "SELECT count(*) FROM uncertain WHERE resolved_at_ms IS NULL";
+    let count: i64 = connection
+        .prepare_cached(COUNT)?
+        .query_row([], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 pub(super) fn uncertain(connection: &Connection, limit: usize) -> Result<Vec<UncertainRow>> {
     connection
         .prepare_cached(LIST_UNCERTAIN)?

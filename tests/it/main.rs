@@ -17,6 +17,7 @@ mod fairness;
 mod faulty_vendor;
 mod guesses;
 mod hang_up;
+mod help;
 mod hot_reload;
 mod idempotency;
 mod limits;
@@ -26,6 +27,8 @@ mod parked;
 mod polls;
 mod pools;
 mod process;
+#[path = "../support/receiver.rs"]
+mod receiver;
 mod recent;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
@@ -38,3 +41,4 @@ mod support;
 mod tenant_limits;
 mod tenants;
 mod threads;
+mod traces;
