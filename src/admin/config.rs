@@ -9,7 +9,7 @@ use crate::config::settings::{
 };
 use crate::config::units::{show_duration as time, show_size};
 use crate::money::usd;
-use crate::otlp::Collector;
+use crate::otlp::collector::Collector;
 use crate::vendor::profile::{Billing, Class, Profile};
 
 pub(crate) fn config(settings: &Settings) -> Value {
