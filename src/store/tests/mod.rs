@@ -2,6 +2,7 @@
 
 mod bills;
 mod file;
+mod limits;
 mod parked;
 #[path = "../../../tests/support/redis_server.rs"]
 mod redis_server;
@@ -11,10 +12,10 @@ mod trouble;
 
 use redis_server::RedisServer;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use super::*;
+use crate::config::settings::Sync;
 use crate::keys::secret::Identity;
 
 /// Pages of a disk that is not full: the most that SQLite allows.
