@@ -18,3 +18,4 @@ mod spread;
 mod store_trouble;
 mod support;
 mod tenant_limits;
+mod versions;

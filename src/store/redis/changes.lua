@@ -327,7 +327,8 @@ end
 
 -- What follows is written back by a replica that remembers it. What is there already is newer.
 
-function change.salt(salt, run_after, last_own_id)
+function change.salt(salt, run_after, last_own_id, version)
+  call('SET', 'sidekey:version', version, 'NX')
   if tonumber(call('GET', OWN_IDS) or 0) < tonumber(last_own_id) then call('SET', OWN_IDS, last_own_id) end
   call('SET', 'sidekey:salt', salt, 'NX')
   if tonumber(call('GET', 'sidekey:last_run') or 0) < tonumber(run_after) then

@@ -268,12 +268,8 @@ fn task(
     Ok(match text {
         Some(text) => {
             let used_at_ms = used_at_ms.unwrap_or_default() as i64;
-            Some(rows::read_task(
-                key.clone(),
-                &text,
-                used_at_ms,
-                runs.is_some(),
-            ))
+            // One that a newer version wrote, and that this one cannot read, is not unknown.
+            rows::read_task(key.clone(), &text, used_at_ms, runs.is_some()).map(Some)
         }
         None => is_complete(connection, run)?.then_some(None),
     })
@@ -405,8 +401,7 @@ pub(super) fn take_over(connection: &mut Connection, run: i64, silent_ms: i64) -
         .query(connection)
 }
 
-pub(super) const INCOMPLETE: &str =
-    "not all replicas have written to the Redis server what they know";
+pub(super) const INCOMPLETE: &str = "not all replicas have written to the Redis server what they know, or a newer sidekey wrote what this one cannot read";
 /// An id is relayed unwritten after a second of trouble, so whoever wrote later than this ago holds none.
 const BEHIND_MS: f64 = 900.0;
 const SALT: &str = "sidekey:salt";

@@ -66,7 +66,7 @@ impl Redis {
             }
             sleep(PAUSE);
         };
-        if found.version != VERSION {
+        if found.version > VERSION {
             return Err(OpenError::RedisTooNew {
                 address: address.to_string(),
                 version: found.version,
@@ -321,7 +321,9 @@ const CHANGES: &str = concat!(
     include_str!("carry_out.lua"),
 );
 
-/// Raised by a change that the version before could not live with.
+/// Raised by a change that the version before could not live with: it refuses a server that has a higher one. All else only
+/// adds, so that replicas of two versions can write at once: a field that may be missing, a name of its own. Whoever reads
+/// leaves what it does not know.
 const VERSION: i64 = 1;
 
 /// Ids of parked submits that one run may give. With that many for each of 800,000 starts there is room in the range; a run

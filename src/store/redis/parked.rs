@@ -84,8 +84,9 @@ fn parked(
         .arg(format!("sidekey:parked:{id}"))
         .arg(&rows::PARKED_FIELDS)
         .query(connection)?;
-    Ok(match rows::read_parked(id, fields) {
-        Some(record) => Some(Some(record)),
-        None => is_complete(connection, run)?.then_some(None),
-    })
+    // One that a newer version wrote, and that this one cannot read, is not unknown.
+    if fields.1.is_some() {
+        return Ok(rows::read_parked(id, fields).map(Some));
+    }
+    Ok(is_complete(connection, run)?.then_some(None))
 }

@@ -9,6 +9,7 @@ mod redis_server;
 mod same;
 mod shared;
 mod trouble;
+mod versions;
 
 use redis_server::RedisServer;
 
