@@ -121,6 +121,7 @@ pub(super) const STEPS: &[&str] = &[
 ",
     usage::STEP,
     audit::STEP,
+    "CREATE INDEX parked_by_tenant ON parked (tenant, id);",
 ];
 
 /// Brings the file up to date, in the caller's transaction. `Err` is the version of a file that is too new.
