@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
-use crate::admin::{self, Admin, metrics::Metrics};
+use crate::admin::{self, Admin, events::Events, metrics::Metrics};
 use crate::alerts::{self, Alerts};
 use crate::background::Background;
 use crate::config::settings::{ListenAddress, Settings, State, StoreKind};
@@ -130,6 +130,8 @@ pub async fn start(
     let metrics = Arc::new(Metrics::new(&store));
     metrics.uncertain_submits(cut_off);
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
+    let events = Arc::new(Events::default());
+    events.add("start", "", concat!("version ", env!("CARGO_PKG_VERSION")));
     let server = Arc::new(Server {
         live: Arc::clone(&live),
         tasks: Tasks::new(store.clone()),
@@ -147,6 +149,8 @@ pub async fn start(
         outage: Outage::default(),
         prober: Prober::default(),
         alerts: Alerts::default(),
+        calls: Default::default(),
+        events: Arc::clone(&events),
         started: Instant::now(),
         rounds: Rounds::default(),
         metrics: Arc::clone(&metrics),
@@ -169,6 +173,7 @@ pub async fn start(
         certificates.clone(),
         metrics,
         server.store.clone(),
+        events,
     );
     let state = Arc::new(Admin {
         server: Arc::clone(&server),
@@ -195,6 +200,7 @@ pub async fn start(
     background.spawn(alerts::run(Arc::clone(&server)));
     background.spawn(alerts::delivery::run(Arc::clone(&server)));
     background.spawn(request::refresher::run(Arc::clone(&server)));
+    background.spawn(admin::watch::run(Arc::clone(&server)));
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
     background.spawn(upkeep::note_refusals(Arc::clone(&server)));
@@ -214,7 +220,7 @@ pub async fn start(
         .into_iter()
         .for_each(|listener| data(listener, certificates.clone()));
     // Connections of its own: probes are answered also while clients fill the data ports.
-    let admin_limits = Arc::new(Limits::new(ADMIN_CONNECTIONS));
+    let admin_limits = Arc::new(Limits::of_admin());
     for listener in admin_listeners {
         let state = Arc::clone(&state);
         listen::serve(
@@ -229,8 +235,6 @@ pub async fn start(
     say_started(&running, &settings);
     Ok(running)
 }
-
-const ADMIN_CONNECTIONS: usize = 100;
 
 impl Running {
     /// Unready at once; `linger` more seconds of accepting, for those who have not heard yet; then what runs may finish.

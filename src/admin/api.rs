@@ -171,7 +171,6 @@ pub(super) async fn uncertain(server: &Server) -> Result<Value, StoreError> {
                 "id": row.id.0,
                 "at": rfc3339(row.intent.at_ms),
                 "endpoint": row.intent.endpoint.as_str(),
-                "tenant": Some(&*row.intent.tenant).filter(|name| !name.is_empty()),
                 "key": &*row.intent.owner_name,
                 "type": &*row.intent.kind,
                 "tenant": Some(&*row.intent.tenant).filter(|tenant| !tenant.is_empty()),

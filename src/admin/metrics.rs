@@ -85,6 +85,19 @@ pub enum PollFrom {
     Kept,
 }
 
+impl PollFrom {
+    const ALL: [Self; 4] = [Self::Vendor, Self::Pace, Self::Batch, Self::Kept];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Vendor => "vendor",
+            Self::Pace => "pace",
+            Self::Batch => "batch",
+            Self::Kept => "kept",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Type {
     r#type: &'static str,
@@ -238,6 +251,7 @@ impl Metrics {
             "The running program",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
+        metrics.begin_at_zero();
         metrics.adopted_now();
         Self {
             registry,
@@ -308,12 +322,7 @@ impl Metrics {
     }
 
     pub fn poll_answered(&self, from: PollFrom) {
-        let from = match from {
-            PollFrom::Vendor => "vendor",
-            PollFrom::Pace => "pace",
-            PollFrom::Batch => "batch",
-            PollFrom::Kept => "kept",
-        };
+        let from = from.name();
         self.polls.get_or_create(&Answered { from }).inc();
     }
 
@@ -391,6 +400,27 @@ impl Metrics {
         }
     }
 
+    /// What first appears with a 1 has not grown as far as Prometheus can tell.
+    fn begin_at_zero(&self) {
+        for from in PollFrom::ALL {
+            let from = from.name();
+            drop(self.polls.get_or_create(&Answered { from }));
+        }
+        for reason in FAILOVER_REASONS {
+            drop(self.failovers.get_or_create(&Reason { reason }));
+        }
+        for cause in Cause::ALL {
+            let cause = cause.name();
+            drop(self.alerts.get_or_create(&Told { cause }));
+        }
+        for reason in LOST_REASONS {
+            drop(self.alerts_lost.get_or_create(&Reason { reason }));
+        }
+        for result in RELOAD_RESULTS {
+            drop(self.reloads.get_or_create(&Reload { result }));
+        }
+    }
+
     fn adopted_now(&self) {
         self.last_reload_successful.set(1);
         let now = SystemTime::now()
@@ -400,6 +430,10 @@ impl Metrics {
             .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     }
 }
+
+const FAILOVER_REASONS: [&str; 4] = ["key_bad", "key_empty", "key_busy", "other"];
+const LOST_REASONS: [&str; 4] = ["no_room", "refused", "given_up", "shutdown"];
+const RELOAD_RESULTS: [&str; 2] = ["adopted", "refused"];
 
 /// From a local answer to solve.php, which blocks until the captcha is solved.
 fn seconds() -> Histogram {

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use super::{api, tenant_series};
+use super::{api, config_series, pool_series, tenant_series};
 use crate::alerts::cause::Cause;
 use crate::keys::health::STATES;
 use crate::money::usd;
@@ -103,8 +103,9 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
                 .get_or_create(&KeyLabel { key: key_label })
                 .inc_by(usd(total));
         }
+        let current = api::state(key, now);
         for state in STATES {
-            let is = i64::from(state == api::state(key, now));
+            let is = i64::from(state == current);
             key_state
                 .get_or_create(&KeyState {
                     key: Arc::clone(&key.name),
@@ -176,6 +177,24 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         server.parked.count() as u64,
     );
 
+    gauge(
+        registry,
+        "parked_submits_max",
+        "How many may be parked: submit.park_max",
+        snapshot.settings.submit.park_max as u64,
+    );
+    gauge(
+        registry,
+        "vendor_reachable",
+        "0 while the vendor is out of reach and nothing but probes is sent",
+        u64::from(server.outage.open_until().is_none()),
+    );
+    gauge(
+        registry,
+        "vendor_banned",
+        "1 while the vendor refuses all calls from this address",
+        u64::from(server.egress.banned_until(now).is_some()),
+    );
     let health = server.store.health();
     gauge(
         registry,
@@ -189,11 +208,10 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "Changes that are not on the disk yet",
         health.queued,
     );
-    gauge(
-        registry,
+    registry.register(
         "store_lost",
         "Changes that the store never took, since the start",
-        health.lost,
+        ConstCounter::new(health.lost),
     );
     registry.register(
         "store_replaced",
@@ -208,7 +226,7 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
     );
     gauge(
         registry,
-        "body_bytes_free",
+        "body_free_bytes",
         "What is left of listen.max_body_total",
         server.bodies.free() as u64,
     );
@@ -217,6 +235,8 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "Log lines that found no room because nobody read stdout fast enough",
         ConstCounter::new(server.metrics.log_lines_dropped()),
     );
+    config_series::register(&snapshot.origin, registry);
+    pool_series::register(&snapshot, registry, now);
     tenant_series::register(server, registry);
 }
 

@@ -73,6 +73,8 @@ fn tell(server: &Server, now: Instant) {
         let cause = finding.cause.name();
         tracing::warn!(cause, subject = %finding.subject, "{}", finding.text);
         server.metrics.alert(finding.cause);
+        let kind = format!("alert-{}", cause.replace('_', "-"));
+        server.events.add(kind, &finding.subject, &*finding.text);
         if has_webhook {
             let alert = Alert {
                 finding,

@@ -84,6 +84,7 @@ fn summary(
         keys,
         tenants,
         warnings,
+        ..
     }: &Loaded,
     seen: &Seen,
 ) -> String {

@@ -1,12 +1,15 @@
 //! Reads files once and remembers what was looked at, so that a change can be told by comparing contents.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+use super::mounts::Mounts;
+use super::origin::Origin;
 
 /// SECURITY: 10,000 keys are one megabyte; nobody fills the memory by way of a mounted file.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -66,6 +69,32 @@ impl Seen {
             .map(|(path, _)| path)
     }
 
+    /// Directories with one file a key.
+    pub(super) fn listed(&self) -> impl Iterator<Item = &Path> {
+        self.of_kind(Kind::Directory).map(|(path, _)| path)
+    }
+
+    pub(super) fn has_listed(&self, path: &Path) -> bool {
+        let entry = self.entries.get(path);
+        entry.is_some_and(|entry| entry.kind == Kind::Directory)
+    }
+
+    pub(super) fn has_read(&self, file: &Path) -> bool {
+        let entry = self.entries.get(file);
+        entry.is_some_and(|entry| entry.kind == Kind::File && entry.readable)
+    }
+
+    /// Over everything that could be read.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        for (path, entry) in self.entries.iter().filter(|(_, entry)| entry.readable) {
+            digest.update(path.as_os_str().as_encoded_bytes());
+            digest.update([0]);
+            digest.update(entry.hash);
+        }
+        digest.finalize().into()
+    }
+
     /// What to watch: Kubernetes changes a file by swapping a link beside it, so a file's own watch goes deaf.
     pub fn directories(&self) -> BTreeSet<PathBuf> {
         let own = self
@@ -106,7 +135,7 @@ pub(crate) struct Files {
     seen: Seen,
     /// Where `..data` of a directory points to, asked once, so that all files of one volume are of one version.
     volumes: HashMap<PathBuf, Option<PathBuf>>,
-    mount_points: Option<HashSet<PathBuf>>,
+    mounts: Option<Mounts>,
     torn: bool,
 }
 
@@ -152,14 +181,20 @@ impl Files {
         self.torn
     }
 
+    /// What all this was, when everything was read.
+    pub(crate) fn origin<'a>(&mut self, certificates: impl Iterator<Item = &'a Path>) -> Origin {
+        let mounts = self.mounts.get_or_insert_with(Mounts::of_this_process);
+        Origin::of(&self.seen, certificates, mounts)
+    }
+
     pub(crate) fn into_seen(self) -> Seen {
         self.seen
     }
 
     fn is_mount_point(&mut self, path: &Path) -> bool {
-        let mounted = self.mount_points.get_or_insert_with(mount_points);
+        let mounts = self.mounts.get_or_insert_with(Mounts::of_this_process);
         path.canonicalize()
-            .is_ok_and(|path| mounted.contains(&path))
+            .is_ok_and(|path| mounts.has_point(&path))
     }
 
     fn volume(&mut self, directory: &Path) -> Option<PathBuf> {
@@ -226,13 +261,4 @@ fn list_bounded(directory: &Path) -> io::Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
-}
-
-/// Fifth field of each line; a blank in it is written \040 and stays so: then there is a warning too many.
-fn mount_points() -> HashSet<PathBuf> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4).map(PathBuf::from))
-        .collect()
 }

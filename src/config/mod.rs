@@ -14,8 +14,10 @@ mod key_sources;
 mod keys_file;
 mod listen_options;
 mod money_options;
+mod mounts;
 mod notes;
 mod options;
+pub mod origin;
 mod reader;
 pub mod report;
 mod section;
@@ -23,13 +25,14 @@ pub mod settings;
 mod suggest;
 mod tenant_checks;
 mod tenants_file;
-mod units;
+pub(crate) mod units;
 mod variables;
 mod vendor_options;
 
 use environment::Environment;
 use files::{Files, Seen};
 use notes::Notes;
+use origin::Origin;
 use reader::Reader;
 use report::{Diagnostic, Report, Severity};
 use settings::{Admin, KeyEntry, Settings, State, TenantEntry};
@@ -65,6 +68,7 @@ pub struct Loaded {
     pub tenants: Vec<TenantEntry>,
     /// Warnings and hints.
     pub warnings: Report,
+    pub origin: Origin,
 }
 
 /// Whether a key or a tenant can have this name.
@@ -153,6 +157,9 @@ fn understand(input: &Input, occasion: Occasion, files: &mut Files) -> Result<Lo
         tenant_checks::check(&tenants, &keys, &settings.pools, &origin, &mut found);
         tenants
     });
+    let tls = settings.listen.tls.iter();
+    let origin = files.origin(tls.flat_map(|tls| [tls.cert.as_path(), tls.key.as_path()]));
+    found.extend(origin.warnings());
     let broken = found.iter().any(|found| found.severity == Severity::Error);
     let report = Report::new(found);
     if broken {
@@ -163,6 +170,7 @@ fn understand(input: &Input, occasion: Occasion, files: &mut Files) -> Result<Lo
         keys,
         tenants: tenants.unwrap_or_default(),
         warnings: report,
+        origin,
     })
 }
 

@@ -168,6 +168,11 @@ impl KeySet {
         self.pools.get(name)
     }
 
+    /// The names of all pools, also of those without keys.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pools.keys()
+    }
+
     /// The names of the pools that a key is in.
     pub fn pools_of(&self, key: &str) -> &[Arc<str>] {
         self.pools_of

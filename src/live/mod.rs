@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::background::Background;
 use crate::config::Loaded;
+use crate::config::origin::Origin;
+use crate::config::report::Report;
 use crate::config::settings::{KeyEntry, Settings, StoreKind, Strategy, TenantEntry};
 use crate::keys::chance;
 use crate::keys::set::{DEFAULT_POOL, KeySet, Members, PoolRule, Remembered, Rules};
@@ -28,6 +30,8 @@ pub struct Snapshot {
     /// Host names that a client may name in an absolute-form target.
     pub hosts: Vec<String>,
     pub tenants: Tenants,
+    /// What it was read from.
+    pub origin: Origin,
     entries: Vec<KeyEntry>,
     tenant_entries: Vec<TenantEntry>,
 }
@@ -62,7 +66,7 @@ impl Live {
         let client = client(&loaded.settings, background)?;
         let snapshot = snapshot(
             (&KeySet::default(), &Tenants::default()),
-            (loaded.settings, loaded.keys, loaded.tenants),
+            loaded,
             client,
             &remembered,
         );
@@ -88,12 +92,7 @@ impl Live {
         } else {
             client(&loaded.settings, &self.background)?
         };
-        let next = snapshot(
-            (&old.keys, &old.tenants),
-            (loaded.settings, loaded.keys, loaded.tenants),
-            client,
-            &self.remembered,
-        );
+        let next = snapshot((&old.keys, &old.tenants), loaded, client, &self.remembered);
         self.current.store(Arc::new(next));
         // New keys are there to be probed, and perhaps to be used.
         old.keys.events().happened();
@@ -110,11 +109,13 @@ impl Live {
         }
         let next = snapshot(
             (&old.keys, &old.tenants),
-            (
-                old.settings.clone(),
-                old.entries.clone(),
-                old.tenant_entries.clone(),
-            ),
+            Loaded {
+                settings: old.settings.clone(),
+                keys: old.entries.clone(),
+                tenants: old.tenant_entries.clone(),
+                warnings: Report::default(),
+                origin: old.origin.clone(),
+            },
             old.client.clone(),
             &self.remembered,
         );
@@ -124,10 +125,17 @@ impl Live {
 
 fn snapshot(
     (old, old_tenants): (&KeySet, &Tenants),
-    (settings, entries, tenant_entries): (Settings, Vec<KeyEntry>, Vec<TenantEntry>),
+    loaded: Loaded,
     client: Client,
     remembered: &Remembered,
 ) -> Snapshot {
+    let Loaded {
+        settings,
+        keys: entries,
+        tenants: tenant_entries,
+        origin,
+        warnings: _,
+    } = loaded;
     let rules = Rules {
         pools: pool_rules(&settings, &entries, &tenant_entries),
         rates: settings.vendor.profile.limits,
@@ -147,6 +155,7 @@ fn snapshot(
         client,
         profile_name,
         hosts,
+        origin,
         entries,
         tenant_entries,
     }

@@ -50,6 +50,8 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::time::Instant;
 
+use crate::admin::calls::Calls;
+use crate::admin::events::Events;
 use crate::admin::metrics::Metrics;
 use crate::alerts::Alerts;
 use crate::background::Background;
@@ -102,6 +104,9 @@ pub struct Server {
     pub prober: Prober,
     pub replicas: Replicas,
     pub alerts: Alerts,
+    /// What the admin port shows of the last minutes.
+    pub calls: Calls,
+    pub events: Arc<Events>,
     pub started: Instant,
     pub rounds: Rounds,
     pub metrics: Arc<Metrics>,
@@ -131,7 +136,7 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Rep
         Ok(gated) => gated,
         Err(refusal) => return refusal.response(),
     };
-    let mut trace = Trace::new(&server.metrics, gated.endpoint);
+    let mut trace = Trace::new(&server, gated.endpoint);
     let request = Request::from_parts(head, body);
     let response = match read(&server, &snapshot, gated, request).await {
         Ok(received) => {

@@ -1,4 +1,5 @@
-//! One log line and one metric for every request, however it ends: both are written when the trace is dropped.
+//! One log line and one metric for every request, and one entry among the last calls, however it ends: all are written
+//! when the trace is dropped.
 //!
 //! Never in here: a key, a token, a query string, a header's value, an answer.
 
@@ -9,14 +10,15 @@ use tokio::time::Instant;
 
 use super::call::Call;
 use super::respond::Outcome;
-use crate::admin::metrics::Metrics;
+use super::{Server, clock};
+use crate::admin::calls::Ended;
 use crate::keys::key::Key;
 use crate::tenants::Tenant;
 use crate::wire::Endpoint;
 
 pub struct Trace {
     /// `None` for a part of a request, whose sums go into the whole.
-    metrics: Option<Arc<Metrics>>,
+    server: Option<Arc<Server>>,
     began: Instant,
     endpoint: &'static str,
     call: &'static str,
@@ -33,14 +35,14 @@ pub struct Trace {
 }
 
 impl Trace {
-    pub fn new(metrics: &Arc<Metrics>, endpoint: Endpoint) -> Self {
+    pub fn new(server: &Arc<Server>, endpoint: Endpoint) -> Self {
         let endpoint = match endpoint {
             Endpoint::Submit => "in",
             Endpoint::Solve => "solve",
             Endpoint::Result => "res",
             Endpoint::Load => "load",
         };
-        Self::with(Some(Arc::clone(metrics)), endpoint)
+        Self::with(Some(Arc::clone(server)), endpoint)
     }
 
     /// For calls that no client asked for: nothing is logged as a request.
@@ -95,9 +97,9 @@ impl Trace {
         };
     }
 
-    fn with(metrics: Option<Arc<Metrics>>, endpoint: &'static str) -> Self {
+    fn with(server: Option<Arc<Server>>, endpoint: &'static str) -> Self {
         Self {
-            metrics,
+            server,
             began: Instant::now(),
             endpoint,
             call: "unread",
@@ -115,7 +117,7 @@ impl Trace {
     /// For one of several calls that run at the same time.
     pub fn part(&self) -> Self {
         Self {
-            metrics: None,
+            server: None,
             began: self.began,
             tenant: None,
             task: None,
@@ -138,9 +140,13 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        let Some(metrics) = &self.metrics else { return };
+        let Some(server) = self.server.take() else {
+            return;
+        };
         let took = self.began.elapsed();
-        metrics.request(self.endpoint, self.call, self.outcome, took, self.vendor);
+        server
+            .metrics
+            .request(self.endpoint, self.call, self.outcome, took, self.vendor);
         let own = took.saturating_sub(self.vendor);
         tracing::info!(
             target: "sidekey::request",
@@ -157,5 +163,16 @@ impl Drop for Trace {
             repeat = self.repeat.then_some(true),
             "request"
         );
+        server.calls.ended(Ended {
+            at_ms: clock::now_ms(),
+            tenant: self.tenant.take(),
+            call: self.call,
+            task: self.task.take(),
+            key: self.key.take(),
+            outcome: self.outcome,
+            vendor: self.vendor,
+            own,
+            tries: self.tries,
+        });
     }
 }

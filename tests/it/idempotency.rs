@@ -226,10 +226,10 @@ async fn a_client_that_left_hears_its_id_when_it_repeats_and_a_repeat_in_the_air
     world.sandbox.wait_for(|record| submits(record) == 1).await;
     drop(client);
     // Its body shows when the repeat is there.
-    let free = world.metric("sidekey_body_bytes_free").await;
+    let free = world.metric("sidekey_body_free_bytes").await;
     let answered = async {
         until("the repeat waits", async || {
-            world.metric("sidekey_body_bytes_free").await < free
+            world.metric("sidekey_body_free_bytes").await < free
         })
         .await;
         world.sandbox.clear_faults();

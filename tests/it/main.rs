@@ -1,6 +1,7 @@
 //! The whole program, from outside: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "test support")]
 
+mod admin_port;
 mod alerts;
 mod allowances;
 mod bad_keys;
@@ -18,11 +19,13 @@ mod hang_up;
 mod hot_reload;
 mod idempotency;
 mod limits;
+mod metrics;
 mod outage;
 mod parked;
 mod polls;
 mod pools;
 mod process;
+mod recent;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 mod reload_under_load;

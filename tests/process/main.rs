@@ -15,6 +15,7 @@ mod repeats;
 mod replicas;
 mod signals;
 mod spread;
+mod static_mount;
 mod store_trouble;
 mod support;
 mod tenant_limits;

@@ -62,7 +62,7 @@ async fn a_disk_that_is_full_for_a_while_costs_no_submit_and_no_task() {
     };
     timeout(PATIENCE, all_is_written).await.unwrap();
     assert_eq!(program.metric("sidekey_store_writing").await, 1.0);
-    assert_eq!(program.metric("sidekey_store_lost").await, 0.0);
+    assert_eq!(program.metric("sidekey_store_lost_total").await, 0.0);
     // What was written counts even if the process is killed now.
     program.kill();
     let program = place.start();

@@ -101,3 +101,32 @@ fn files_of_one_volume_are_read_in_one_version() {
     assert!(files.read(&at("b")).is_err());
     assert!(files.is_torn());
 }
+
+#[test]
+fn the_digits_of_a_configuration_are_those_of_all_its_files() {
+    let directory = directory(&[
+        ("sidekey.toml", "keys_dir = 'd'"),
+        ("keys.toml", "key = []"),
+        ("d/x", ONE),
+    ]);
+    let at = |name: &str| directory.path().join(name);
+    let origin = || attempt(&directory, &[]).outcome.unwrap().origin;
+    let first = origin();
+    assert_eq!(first.sha256.len(), 12);
+    assert_eq!(first, origin());
+    let paths: Vec<_> = first.sources.iter().map(|source| &source.path).collect();
+    assert_eq!(paths, [&at("d"), &at("keys.toml"), &at("sidekey.toml")]);
+    assert!(first.sources.iter().all(|source| !source.is_static));
+    let mut seen = vec![first.sha256];
+    for (name, content) in [
+        ("d/x", TWO),
+        ("d/y", ONE),
+        ("keys.toml", "key = [] # none"),
+        ("sidekey.toml", "keys_dir = 'd' # here"),
+    ] {
+        write(&at(name), content);
+        let now = origin().sha256;
+        assert!(!seen.contains(&now), "{name}");
+        seen.push(now);
+    }
+}

@@ -89,6 +89,7 @@ fn every_shipped_file_loads_and_nothing_is_doubtful_in_it() {
             keys,
             tenants,
             settings,
+            ..
         } = sample(&files, config);
         // Its admin port is meant for probes and metrics only, and that is what the warning says.
         let expected = usize::from(name == "minimal.toml");
@@ -200,7 +201,7 @@ fn sample(files: &[(String, String)], config: &str) -> Loaded {
 }
 
 /// Every option that the parser asks for.
-fn options() -> BTreeSet<String> {
+pub(super) fn options() -> BTreeSet<String> {
     let environment = Environment::default();
     let mut reader = Reader::new(&environment, Path::new(""));
     super::super::options::read(

@@ -2,6 +2,7 @@
 
 pub(crate) mod http;
 pub(crate) mod ledger;
+pub(crate) mod series;
 pub(crate) mod team;
 
 use std::fs::{self, OpenOptions};
@@ -224,9 +225,12 @@ impl World {
         let text = http::send(self.admin(), "GET", "/metrics", "", "")
             .await
             .body;
-        let values = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(series)?.rsplit(' ').next());
+        // A name is a whole one: another may begin with it.
+        let is_whole = |rest: &&str| series.contains(['{', ' ']) || rest.starts_with(['{', ' ']);
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(series).filter(is_whole)?;
+            rest.rsplit(' ').next()
+        });
         values.map(|value| value.parse::<f64>().unwrap()).sum()
     }
 
