@@ -23,3 +23,4 @@ mod static_mount;
 mod store_trouble;
 mod support;
 mod tenant_limits;
+mod versions;
