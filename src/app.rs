@@ -21,6 +21,7 @@ use crate::listen::body::BodyBudget;
 use crate::listen::{self, CertError, Certificates, Drain, Limits};
 use crate::live::Live;
 use crate::live::reload::Reloader;
+use crate::otlp::{self, Traces};
 use crate::replicas::{self, Replicas};
 use crate::request::account::Rounds;
 use crate::request::prober::Prober;
@@ -129,6 +130,8 @@ pub async fn start(
     }
     let metrics = Arc::new(Metrics::new(&store));
     metrics.uncertain_submits(cut_off);
+    let collector = settings.log.otlp.clone();
+    let traces = collector.map(|collector| Arc::new(Traces::new(collector)));
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
     let events = Arc::new(Events::default());
     events.add("start", "", concat!("version ", env!("CARGO_PKG_VERSION")));
@@ -154,6 +157,7 @@ pub async fn start(
         started: Instant::now(),
         rounds: Rounds::default(),
         metrics: Arc::clone(&metrics),
+        traces: traces.clone(),
         background: background.clone(),
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
@@ -201,6 +205,10 @@ pub async fn start(
     background.spawn(alerts::delivery::run(Arc::clone(&server)));
     background.spawn(request::refresher::run(Arc::clone(&server)));
     background.spawn(admin::watch::run(Arc::clone(&server)));
+    if let Some(traces) = traces {
+        let until = background.clone();
+        background.spawn(async move { otlp::run(&traces, &until).await });
+    }
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
     background.spawn(upkeep::note_refusals(Arc::clone(&server)));
@@ -252,6 +260,9 @@ impl Running {
         background.ask_to_stop();
         let cut_off = background.wait(DRAIN_PATIENCE).await;
         let Self { server, .. } = self;
+        if let Some(traces) = &server.traces {
+            otlp::flush(traces, background).await;
+        }
         if let Err(error) = server.store.clone().close().await {
             tracing::error!(%error, "the store was not closed in order");
         }

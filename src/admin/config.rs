@@ -9,6 +9,7 @@ use crate::config::settings::{
 };
 use crate::config::units::{show_duration as time, show_size};
 use crate::money::usd;
+use crate::otlp::collector::Collector;
 use crate::vendor::profile::{Billing, Class, Profile};
 
 pub(crate) fn config(settings: &Settings) -> Value {
@@ -73,6 +74,7 @@ pub(crate) fn config(settings: &Settings) -> Value {
                 LogLevel::Debug => "debug",
                 LogLevel::Trace => "trace",
             },
+            "otlp": settings.log.otlp.as_ref().map(Collector::as_str),
         },
     })
 }

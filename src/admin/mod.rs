@@ -1,4 +1,4 @@
-//! The admin port: probes, metrics, what the keys are doing, and the few things that can be changed by hand. Nothing
+//! The admin port: the dashboard, probes, metrics, what the keys are doing, and the few things that can be changed by hand. Nothing
 //! secret is in any answer.
 
 pub(crate) mod access;
@@ -12,7 +12,9 @@ pub mod events;
 mod exposition;
 mod history;
 pub mod metrics;
+mod page;
 mod pool_series;
+mod pools;
 mod recent;
 mod ring;
 mod series;
@@ -49,6 +51,8 @@ pub struct Admin {
 /// What a path stands for. The table is `Route::of`.
 #[derive(Debug, PartialEq)]
 enum Route {
+    Index,
+    File(String),
     Live,
     Ready,
     Started,
@@ -56,6 +60,7 @@ enum Route {
     Status,
     Config,
     Keys,
+    Pools,
     Types,
     Uncertain,
     Parked,
@@ -109,17 +114,26 @@ async fn answer(admin: &Admin, head: Parts, peer: Peer) -> Response<Reply> {
         told(done)
     };
     match route {
+        Route::Index => page::index(),
+        Route::File(name) => page::file(&name).unwrap_or_else(|| {
+            refused(
+                path,
+                StatusCode::NOT_FOUND,
+                "the dashboard has no such file",
+            )
+        }),
         // Listeners are bound and the state is open before the first request can come in.
         Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
         Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
         Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         Route::Metrics => metrics(server, Format::wanted(&head.headers)).await,
-        Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready())),
+        Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready()).await),
         Route::Config => said(
             StatusCode::OK,
             &config::config(&server.live.load().settings),
         ),
         Route::Keys => said(StatusCode::OK, &api::keys(server)),
+        Route::Pools => said(StatusCode::OK, &pools::pools(server)),
         Route::Parked => said(StatusCode::OK, &api::parked(server)),
         Route::Types => said(StatusCode::OK, &api::types(server)),
         Route::Uncertain => match api::uncertain(server).await {
@@ -150,6 +164,8 @@ type Row = (Method, &'static str, fn(String) -> Route);
 
 /// Each path takes one method. `{name}` and `{id}` stand for one part of it.
 const TABLE: &[Row] = &[
+    (Method::GET, "/", |_| Route::Index),
+    (Method::GET, "/dashboard/{name}", Route::File),
     (Method::GET, "/livez", |_| Route::Live),
     (Method::GET, "/readyz", |_| Route::Ready),
     (Method::GET, "/startupz", |_| Route::Started),
@@ -157,6 +173,7 @@ const TABLE: &[Row] = &[
     (Method::GET, "/api/status", |_| Route::Status),
     (Method::GET, "/api/config", |_| Route::Config),
     (Method::GET, "/api/keys", |_| Route::Keys),
+    (Method::GET, "/api/pools", |_| Route::Pools),
     (Method::GET, "/api/types", |_| Route::Types),
     (Method::GET, "/api/uncertain", |_| Route::Uncertain),
     (Method::GET, "/api/parked", |_| Route::Parked),
@@ -217,7 +234,7 @@ impl Route {
     fn is_api(&self) -> bool {
         !matches!(
             self,
-            Self::Live | Self::Ready | Self::Started | Self::Metrics
+            Self::Index | Self::File(_) | Self::Live | Self::Ready | Self::Started | Self::Metrics
         )
     }
 
@@ -239,7 +256,7 @@ impl Admin {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Probes and metrics answer everybody, and tell nothing that is anybody's own.
+    /// Probes, metrics and the page answer everybody, and tell nothing that is anybody's own.
     fn who(&self, head: &Parts, peer: Peer, route: &Route) -> Result<Who, access::Refused> {
         if !route.is_api() {
             return Ok(Who::Admin("anybody".into()));

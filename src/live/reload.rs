@@ -206,9 +206,13 @@ fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> 
     metrics.reloaded(adopted.is_ok());
     match &adopted {
         Ok(old) => say_what_changed(old, &live.load()),
-        Err(why) => tracing::warn!(
-            "the changed configuration is not used, the last good one goes on serving:\n{why}"
-        ),
+        Err(why) => {
+            live.refused(why);
+            tracing::warn!(
+                %why,
+                "the changed configuration is not used, the last good one goes on serving"
+            );
+        }
     }
     adopted.map(|_| ())
 }
@@ -277,7 +281,7 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
             },
             settings.admin.clone(),
             settings.state.clone(),
-            settings.log,
+            settings.log.clone(),
         )
     };
     if fixed(&old.settings) != fixed(&new.settings) {

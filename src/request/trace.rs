@@ -13,7 +13,9 @@ use super::respond::Outcome;
 use super::{Server, clock};
 use crate::admin::calls::Ended;
 use crate::keys::key::Key;
+use crate::otlp::{self, Draft};
 use crate::tenants::Tenant;
+use crate::vendor::answer::Asked;
 use crate::wire::Endpoint;
 
 pub struct Trace {
@@ -32,6 +34,8 @@ pub struct Trace {
     repeat: bool,
     /// Stays so when the client hangs up and nothing goes on without it.
     outcome: &'static str,
+    /// For the collector, if there is one.
+    draft: Option<Box<Draft>>,
 }
 
 impl Trace {
@@ -50,6 +54,10 @@ impl Trace {
         Self::with(None, "own")
     }
 
+    pub fn draw(&mut self, draft: Option<Draft>) {
+        self.draft = draft.map(Box::new);
+    }
+
     pub fn call(&mut self, call: &Call) {
         self.call = call.label();
     }
@@ -66,15 +74,41 @@ impl Trace {
         self.key = Some(Arc::clone(&key.name));
     }
 
-    /// One more call to the vendor.
-    pub fn asked_vendor(&mut self, took: Duration) {
+    /// One more call to the vendor, which ends now.
+    pub fn asked_vendor(
+        &mut self,
+        asked: Asked,
+        key: Option<&Key>,
+        took: Duration,
+        came_to: &'static str,
+    ) {
         self.vendor += took;
         self.tries += 1;
+        if let Some(draft) = &mut self.draft {
+            draft.call(otlp::Call {
+                what: asked.name(),
+                came_to,
+                key: key.map(|key| Arc::clone(&key.name)),
+                ended: Instant::now(),
+                took,
+            });
+        }
     }
 
     /// For a call that others share, or for its turn.
     pub fn waited(&mut self, took: Duration) {
         self.vendor += took;
+        if let Some(draft) = &mut self.draft
+            && took >= SHOWN_WAIT
+        {
+            draft.call(otlp::Call {
+                what: "shared call",
+                came_to: "waited",
+                key: None,
+                ended: Instant::now(),
+                took,
+            });
+        }
     }
 
     /// The answer belongs to an earlier, identical submit whose client had hung up.
@@ -111,6 +145,7 @@ impl Trace {
             unheard: false,
             repeat: false,
             outcome: "client_left",
+            draft: None,
         }
     }
 
@@ -124,7 +159,12 @@ impl Trace {
             key: None,
             vendor: Duration::ZERO,
             tries: 0,
-            ..*self
+            unheard: false,
+            repeat: false,
+            endpoint: self.endpoint,
+            call: self.call,
+            outcome: self.outcome,
+            draft: self.draft.as_ref().map(|draft| Box::new(draft.part())),
         }
     }
 
@@ -135,8 +175,14 @@ impl Trace {
         if part.key.is_some() {
             self.key.clone_from(&part.key);
         }
+        if let (Some(draft), Some(part)) = (&mut self.draft, &part.draft) {
+            draft.add(part);
+        }
     }
 }
+
+/// In a trace. A look at whether there is anything to wait for is none.
+const SHOWN_WAIT: Duration = Duration::from_millis(1);
 
 impl Drop for Trace {
     fn drop(&mut self) {
@@ -163,6 +209,22 @@ impl Drop for Trace {
             repeat = self.repeat.then_some(true),
             "request"
         );
+        if let Some(draft) = self.draft.take() {
+            let said = otlp::Said {
+                endpoint: self.endpoint,
+                call: self.call,
+                outcome: self.outcome,
+                tenant: self.tenant.clone(),
+                task: self.task.clone(),
+                key: self.key.clone(),
+                vendor: self.vendor,
+                own,
+                tries: self.tries,
+                unheard: self.unheard,
+                repeat: self.repeat,
+            };
+            draft.end(said, took);
+        }
         server.calls.ended(Ended {
             at_ms: clock::now_ms(),
             tenant: self.tenant.take(),

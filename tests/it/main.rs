@@ -11,11 +11,13 @@ mod by_hand;
 mod calls;
 mod check;
 mod codes;
+mod dashboard;
 mod failover;
 mod fairness;
 mod faulty_vendor;
 mod guesses;
 mod hang_up;
+mod help;
 mod hot_reload;
 mod idempotency;
 mod limits;
@@ -25,6 +27,8 @@ mod parked;
 mod polls;
 mod pools;
 mod process;
+#[path = "../support/receiver.rs"]
+mod receiver;
 mod recent;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
@@ -37,3 +41,4 @@ mod support;
 mod tenant_limits;
 mod tenants;
 mod threads;
+mod traces;
