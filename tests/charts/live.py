@@ -196,7 +196,7 @@ class Sidekey:
     def __init__(self, binary, pod, vendor, log, by_itself):
         self.pod, self.vendor, self.log, self.binary = pod, vendor, log, binary
         self.data, self.admin = free_port(), free_port()
-        environment = pod.environment | {
+        self.environment = pod.environment | {
             "SIDEKEY_LISTEN__HTTP": f"127.0.0.1:{self.data}",
             "SIDEKEY_ADMIN__LISTEN": f"0.0.0.0:{self.admin}",
             "SIDEKEY_VENDOR__URL": f"http://127.0.0.1:{vendor}",
@@ -213,7 +213,7 @@ class Sidekey:
             file.touch()
             command = [*in_namespace(), kept, file, *command]
         with log.open("wb") as out:
-            self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+            self.process = subprocess.Popen(command, env=self.environment, stdout=out, stderr=out)
         self.until(lambda: self.probe("startupProbe") == 200, "it starts")
 
     def probe(self, name):
@@ -229,7 +229,8 @@ class Sidekey:
         """`sidekey status` shows them, healthy, and no others but those that end."""
 
         def shown():
-            ran = subprocess.run([self.binary, "status", "--admin", f"http://127.0.0.1:{self.admin}"], capture_output=True, text=True)
+            # As `kubectl exec` runs it: the container's variables say where the admin port is.
+            ran = subprocess.run([self.binary, "status"], env=self.environment, cwd=self.pod.folder, capture_output=True, text=True)
             lines = [line for line in ran.stdout.splitlines() if line.startswith("account-") and "draining" not in line]
             healthy = {line.split()[0] for line in lines if "healthy" in line}
             return healthy == set(names) and len(lines) == len(healthy)

@@ -141,15 +141,15 @@ def replicas(name, objects):
 
 def secured(what, container):
     """The Pod Security Standard `restricted`, and requests, without which autoscaling of the application fails."""
-    said = container["securityContext"]
-    holds(said["allowPrivilegeEscalation"] is False, f"{what}: may gain rights")
-    holds(said["runAsNonRoot"] is True and said.get("runAsUser") != 0, f"{what}: may be root")
-    holds(said["capabilities"] == {"drop": ["ALL"]}, f"{what}: capabilities {said['capabilities']}")
-    holds(said["seccompProfile"] == {"type": "RuntimeDefault"}, f"{what}: no seccomp profile")
-    holds(said["readOnlyRootFilesystem"] is True, f"{what}: its root can be written")
-    resources = container["resources"]
-    holds({"cpu", "memory"} <= resources["requests"].keys(), f"{what}: requests {resources}")
-    holds("memory" in resources["limits"], f"{what}: no limit of memory")
+    said = container.get("securityContext", {})
+    holds(said.get("allowPrivilegeEscalation") is False, f"{what}: may gain rights")
+    holds(said.get("runAsNonRoot") is True and said.get("runAsUser") != 0, f"{what}: may be root")
+    holds(said.get("capabilities") == {"drop": ["ALL"]}, f"{what}: capabilities {said.get('capabilities')}")
+    holds(said.get("seccompProfile") == {"type": "RuntimeDefault"}, f"{what}: no seccomp profile")
+    holds(said.get("readOnlyRootFilesystem") is True, f"{what}: its root can be written")
+    resources = container.get("resources", {})
+    holds({"cpu", "memory"} <= resources.get("requests", {}).keys(), f"{what}: requests {resources}")
+    holds("memory" in resources.get("limits", {}), f"{what}: no limit of memory")
 
 
 def probes(what, pod, container):
