@@ -207,6 +207,7 @@ def stopping(what, pod, container):
     if is_sidecar(pod):
         holds(linger == 0, f"{what}: nobody calls a sidecar after SIGTERM, and others wait for it")
     else:
+        holds(linger > 0, f"{what}: it stops serving before its endpoints are gone")
         holds(pod["terminationGracePeriodSeconds"] >= linger + 25, f"{what}: killed before it has drained")
 
 
