@@ -7,7 +7,7 @@ use super::audit::{self, AuditRow};
 use super::bills::{Asked, Ledger, Line};
 use super::rows::Change;
 use super::usage::{self, Refused, Settled, UsageRow};
-use super::{FORGET_AT_ONCE, Store, StoreError, reader};
+use super::{FORGET_AT_ONCE, Store, StoreError, Written, reader};
 use crate::request::clock;
 
 impl Store {
@@ -16,6 +16,11 @@ impl Store {
     /// an answer which comes after all is billed also after a restart.
     pub fn settle(&self, row: UsageRow) {
         self.note(Change::Settle(Box::new(row)));
+    }
+
+    /// The same, and 1 for a row that is new: of several processes that hear the end one counts it.
+    pub fn settle_together(&self, row: UsageRow) -> Written {
+        self.change(Change::Settle(Box::new(row)))
     }
 
     /// The first of a day stands in the audit log, too.

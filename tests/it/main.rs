@@ -34,3 +34,4 @@ mod support;
 mod tenant_limits;
 mod tenants;
 mod threads;
+mod together;

@@ -1,0 +1,119 @@
+//! What several replicas do as one: changes by hand, alerts, counts.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use crate::support::fleet::{Fleet, QUICK, solving};
+use crate::support::team::{tenants, token};
+use crate::support::{TASK, name, until};
+
+const DISABLE: &str = "/api/keys/account-1/disable";
+const DEACTIVATE: &str = "/api/tenants/acme/deactivate";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_hand_switches_off_at_one_replica_is_off_at_all_and_at_those_that_start_later() {
+    let file = tenants(&[("acme", "")]);
+    let mut fleet = Fleet::start_for(3, solving(2, 0), QUICK, Some(&file)).await;
+    let is_off = |fleet: &Fleet, at: usize| {
+        let snapshot = fleet.running(at).server.live.load();
+        let acme = snapshot.tenants.by_name("acme").unwrap();
+        let key = fleet.states(at)[0] == "disabled";
+        (key, acme.is_deactivated())
+    };
+    let all = async |fleet: &Fleet, wanted| {
+        for at in 0..3 {
+            until("all know", async || is_off(fleet, at) == wanted).await;
+        }
+    };
+    assert_eq!(fleet.change(0, DISABLE).await, 200);
+    assert_eq!(fleet.change(0, DEACTIVATE).await, 200);
+    assert_eq!(is_off(&fleet, 0), (true, true), "at once where it was said");
+    let began = Instant::now();
+    all(&fleet, (true, true)).await;
+    assert!(began.elapsed().as_secs() < 2);
+    let submit = format!("/in.php?key={}&{TASK}", token("acme"));
+    assert_eq!(fleet.get(2, &submit).await, "ERROR_KEY_DOES_NOT_EXIST");
+
+    // Whoever was told is gone, and the server is emptied; the others know.
+    fleet.stop_replica(0).await;
+    fleet.redis.flush_all();
+    until("the server has it again", async || {
+        fleet.redis.say("HLEN sidekey:by_hand") == ":2"
+    })
+    .await;
+    fleet.start_replica(0).await;
+    assert_eq!(is_off(&fleet, 0), (true, true), "before it serves anybody");
+    assert_eq!(fleet.change(1, "/api/keys/account-1/enable").await, 200);
+    assert_eq!(fleet.change(2, "/api/tenants/acme/activate").await, 200);
+    all(&fleet, (false, false)).await;
+    assert!(fleet.get(0, &submit).await.starts_with("OK|"));
+
+    // While the server is gone it holds here, and elsewhere as soon as it is back.
+    fleet.redis.kill();
+    assert_eq!(fleet.change(1, DISABLE).await, 200);
+    assert_eq!(is_off(&fleet, 1), (true, false));
+    fleet.redis.start_again();
+    all(&fleet, (true, false)).await;
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_alert_is_told_once_by_all_together() {
+    let (url, taken) = webhook().await;
+    let file = tenants(&[("acme", "")]);
+    let lines = format!("alerts.webhook = {url:?}\n{QUICK}");
+    let mut fleet = Fleet::start_for(3, solving(2, 0), &lines, Some(&file)).await;
+    let revoked = || {
+        let taken = taken.lock().unwrap();
+        let of = |text: &&String| text.contains("\"cause\":\"key_revoked\"");
+        taken.iter().filter(of).count()
+    };
+    let active = "sidekey_alerts_active{cause=\"key_revoked\"}";
+    fleet.world.sandbox.remove_account(&name(1)).unwrap();
+    let submit = format!("/in.php?key={}&{TASK}", token("acme"));
+    until("a client meets it", async || {
+        fleet.get(1, &submit).await;
+        fleet.states(1)[0] != "healthy"
+    })
+    .await;
+    until("all three see it", async || {
+        fleet.metric(active).await == 3.0
+    })
+    .await;
+    until("somebody is told", async || revoked() > 0).await;
+    // One that starts later sees it as well.
+    fleet.stop_replica(0).await;
+    fleet.start_replica(0).await;
+    until("all three see it", async || {
+        fleet.metric(active).await == 3.0
+    })
+    .await;
+    let told = "sidekey_alerts_total{cause=\"key_revoked\"}";
+    assert!(fleet.metric(told).await <= 1.0);
+    fleet.end().await;
+    // Whatever was on its way has been delivered.
+    assert_eq!(revoked(), 1, "{:?}", taken.lock().unwrap());
+}
+
+/// Its address, and the bodies of what it took.
+async fn webhook() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let taken: Arc<Mutex<Vec<String>>> = Arc::default();
+    let receive = Arc::clone(&taken);
+    sidekey::background::Background::new().spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut read = Vec::new();
+            while !read.ends_with(b"}") && stream.read_buf(&mut read).await.unwrap() > 0 {}
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+            let text = String::from_utf8_lossy(&read).into_owned();
+            receive.lock().unwrap().push(text);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (url, taken)
+}
