@@ -98,12 +98,12 @@ impl Store {
     pub async fn bill(&self, asked: Asked) -> Result<Vec<Line>, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.tables.bill(&asked)),
-            Self::Redis(redis) => redis.bill(&asked).await,
+            Self::Redis(redis) => redis.bill(asked).await,
             Self::Sqlite(sqlite) => {
                 let path = sqlite.path.clone();
                 let unreadable = |error: String| StoreError::Unreadable(error);
                 let add_up = move || {
-                    let ledger =
+                    let mut ledger =
                         Ledger::open(&path).map_err(|error| unreadable(error.to_string()))?;
                     let lines = ledger.lines(&asked);
                     lines.map_err(|error| unreadable(error.to_string()))

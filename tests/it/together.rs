@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use sidekey::sandbox::Dialect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::support::fleet::{Fleet, QUICK, solving};
 use crate::support::team::{tenants, token};
-use crate::support::{TASK, name, until};
+use crate::support::{TASK, http, key, name, until, vendor};
 
 const DISABLE: &str = "/api/keys/account-1/disable";
 const DEACTIVATE: &str = "/api/tenants/acme/deactivate";
@@ -96,6 +97,51 @@ async fn each_alert_is_told_once_by_all_together() {
     fleet.end().await;
     // Whatever was on its way has been delivered.
     assert_eq!(revoked(), 1, "{:?}", taken.lock().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_others_use_of_an_account_is_no_stranger_and_what_none_used_is() {
+    let mut config = vendor(Dialect::Twocaptcha, 1);
+    config.accounts[0].balance_micros = 10_000_000;
+    config.accounts[0].price_micros = 5_000;
+    let lines = "balance.refresh = \"1s\"\nprices.recaptcha_v2 = 0.005\nprices.image = 0.005";
+    let fleet = Fleet::start(3, config, lines).await;
+    let beyond = "sidekey_key_unexplained_spend_usd_total";
+    let balance = |at: usize| {
+        let snapshot = fleet.running(at).server.live.load();
+        let account = snapshot.keys.accounts().next().unwrap();
+        account.money(Instant::now()).map(|money| money.micro_usd)
+    };
+    let is_solved = async |at: usize, id: &str| {
+        until("it is solved", async || {
+            fleet.poll(at, id).await.starts_with("OK|")
+        })
+        .await;
+    };
+    for at in 0..60 {
+        let id = fleet.submit(at % 3).await;
+        is_solved(at % 3, &id).await;
+        is_solved((at + 1) % 3, &id).await;
+    }
+    until("the vendor has said what we spent", async || {
+        (0..3).all(|at| balance(at) == Some(9_700_000))
+    })
+    .await;
+    assert_eq!(fleet.metric(beyond).await, 0.0);
+    // Each was heard of at two replicas, and counts once.
+    assert_eq!(fleet.metric("sidekey_solves_total").await, 60.0);
+    let submit = format!("/in.php?key={}&{TASK}", key(1));
+    for _ in 0..100 {
+        let address = fleet.world.sandbox.address();
+        let answer = http::send(address, "GET", &submit, "", "").await;
+        assert!(answer.body.starts_with("OK|"), "{answer:?}");
+    }
+    let told = "sidekey_alerts_total{cause=\"spend_beyond_ledger\"}";
+    until("somebody is told", async || fleet.metric(told).await > 0.0).await;
+    let seen = fleet.metric(beyond).await;
+    assert!((0.2..=0.5).contains(&seen), "{seen} of 0.5");
+    assert_eq!(fleet.metric(told).await, 1.0);
+    fleet.end().await;
 }
 
 /// Its address, and the bodies of what it took.

@@ -7,6 +7,7 @@
 mod changes;
 mod connection;
 mod held;
+mod ledger;
 mod look_ups;
 mod meeting;
 mod reserve;
@@ -36,11 +37,13 @@ use connection::{Conversation, Script};
 use held::Held;
 use look_ups::Questions;
 
+pub(super) use ledger::Bills;
 pub use meeting::{Brought, Met, SeenByHand, Switch};
 pub use spent::Spent;
 pub use told::Due;
 
 pub struct Redis {
+    address: Address,
     pub(super) shared: Arc<Shared>,
     questions: Questions,
     pub(super) numbers: Numbers,
@@ -103,6 +106,7 @@ impl Redis {
         // Numbers that no other run gives. Each has four thousand million; all are below 2^53.
         let first = found.run << 32;
         Ok(Self {
+            address: address.clone(),
             shared,
             questions,
             numbers: Numbers {
