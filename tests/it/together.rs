@@ -144,6 +144,67 @@ async fn what_the_others_use_of_an_account_is_no_stranger_and_what_none_used_is(
     fleet.end().await;
 }
 
+/// The limit holds over all as far as each knew when the server fell silent; what runs and is solved meanwhile counts once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_hangs_each_holds_a_tenant_to_what_was_left_and_all_to_the_sum_after() {
+    const LIMIT: usize = 9;
+    const BEFORE: usize = 6;
+    let file = tenants(&[("acme", &format!("daily_limit = {LIMIT}"))]);
+    let fleet = Fleet::start_for(3, solving(2, 0), QUICK, Some(&file)).await;
+    let submit = format!("/in.php?key={}&{TASK}", token("acme"));
+    let solve = async |at: usize| {
+        let answer = fleet.get(at, &submit).await;
+        let Some(id) = answer.strip_prefix("OK|") else {
+            assert_eq!(answer, "ERROR_ZERO_BALANCE");
+            return 0;
+        };
+        let poll = format!("/res.php?key={}&action=get&id={id}", token("acme"));
+        until("it is solved", async || {
+            fleet.get(at, &poll).await.starts_with("OK|")
+        })
+        .await;
+        1
+    };
+    for at in 0..BEFORE {
+        assert_eq!(solve(at % 3).await, 1);
+    }
+    fleet.redis.pause();
+    let alone = async |at: usize| {
+        let mut solved = 0;
+        for _ in 0..LIMIT {
+            solved += solve(at).await;
+        }
+        solved
+    };
+    let alone = futures_util::future::join_all((0..3).map(alone)).await;
+    fleet.redis.go_on();
+    // When each submitted last, one to three of the six were not settled yet.
+    for solved in &alone {
+        assert!((1..=LIMIT - BEFORE + 3).contains(solved), "{alone:?}");
+    }
+    let solved = BEFORE + alone.iter().sum::<usize>();
+    assert_eq!(fleet.world.sandbox.tasks().len(), solved);
+    let day = sidekey::request::clock::now_ms() / 86_400_000;
+    until("it is one limit again", async || {
+        (0..3).all(|at| fleet.running(at).server.store.health().writing)
+    })
+    .await;
+    for at in 0..3 {
+        assert_eq!(solve(at).await, 0);
+    }
+    until("each is counted once", async || {
+        let store = &fleet.running(0).server.store;
+        let settled = store.settled(day * 86_400_000, 0).await;
+        settled.is_ok_and(|rows| rows["acme"].solves_today as usize == solved)
+    })
+    .await;
+    until("no place is held", async || {
+        fleet.redis.say("ZCARD sidekey:tenant:acme:open") == ":0"
+    })
+    .await;
+    fleet.end().await;
+}
+
 /// Its address, and the bodies of what it took.
 async fn webhook() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

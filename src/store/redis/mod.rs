@@ -5,7 +5,7 @@
 //! writes back when the server was emptied or lost its last second. `changes.lua` is the truth about what is kept where.
 
 mod changes;
-mod connection;
+pub(super) mod connection;
 mod held;
 mod ledger;
 mod look_ups;

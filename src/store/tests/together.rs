@@ -1,5 +1,9 @@
-//! What replicas count and tell as one.
+//! What replicas count and tell as one, and how each of them talks to the server.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
+use super::redis::connection::Conversation;
 use super::shared::{NOW, solve};
 use super::*;
 
@@ -114,4 +118,38 @@ async fn an_alert_is_one_replicas_to_tell_while_it_holds_at_any() {
     server.flush_all();
     tell(&one, &["low\0main"], Vec::new()).await;
     assert_eq!(tell(&other, &[], vec![due(None)]).await, [false]);
+}
+
+#[test]
+fn a_reply_that_comes_late_is_not_taken_for_the_next() {
+    let server = RedisServer::start();
+    server.say("SET a of-a");
+    server.say("SET b of-b");
+    let patience = Duration::from_millis(200);
+    let address = Address::parse(&server.url()).unwrap();
+    let mut conversation = Conversation::new(&address, patience);
+    let mut get = |name: &str| {
+        conversation.say(|connection| ::redis::cmd("GET").arg(name).query::<String>(connection))
+    };
+    assert_eq!(get("b").unwrap(), "of-b");
+    // Beside it one that goes on with its connection: the late reply is there, and would be believed.
+    let mut careless = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    careless.set_read_timeout(Some(patience)).unwrap();
+    let mut replies = BufReader::new(careless.try_clone().unwrap());
+    let mut line = String::new();
+
+    server.pause();
+    assert!(get("a").is_err());
+    careless.write_all(b"GET a\r\n").unwrap();
+    assert!(replies.read_line(&mut line).is_err());
+    server.go_on();
+    careless.write_all(b"GET b\r\n").unwrap();
+    let second = (&mut replies).lines().nth(1);
+    assert_eq!(second.unwrap().unwrap(), "of-a", "the control");
+    let began = Instant::now();
+    let answered = std::iter::repeat_with(|| get("b")).find(|reply| {
+        std::thread::sleep(Duration::from_millis(20));
+        reply.is_ok() || began.elapsed() > Duration::from_secs(20)
+    });
+    assert_eq!(answered.unwrap().unwrap(), "of-b");
 }
