@@ -16,7 +16,7 @@ pub use super::slots::LEASE;
 use super::slots::Slots;
 pub use super::tally::Solves;
 use super::tally::Tally;
-use crate::store::TaskKey;
+use crate::store::{Spent, TaskKey};
 use crate::vendor::account::Threads;
 use crate::vendor::profile::Billing;
 
@@ -240,7 +240,8 @@ impl Account {
         self.events.freed(&self.name);
     }
 
-    pub fn learn_balance(&self, micro_usd: i64, now: Instant) {
+    /// Whether somebody else spends of it, where nobody shares it: this is the next balance, not learnt yet.
+    pub fn compare(&self, micro_usd: i64, now: Instant) {
         let mut state = self.state();
         state.slots.expire(now);
         let lapsed = state.slots.take_lapsed();
@@ -250,6 +251,15 @@ impl Account {
             let fell = before.saturating_sub(micro_usd);
             state.beyond.looked(fell, running, unknown, now);
         }
+    }
+
+    /// The same where replicas share it, with what all of them used when the vendor had said the balance.
+    pub fn compare_together(&self, micro_usd: i64, used: Spent, now: Instant) {
+        self.state().beyond.looked_together(micro_usd, used, now);
+    }
+
+    pub fn learn_balance(&self, micro_usd: i64, now: Instant) {
+        let mut state = self.state();
         state.funds.learn(micro_usd, super::chance(), now);
         drop(state);
         // Whoever was out of money may be back.

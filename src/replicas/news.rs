@@ -22,7 +22,7 @@ pub enum News {
         key: [u8; 32],
         verdict: Verdict,
     },
-    /// A client's call made it suspect: the leader is to probe it.
+    /// A client's call made it suspect: nobody uses it until the leader has probed it.
     Suspect {
         key: [u8; 32],
     },
@@ -116,11 +116,16 @@ pub(super) fn take_in(server: &Server, snapshot: &Snapshot, news: News, now: Ins
         }
         News::Suspect { key } => {
             if let Some(key) = keys.by_identity(&Identity(key))
-                && server.replicas.leads()
                 && key.look(|health| !health.awaits_probe())
                 && !was_probed_just_now(key, now)
             {
-                key.ask_for_probe(now);
+                // Each replica that went on with it could bring one more bad-key answer.
+                if key.look(|health| health.condition(now) == Condition::Healthy) {
+                    key.refused(ELSEWHERE, ACCUSED, None, now);
+                }
+                if server.replicas.leads() {
+                    key.ask_for_probe(now);
+                }
             }
         }
         News::Balance { account, micro_usd } => {
@@ -147,6 +152,13 @@ fn was_probed_just_now(key: &Key, now: Instant) -> bool {
     probed.is_some_and(|(at, _)| now.duration_since(at) < ON_ITS_WAY)
 }
 
+const ELSEWHERE: &str = "another replica's call was refused";
+/// Until its probe.
+const ACCUSED: CodeRule = CodeRule {
+    class: Class::KeyBad,
+    cooldown: Duration::ZERO,
+    polls: false,
+};
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

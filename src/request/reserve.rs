@@ -26,7 +26,13 @@ pub(super) async fn reserve(
     let account = server.tenants.of(&tenant.name);
     let (store, now_ms) = (&server.store, clock::now_ms());
     let shared = SharedReservation::reserve(store, &tenant.name, &tenant.limits, price, now_ms);
-    let reserved = match shared.await {
+    let shared = shared.await;
+    if let (Some(redis), Some(Ok(_))) = (store.replicas(), &shared)
+        && let Some(used) = redis.used_together(&tenant.name, now_ms)
+    {
+        account.used_together(used, now_ms);
+    }
+    let reserved = match shared {
         Some(Ok(Ok(shared))) => Ok(account.reserved(shared, price, Instant::now(), now_ms)),
         Some(Ok(Err(limit))) => {
             account.refused(limit, now_ms);

@@ -45,7 +45,7 @@ pub use audit::AuditRow;
 pub use bills::{Asked, By, Ledger, LedgerError, Line, Solve};
 
 pub use parked::{Lack, OwnId, ParkedRecord, ParkedRequest, ParkedState, Unsent};
-pub use redis::{Brought, Met, Redis};
+pub use redis::{Brought, Due, Met, Redis, SeenByHand, Spent, Switch};
 
 pub use rows::{
     CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::meter::Limit;
 use crate::config::settings::TenantLimits;
@@ -28,6 +28,10 @@ enum End {
 
 const DAY_MS: i64 = 86_400_000;
 const PATIENCE: Duration = Duration::from_secs(1);
+/// What an emptied server is given back it has by then. Clients give up after five seconds.
+const WRITTEN_BACK: Duration = Duration::from_secs(4);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+const EMPTIED: &str = "the Redis server was emptied, and has not everything back";
 const NOT_ASKED: &str = "the Redis server takes longer than a second";
 
 impl SharedReservation {
@@ -55,12 +59,21 @@ impl SharedReservation {
             end: Mutex::new(End::GivenBack),
         };
         let submit = reservation.submit;
-        let reserve = redis.reserve(submit, tenant, limits, price_micro_usd, now_ms);
-        // Too late it may be reserved all the same, and is given back.
-        let Ok(reserved) = timeout(patience, reserve).await else {
-            return Some(Err(StoreError::Unreadable(NOT_ASKED.to_owned())));
+        let reserve = async {
+            loop {
+                let reserved = redis.reserve(submit, tenant, limits, price_micro_usd, now_ms);
+                match timeout(patience, reserved).await {
+                    Ok(Ok(Some(reserved))) => return Ok(reserved),
+                    Ok(Ok(None)) => sleep(ASK_AGAIN).await,
+                    Ok(Err(error)) => return Err(error),
+                    Err(_) => return Err(StoreError::Unreadable(NOT_ASKED.to_owned())),
+                }
+            }
         };
-        if !matches!(reserved, Ok(Ok(()))) {
+        let reserved = timeout(WRITTEN_BACK, reserve).await;
+        let reserved = reserved.unwrap_or_else(|_| Err(StoreError::Unreadable(EMPTIED.to_owned())));
+        // After an error it may be reserved all the same, and is given back.
+        if matches!(reserved, Ok(Err(_))) {
             reservation.ends(End::Nothing);
         }
         Some(reserved.map(|reserved| reserved.map(|()| reservation)))

@@ -35,3 +35,4 @@ mod support;
 mod tenant_limits;
 mod tenants;
 mod threads;
+mod together;

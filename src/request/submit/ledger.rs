@@ -11,7 +11,7 @@ use crate::keys::key::Key;
 use crate::request::choose::TakenSlot;
 use crate::request::clock;
 use crate::request::forward::Answered;
-use crate::request::settle::{Ending, end};
+use crate::request::settle::{Ending, Solve, end};
 use crate::store::{
     self, Intent, IntentId, StoreError, TaskKey, TaskRecord, TaskState, UncertainRow, Written,
 };
@@ -43,15 +43,12 @@ impl Submitting {
         let id = format!("solve-{}", intent_id.0);
         let record = self.record(intent, &id);
         self.give(slot, &record, key);
+        let (server, snapshot, now_ms) = (&self.server, &self.snapshot, clock::now_ms());
         let ending = Ending::solved(None, true);
-        let row = end(
-            &self.server,
-            &self.snapshot,
-            &record,
-            ending,
-            clock::now_ms(),
-        );
-        let store = &self.server.store;
+        let row = end(server, snapshot, &record, ending, now_ms);
+        let solve = Solve::of(snapshot, &record, ending, row.charge_micro_usd, now_ms);
+        solve.count(&server.tenants, &server.metrics);
+        let store = &server.store;
         let written = store.answered(intent_id, &answered.relay.body, row);
         self.stored(written, "answer").await;
     }

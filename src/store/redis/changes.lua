@@ -18,12 +18,18 @@ local AUDIT, REFUSAL_DAYS = 'sidekey:audit', 'sidekey:refusal_days'
 local CLAIMED, FULL = -1, -2
 
 if how == 'next' then
-  local applied = call('GET', APPLIED)
+  local known = call('GET', APPLIED)
+  local applied = known and string.match(known, '^%d+')
   -- The answer to it was lost on the way.
-  if applied == number then return { 'again' } end
+  if applied == number then
+    local results = { 'done' }
+    for result in string.gmatch(string.sub(known, #applied + 1), '%S+') do results[#results + 1] = tonumber(result) end
+    return results
+  end
   -- Redis was emptied, or came back without its last second.
   if before ~= '0' and applied ~= before then return { 'lost' } end
 end
+local is_written_back = how == 'restore'
 
 local function task_of(key) return 'sidekey:task:' .. key end
 local function slots_of(owner) return 'sidekey:slots:' .. owner end
@@ -126,20 +132,53 @@ local function is_taken_over(id)
   return row and cjson.decode(row).why == cjson.null
 end
 
--- The same row again changes nothing; an expired task that was solved after all is solved, and stays whose it was.
+-- What an account was used for, for whoever compares it with its balance: `lost` are tasks of which nobody knows the price.
+local function spent(owner, field, amount)
+  local place = 'sidekey:spent:' .. owner
+  -- Numbers of another birth cannot be compared.
+  call('HSETNX', place, 'born', time[1] .. '.' .. time[2])
+  call('HINCRBY', place, field, amount)
+end
+
+local function count_spent(ended, row, rest)
+  local owner = cjson.decode(rest).owner_name
+  if ended == 'e' then
+    spent(owner, 'lost', 1)
+  elseif ended == 's' then
+    local cost = cjson.decode(row).cost_micro_usd
+    spent(owner, 'settled', string.format('%d', cost))
+    local place = 'sidekey:spent:' .. owner
+    if cost > tonumber(call('HGET', place, 'dearest') or 0) then call('HSET', place, 'dearest', string.format('%d', cost)) end
+  end
+end
+
+-- Rows that are written back are among those that were known to be missing.
+local function use(tenant, field, amount)
+  local used = tenant .. ':used'
+  call('HINCRBY', used, field, amount)
+  local missing = tonumber(is_written_back and call('HGET', used, 'missing ' .. field) or 0)
+  if missing > 0 then
+    call('HSET', used, 'missing ' .. field, string.format('%d', math.max(0, missing - tonumber(amount))))
+  end
+end
+
+-- The same row again changes nothing; an expired task that was solved after all is solved, and stays whose it was. Returns 1
+-- for what is new.
 local function put_usage(key, ended_at, field, ended, row, rest, day, month, charge)
   local old = call('HGET', USAGE, field)
   if old then
-    if string.sub(old, 1, 1) ~= 'e' or ended == 'e' then return end
+    if string.sub(old, 1, 1) ~= 'e' or ended == 'e' then return 0 end
     rest = string.sub(old, string.find(old, '\n', 1, true) + 1)
   end
   call('HSET', USAGE, field, ended .. row .. '\n' .. rest)
   call('ZADD', USAGE_BY_END, ended_at, field)
+  count_spent(ended, row, rest)
   local tenant = tenant_of(key)
   if tenant and ended == 's' then
-    call('HINCRBY', tenant .. ':used', 'd' .. day, 1)
-    call('HINCRBY', tenant .. ':used', 'm' .. month, charge)
+    use(tenant, 'd' .. day, 1)
+    use(tenant, 'm' .. month, charge)
   end
+  return 1
 end
 
 local function audit(at, row)
@@ -202,7 +241,7 @@ end
 
 -- Its slot is held on until the lease ends.
 function change.uncertain(id, json, at)
-  call('HDEL', intents_of(run_of(id)), id)
+  if call('HDEL', intents_of(run_of(id)), id) == 1 then spent(cjson.decode(json).owner_name, 'lost', 1) end
   call('HSET', UNCERTAIN, id, json)
   call('ZADD', UNCERTAIN_TIMES, at, id)
   call('HDEL', RESOLVED, id)
@@ -228,7 +267,9 @@ change.touch = touch
 function change.give_back(name, submit, uncertain_until)
   local tenant = 'sidekey:tenant:' .. name
   if uncertain_until == '' then
-    end_reservation(tenant, submit)
+    -- What was asked for may come behind this: it waited on a connection of its own when the server stood still.
+    if call('ZREM', tenant .. ':open', submit) == 0 then call('SET', 'sidekey:given_back:' .. submit, '', 'PX', 60000) end
+    call('HDEL', tenant .. ':prices', submit)
   elseif call('ZREM', tenant .. ':open', submit) == 1 then
     call('ZADD', tenant .. ':uncertain', uncertain_until, submit)
   end
@@ -241,8 +282,7 @@ function change.settle(key, submitted_at, ended_at, field, ended, row, rest, day
   if task and cjson.decode(task).submitted_at_ms == tonumber(submitted_at) then
     if ended == 'e' then end_holds(key) else touch(key, ended_at, '1') end
   end
-  put_usage(key, ended_at, field, ended, row, rest, day, month, charge)
-  return 0
+  return put_usage(key, ended_at, field, ended, row, rest, day, month, charge)
 end
 
 -- Each replica counts its own; whoever reads adds them up. The first of a day stands in the audit log, too.
@@ -442,7 +482,12 @@ end
 
 -- What is parked and still waits is its replica's; a sending whose intent is open goes on.
 function change.put_back_parked(id, tenant, row, used, state, detail, is_open, ...)
-  if call('EXISTS', parked_of(id)) == 1 then return 0 end
+  local owner = call('HGET', parked_of(id), 'run')
+  if owner then
+    -- How it ended may have been in the second that was lost: another replica must not send it once more.
+    if owner == run then turn(id, state, detail, used) end
+    return 0
+  end
   call('HSET', parked_of(id), 'tenant', tenant, 'row', row, 'state', state, 'detail', detail, 'used', used, 'run', run)
   if is_open == '1' then
     call('SADD', open_of(run), id)
@@ -463,6 +508,62 @@ function change.put_back_claim(scope, parameters, id, at, field, value)
   return 0
 end
 
+-- What this run holds of a tenant's limits, and nothing else.
+function change.put_back_hold(name, member, uncertain_until, price)
+  local tenant = 'sidekey:tenant:' .. name
+  if uncertain_until ~= '' then
+    call('ZADD', tenant .. ':uncertain', 'NX', uncertain_until, member)
+  else
+    local is_parked = string.sub(member, 1, 1) == 'p'
+    call('ZADD', tenant .. ':open', 'NX', is_parked and '+inf' or now + 700000, member)
+  end
+  call('HSETNX', tenant .. ':prices', member, price)
+  return 0
+end
+
+function change.put_back_rate(name, at, submit)
+  if tonumber(at) <= now - 60000 then return 0 end
+  local rate = 'sidekey:tenant:' .. name .. ':rate'
+  call('ZADD', rate, 'NX', at, submit)
+  call('PEXPIRE', rate, 60000)
+  return 0
+end
+
+-- There were that many already when this replica looked last: rows of replicas that have ended may be gone, limits are not.
+function change.put_back_used(name, ...)
+  local used = 'sidekey:tenant:' .. name .. ':used'
+  local known = { ... }
+  for at = 1, #known, 2 do
+    local field, amount = known[at], tonumber(known[at + 1])
+    local missing = amount - tonumber(call('HGET', used, field) or 0)
+    if missing > tonumber(call('HGET', used, 'missing ' .. field) or 0) then
+      call('HSET', used, 'missing ' .. field, string.format('%d', missing))
+    end
+  end
+  return 0
+end
+
+-- What has ended in the second that was lost is not open.
+local function only(open, ids, is_own, finish)
+  local known = {}
+  for _, id in ipairs(ids) do known[id] = true end
+  for _, id in ipairs(open) do
+    if is_own(id) and not known[id] then finish(id) end
+  end
+  return 0
+end
+
+function change.open_intents(...)
+  return only(call('HKEYS', intents_of(run)), { ... }, function() return true end, end_intent)
+end
+
+function change.open_submits(name, ...)
+  local tenant = 'sidekey:tenant:' .. name
+  local function is_own(member) return string.match(member, '^%d+$') and run_of(member) == run end
+  local function finish(member) end_reservation(tenant, member) end
+  return only(call('ZRANGE', tenant .. ':open', 0, -1), { ... }, is_own, finish)
+end
+
 -- Since when this replica may have changes that are not here. It relays none of them within a second.
 if ARGV[6] == '1' then call('ZADD', 'sidekey:runs', now, run) end
 local results, at = { 'done' }, 7
@@ -471,6 +572,6 @@ while ARGV[at] do
   results[#results + 1] = change[ARGV[at]](unpack(ARGV, at + 2, at + 1 + count))
   at = at + 2 + count
 end
--- Lives as long as anybody could ask whether it was carried out.
-if number ~= '' then call('SET', APPLIED, number, 'EX', 86400) end
+-- Lives as long as anybody could ask whether it was carried out, and what came of it.
+if number ~= '' then call('SET', APPLIED, number .. ' ' .. table.concat(results, ' ', 2), 'EX', 86400) end
 return results

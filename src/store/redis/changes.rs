@@ -8,7 +8,7 @@ use super::super::rows::{
     TaskState, UncertainRow,
 };
 use super::super::usage::{Refused, UsageRow};
-use super::rows;
+use super::{held, rows};
 use crate::calendar::DAY_MS;
 use crate::keys::secret::Salt;
 use crate::tenants::meter::Day;
@@ -288,6 +288,7 @@ fn usage(row: &UsageRow) -> [Vec<u8>; 8] {
 /// All that this process remembers, in pieces of the size of a batch.
 pub(super) fn written_back(
     remembered: &Remembered,
+    held: &held::Inner,
     salt: &Salt,
     run: i64,
     last_own_id: i64,
@@ -355,6 +356,12 @@ pub(super) fn written_back(
     for (id, at_ms) in &remembered.bad_key_answers {
         pieces.change().bad_key_answer(*id, *at_ms);
     }
+    pieces.only_open(
+        "open_intents",
+        &[],
+        remembered.intents.iter().map(|(id, _)| id.0),
+    );
+    pieces.held(held);
     pieces.0
 }
 
@@ -362,6 +369,47 @@ pub(super) fn written_back(
 struct Pieces(Vec<Arguments>);
 
 impl Pieces {
+    fn held(&mut self, held: &held::Inner) {
+        let submits = held.submits.iter();
+        let submits = submits.map(|(submit, hold)| (submit.to_string(), hold));
+        let parked = held.parked.iter();
+        let parked = parked.map(|(id, hold)| (format!("p{id}"), hold));
+        for (member, hold) in submits.chain(parked) {
+            let until = hold.uncertain_until_ms.map(number).unwrap_or_default();
+            let price = number(hold.price_micro_usd);
+            let hold = [hold.tenant.as_bytes(), member.as_bytes(), &until, &price];
+            self.change().change("put_back_hold", hold);
+        }
+        for (tenant, rate) in &held.rates {
+            for (at_ms, submit) in rate {
+                let rate = [tenant.as_bytes(), &number(*at_ms), &number(*submit)];
+                self.change().change("put_back_rate", rate);
+            }
+        }
+        for (tenant, (day, used)) in &held.used {
+            let of_tenant = held.submits.iter();
+            let of_tenant = of_tenant.filter(|(_, hold)| hold.tenant == *tenant);
+            let first = [tenant.as_bytes().to_vec()];
+            self.only_open("open_submits", &first, of_tenant.map(|(submit, _)| *submit));
+            let used = [
+                tenant.as_bytes().to_vec(),
+                format!("d{}", day.day).into(),
+                number(i64::from(used.solves_today)),
+                format!("m{}", day.month).into(),
+                number(used.charged_this_month_micro_usd),
+            ];
+            self.change().list("put_back_used", used);
+        }
+    }
+
+    fn only_open(&mut self, name: &str, first: &[Vec<u8>], open: impl Iterator<Item = i64>) {
+        let open: Vec<_> = first.iter().cloned().chain(open.map(number)).collect();
+        // Lua has no room for more arguments; what has ended is then left to its lease.
+        if open.len() <= ARGUMENTS_AT_ONCE / 2 {
+            self.change().list(name, open);
+        }
+    }
+
     fn change(&mut self) -> &mut Arguments {
         if self
             .0

@@ -13,6 +13,9 @@ for _, run in ipairs(runs) do
     call('HSET', 'sidekey:uncertain', id, intent)
     call('ZADD', 'sidekey:uncertain_by_time', string.format('%d', cjson.decode(intent).at_ms), id)
     call('HDEL', 'sidekey:resolved', id)
+    local spent = 'sidekey:spent:' .. cjson.decode(intent).owner_name
+    call('HSETNX', spent, 'born', time[1] .. '.' .. time[2])
+    call('HINCRBY', spent, 'lost', 1)
     count = count + 1
   end
   call('DEL', 'sidekey:intents:' .. run)

@@ -1,12 +1,14 @@
 //! What every store does, shown for each of them. `file` and `trouble` are about the file, `shared` about Redis.
 
 mod bills;
+mod emptied;
 mod file;
 mod parked;
 #[path = "../../../tests/support/redis_server.rs"]
 mod redis_server;
 mod same;
 mod shared;
+mod together;
 mod trouble;
 
 use redis_server::RedisServer;

@@ -7,7 +7,7 @@ use crate::request::clock;
 use crate::tenants::meter::Limit;
 use crate::tenants::shared::SharedReservation;
 
-async fn until(mut what: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(mut what: impl AsyncFnMut() -> bool) {
     let done = async {
         while !what().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -238,15 +238,15 @@ fn an_address_without_a_server_is_an_error_that_says_what_to_do() {
     assert!(!error.contains("CANARY"), "{error}");
 }
 
-const NO_LIMITS: TenantLimits = TenantLimits {
+pub(super) const NO_LIMITS: TenantLimits = TenantLimits {
     daily: None,
     rate_per_minute: None,
     budget_micro_usd: None,
     max_tasks: None,
 };
-const NOW: i64 = 1_796_000_000_000;
+pub(super) const NOW: i64 = 1_796_000_000_000;
 
-fn solve(task: &TaskRecord, ended: Ended) -> UsageRow {
+pub(super) fn solve(task: &TaskRecord, ended: Ended) -> UsageRow {
     UsageRow {
         task: task.key.clone(),
         submitted_at_ms: task.submitted_at_ms,
@@ -368,7 +368,7 @@ async fn a_submit_of_which_nobody_knows_counts_until_the_day_ends() {
     assert_eq!(ask().await.err(), Some(Limit::Daily));
 }
 
-fn meeting(dead_after: Option<Duration>) -> Brought {
+pub(super) fn meeting(dead_after: Option<Duration>) -> Brought {
     Brought {
         lead_for: Duration::from_millis(300),
         dead_after,
@@ -431,7 +431,7 @@ async fn what_one_replica_learns_the_others_hear_once() {
     assert!(met.news.is_empty());
 }
 
-async fn park(store: &Store) -> OwnId {
+pub(super) async fn park(store: &Store) -> OwnId {
     let (record, request) = parked_submit(store.next_own_id(), 120);
     let id = record.id;
     store.park(record, request, None).1.await.unwrap();
