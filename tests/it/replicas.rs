@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use sidekey::app::{self, Running};
 use sidekey::background::Background;
+use sidekey::config::environment::Environment;
 use sidekey::config::{Input, load};
 use sidekey::sandbox::{Dialect, SandboxConfig};
 use tokio::time::{Instant, sleep, timeout};
@@ -92,6 +94,18 @@ impl Fleet {
         let snapshot = self.running(at).server.live.load();
         let keys = snapshot.keys.listed();
         keys.map(|key| key.describe(Instant::now()).state).collect()
+    }
+
+    /// So many, of the first account, at all replicas.
+    async fn know_the_slots(&self, slots: u32) {
+        for at in 0..self.replicas.len() {
+            until("the limit is known", async || {
+                let snapshot = self.running(at).server.live.load();
+                let key = snapshot.keys.listed().next().unwrap();
+                key.account.most_tasks(&key.limits) == Some(slots)
+            })
+            .await;
+        }
     }
 
     fn leaders(&self) -> Vec<usize> {
@@ -279,14 +293,7 @@ async fn an_account_is_given_no_more_tasks_than_it_has_slots_by_all_together() {
         "submit.wait = \"15s\"\nsubmit.deadline = \"20s\"\npoll.pace = \"0s\"",
     )
     .await;
-    for at in 0..3 {
-        until("the limit is known", async || {
-            let snapshot = fleet.running(at).server.live.load();
-            let key = snapshot.keys.listed().next().unwrap();
-            key.account.most_tasks(&key.limits) == Some(4)
-        })
-        .await;
-    }
+    fleet.know_the_slots(4).await;
     let client = async |client: usize| {
         let id = fleet.submit(client % 3).await;
         until("it is solved", async || {
@@ -294,7 +301,7 @@ async fn an_account_is_given_no_more_tasks_than_it_has_slots_by_all_together() {
         })
         .await;
     };
-    futures_util::future::join_all((0..36).map(client)).await;
+    join_all((0..36).map(client)).await;
     let record = fleet.world.sandbox.record();
     let refused = record
         .counts
@@ -304,6 +311,48 @@ async fn an_account_is_given_no_more_tasks_than_it_has_slots_by_all_together() {
     let refused: Vec<_> = refused.collect();
     assert_eq!(refused, [], "the vendor had to refuse");
     assert_eq!(fleet.world.sandbox.tasks().len(), 36);
+    fleet.end().await;
+}
+
+/// A replica whose submit waits hears of slots that are freed elsewhere at its meetings only, and tries between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_at_one_replica_gets_the_slot_that_another_frees() {
+    const SLOTS: u32 = 4;
+    let rounds = Environment::of_this_process()
+        .get("SLOT_ROUNDS")
+        .map_or(12, |rounds| rounds.parse().unwrap());
+    let mut config = solving(1, 100);
+    config.accounts[0].threads = Some(SLOTS);
+    let waits = "submit.wait = \"15s\"\nsubmit.deadline = \"20s\"\npoll.pace = \"0s\"";
+    let fleet = Fleet::start(2, config, waits).await;
+    fleet.know_the_slots(SLOTS).await;
+    let solve = async |id: String| {
+        until("it is solved", async || {
+            fleet.poll(0, &id).await.starts_with("OK|")
+        })
+        .await;
+    };
+    let mut longest = Duration::ZERO;
+    for round in 0..rounds {
+        let others = join_all((0..SLOTS).map(|_| fleet.submit(0))).await;
+        // So that the slots are freed at any time between two meetings.
+        let pause = sleep(Duration::from_millis(round * 7 % 250));
+        let (waits, ()) = tokio::join!(
+            async {
+                let began = Instant::now();
+                let id = fleet.submit(1).await;
+                (id, began.elapsed())
+            },
+            async {
+                pause.await;
+                join_all(others.into_iter().map(solve)).await;
+            }
+        );
+        longest = longest.max(waits.1);
+        solve(waits.0).await;
+    }
+    // Each try and each meeting is a quarter of a second apart.
+    assert!(longest < Duration::from_secs(5), "waited for {longest:?}");
     fleet.end().await;
 }
 
@@ -391,14 +440,7 @@ async fn what_one_replica_parked_all_know_and_another_sends_once_when_it_ends() 
     config.accounts[0].threads = Some(1);
     let parks = format!("submit.when_busy = \"park\"\n{QUICK}");
     let mut fleet = Fleet::start(3, config, &parks).await;
-    for at in 0..3 {
-        until("the limit is known", async || {
-            let snapshot = fleet.running(at).server.live.load();
-            let key = snapshot.keys.listed().next().unwrap();
-            key.account.most_tasks(&key.limits) == Some(1)
-        })
-        .await;
-    }
+    fleet.know_the_slots(1).await;
     let mut ids = Vec::new();
     for at in [0, 0, 0, 0, 1, 1] {
         ids.push(fleet.submit(at).await);
@@ -453,7 +495,7 @@ async fn a_tenant_gets_as_much_from_all_replicas_together_as_its_limit_says() {
         }
         solved
     };
-    let solved = futures_util::future::join_all((0..9).map(client)).await;
+    let solved = join_all((0..9).map(client)).await;
     let solved: usize = solved.iter().sum();
     assert_eq!(solved, LIMIT);
     assert_eq!(fleet.world.sandbox.tasks().len(), LIMIT);
