@@ -68,6 +68,9 @@ local function end_reservation(tenant, member)
   call('HDEL', tenant .. ':prices', member)
 end
 
+-- A submit is no longer on its way.
+local function is_not_reserved(submit) call('HDEL', 'sidekey:reserved:' .. run_of(submit), submit) end
+
 -- Its slot, and its place among the tasks of its tenant.
 local function end_holds(key)
   local task = call('GET', task_of(key))
@@ -227,8 +230,11 @@ change.touch = touch
 -- nobody knows counts as one that did.
 function change.give_back(name, submit, uncertain_until)
   local tenant = 'sidekey:tenant:' .. name
+  is_not_reserved(submit)
   if uncertain_until == '' then
     end_reservation(tenant, submit)
+    -- Another replica took this one for dead.
+    call('ZREM', tenant .. ':uncertain', submit)
   elseif call('ZREM', tenant .. ':open', submit) == 1 then
     call('ZADD', tenant .. ':uncertain', uncertain_until, submit)
   end
@@ -350,6 +356,7 @@ function change.hold_parked(submit, id)
   if not row[1] or row[1] == '' then return 0 end
   local tenant = 'sidekey:tenant:' .. row[1]
   local price = call('HGET', tenant .. ':prices', submit)
+  is_not_reserved(submit)
   end_reservation(tenant, submit)
   if price and (row[2] == 'waiting' or row[2] == 'sending') then
     call('ZADD', tenant .. ':open', '+inf', 'p' .. id)
