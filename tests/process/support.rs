@@ -28,6 +28,8 @@ pub(crate) async fn vendor(background: &Background) -> Sandbox {
 pub(crate) async fn vendor_of(accounts: usize, background: &Background) -> Sandbox {
     let account = |n| AccountConfig {
         solve_ms: 0,
+        price_micros: 3_000,
+        balance_micros: 1_000_000_000,
         ..AccountConfig::new(format!("account-{n}"), format!("{n:032x}"))
     };
     let config = SandboxConfig {
