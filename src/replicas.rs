@@ -83,6 +83,10 @@ impl Replicas {
         }
     }
 
+    fn has_news(&self) -> bool {
+        self.state().is_some_and(|state| !state.telling.is_empty())
+    }
+
     fn state(&self) -> Option<MutexGuard<'_, State>> {
         let state = self.state.as_ref()?;
         Some(state.lock().unwrap_or_else(PoisonError::into_inner))
@@ -98,7 +102,13 @@ pub async fn run(server: Arc<Server>) {
     loop {
         tokio::select! {
             () = sleep(EVERY) => {}
-            () = server.background.stopping() => return,
+            () = server.background.stopping() => {
+                // Or whoever leads next would ask the vendor again.
+                if server.replicas.has_news() {
+                    meet(&server, redis).await;
+                }
+                return;
+            }
         }
         meet(&server, redis).await;
         // Also what is remembered is held against what the server has.
