@@ -1,5 +1,6 @@
 //! A running `sidekey`, its files, and a client that sees every byte it is sent.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -364,6 +365,23 @@ pub(crate) fn body(answer: &[u8]) -> &str {
 /// The id that `OK|id` tells.
 pub(crate) fn id(answer: &[u8]) -> Option<&str> {
     body(answer).strip_prefix("OK|")
+}
+
+/// Labels of submits, which begin so, and the tasks that the vendor made of them, of each at most one.
+pub(crate) fn made(sandbox: &Sandbox, prefix: &str) -> BTreeMap<String, String> {
+    let record = sandbox.record();
+    assert_eq!(record.counts.dropped, 0);
+    let mut made = BTreeMap::new();
+    for call in record.calls.iter().filter(|call| call.endpoint == "in.php") {
+        let label = call.names.iter().find(|name| name.starts_with(prefix));
+        if let (Some(label), Some(id)) = (label, &call.task)
+            && call.done
+        {
+            let twice = made.insert(label.clone(), id.clone());
+            assert_eq!(twice, None, "{label} was made twice");
+        }
+    }
+    made
 }
 
 /// Asks the store's file as an operator would, beside the program that has it open.

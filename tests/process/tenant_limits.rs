@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::redis_server::RedisServer;
-use crate::support::{Client, PATIENCE, Place, Program, body, id, vendor};
+use crate::support::{Client, PATIENCE, Place, Program, body, id, made, vendor};
 
 struct Form {
     replicas: usize,
@@ -194,7 +194,7 @@ impl Service {
     /// As clients do that wrote their ids down: also tasks whose id nobody heard.
     async fn poll_all(&self, sandbox: &Sandbox, tenants: &[Tenant], ended: &mut BTreeSet<String>) {
         let mut client = Client::connect(self.programs[0].http).await.unwrap();
-        for (label, id) in made(sandbox) {
+        for (label, id) in made(sandbox, "tenant") {
             let mut owner = tenants.iter().filter(|tenant| tenant.has(&label));
             if !ended.contains(&id) {
                 let token = &owner.next().unwrap().token;
@@ -314,21 +314,6 @@ async fn poll(client: &mut Client, token: &str, id: &str) -> Option<String> {
     Some(body(&answer).to_owned())
 }
 
-/// Labels of submits, and the tasks that the vendor made of them.
-fn made(sandbox: &Sandbox) -> BTreeMap<String, String> {
-    let record = sandbox.record();
-    assert_eq!(record.counts.dropped, 0);
-    let mut made = BTreeMap::new();
-    for call in record.calls.iter().filter(|call| call.endpoint == "in.php") {
-        let label = call.names.iter().find(|name| name.starts_with("tenant"));
-        if let (Some(label), Some(id)) = (label, &call.task) {
-            let twice = made.insert(label.clone(), id.clone());
-            assert_eq!(twice, None, "{label} was made twice");
-        }
-    }
-    made
-}
-
 #[derive(Debug, Default)]
 struct Sums {
     solved: u64,
@@ -341,7 +326,7 @@ struct Sums {
 
 /// Each submit has a label, which the vendor sees as a parameter and the bill has as a project.
 async fn compare(sandbox: &Sandbox, service: &Service, tenants: &[Tenant]) -> Sums {
-    let made = made(sandbox);
+    let made = made(sandbox, "tenant");
     let tasks: BTreeMap<_, _> = sandbox
         .tasks()
         .into_iter()
