@@ -107,6 +107,11 @@ impl Replicas {
         }
     }
 
+    fn has_news(&self) -> bool {
+        self.state()
+            .is_some_and(|state| !state.telling.is_empty() || state.by_hand.has_unwritten())
+    }
+
     fn state(&self) -> Option<MutexGuard<'_, State>> {
         let state = self.state.as_ref()?;
         Some(state.lock().unwrap_or_else(PoisonError::into_inner))
@@ -141,8 +146,8 @@ pub async fn run(server: Arc<Server>) {
         }
         led = leads;
     }
-    let unwritten = server.replicas.state();
-    if unwritten.is_some_and(|state| state.by_hand.has_unwritten()) {
+    // Or whoever leads next would ask the vendor again.
+    if server.replicas.has_news() {
         meet(&server, redis).await;
     }
 }

@@ -190,7 +190,8 @@ impl Account {
         let mut state = self.state();
         let before = state.together.replace((used, now));
         drop(state);
-        if before.is_some_and(|(before, _)| used < before) {
+        // After a count that was too old to go by, a key may have been full by another one.
+        if before.is_none_or(|(before, at)| used < before || now >= at + TOGETHER_FOR) {
             self.events.freed(&self.name);
         }
     }
@@ -432,14 +433,15 @@ impl State {
         };
         if max.is_some_and(|max| ours >= max as usize) {
             self.count.was_full = true;
-            return Availability::Full;
+            return Availability::Full { again: None };
         }
         if let (Some(max), Some((used, at))) = (max, self.together)
             && used >= max
             && now < at + ASK_AGAIN
         {
             self.count.was_full = true;
-            return Availability::At(at + ASK_AGAIN);
+            let again = Some(at + ASK_AGAIN);
+            return Availability::Full { again };
         }
         let submits = self.submits.next_at(limits.submits, now);
         let requests = self.requests.next_at(limits.requests, now);

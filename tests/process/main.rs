@@ -6,8 +6,10 @@ mod commands;
 mod crash;
 mod demo;
 mod first_files;
+mod fleet;
 mod leaks;
 mod parked;
+mod parked_replicas;
 #[path = "../support/redis_server.rs"]
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod redis_server;

@@ -74,6 +74,9 @@ local function end_reservation(tenant, member)
   call('HDEL', tenant .. ':prices', member)
 end
 
+-- A submit is no longer on its way.
+local function is_not_reserved(submit) call('HDEL', 'sidekey:reserved:' .. run_of(submit), submit) end
+
 -- Its slot, and its place among the tasks of its tenant.
 local function end_holds(key)
   local task = call('GET', task_of(key))
@@ -266,10 +269,13 @@ change.touch = touch
 -- nobody knows counts as one that did.
 function change.give_back(name, submit, uncertain_until)
   local tenant = 'sidekey:tenant:' .. name
+  is_not_reserved(submit)
   if uncertain_until == '' then
     -- What was asked for may come behind this: it waited on a connection of its own when the server stood still.
     if call('ZREM', tenant .. ':open', submit) == 0 then call('SET', 'sidekey:given_back:' .. submit, '', 'PX', 60000) end
     call('HDEL', tenant .. ':prices', submit)
+    -- Another replica took this one for dead.
+    call('ZREM', tenant .. ':uncertain', submit)
   elseif call('ZREM', tenant .. ':open', submit) == 1 then
     call('ZADD', tenant .. ':uncertain', uncertain_until, submit)
   end
@@ -390,6 +396,7 @@ function change.hold_parked(submit, id)
   if not row[1] or row[1] == '' then return 0 end
   local tenant = 'sidekey:tenant:' .. row[1]
   local price = call('HGET', tenant .. ':prices', submit)
+  is_not_reserved(submit)
   end_reservation(tenant, submit)
   if price and (row[2] == 'waiting' or row[2] == 'sending') then
     call('ZADD', tenant .. ':open', '+inf', 'p' .. id)
@@ -516,6 +523,7 @@ function change.put_back_hold(name, member, uncertain_until, price)
   else
     local is_parked = string.sub(member, 1, 1) == 'p'
     call('ZADD', tenant .. ':open', 'NX', is_parked and '+inf' or now + 700000, member)
+    if not is_parked then call('HSET', 'sidekey:reserved:' .. run_of(member), member, name) end
   end
   call('HSETNX', tenant .. ':prices', member, price)
   return 0
@@ -560,7 +568,10 @@ end
 function change.open_submits(name, ...)
   local tenant = 'sidekey:tenant:' .. name
   local function is_own(member) return string.match(member, '^%d+$') and run_of(member) == run end
-  local function finish(member) end_reservation(tenant, member) end
+  local function finish(member)
+    is_not_reserved(member)
+    end_reservation(tenant, member)
+  end
   return only(call('ZRANGE', tenant .. ':open', 0, -1), { ... }, is_own, finish)
 end
 

@@ -9,6 +9,9 @@ local tenant, submit = 'sidekey:tenant:' .. ARGV[1], ARGV[2]
 local daily, budget, tasks, rate = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local open, uncertain, prices = tenant .. ':open', tenant .. ':uncertain', tenant .. ':prices'
 
+-- Of a submit that is on its way: the first half of its number is its run. By that it is found when its replica dies.
+local function reserved_of(submit) return string.format('sidekey:reserved:%d', math.floor(tonumber(submit) / 4294967296)) end
+
 -- Each writes back at its next meeting, and of the mark's ten seconds eight are left two seconds after the last one did.
 if call('EXISTS', 'sidekey:salt') == 0 or call('PTTL', 'sidekey:restoring') > 8000 then return { -1, 0, 0 } end
 local function used(field)
@@ -24,6 +27,7 @@ for _, kind in ipairs({ open, uncertain }) do
   for _, member in ipairs(call('ZRANGEBYSCORE', kind, '-inf', now)) do
     call('ZREM', kind, member)
     call('HDEL', prices, member)
+    if string.match(member, '^%d') then call('HDEL', reserved_of(member), member) end
   end
 end
 local running = call('ZCARD', open)
@@ -42,4 +46,5 @@ if rate then
 end
 call('ZADD', open, now + ARGV[5], submit)
 call('HSET', prices, submit, ARGV[6])
+call('HSET', reserved_of(submit), submit, ARGV[1])
 return answer(0)

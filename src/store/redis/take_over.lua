@@ -5,11 +5,43 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local runs = { ARGV[1] }
 if ARGV[1] == '-1' then runs = call('ZRANGEBYSCORE', 'sidekey:runs', '-inf', '(' .. now - ARGV[2]) end
+local day_ends = string.format('%d', (math.floor(now / 86400000) + 1) * 86400000)
 local count = 0
+
+-- What its submits had reserved. Those that were sent, of each tenant so many, hold it until the day ends; the rest was not sent. Which
+-- of them it was is not known: the dearest, so that no budget is overspent.
+local function end_reservations(run, sent)
+  local of = {}
+  local reserved = call('HGETALL', 'sidekey:reserved:' .. run)
+  for at = 1, #reserved, 2 do
+    local submit, tenant = reserved[at], reserved[at + 1]
+    local place = 'sidekey:tenant:' .. tenant
+    if call('ZREM', place .. ':open', submit) == 1 then
+      of[tenant] = of[tenant] or {}
+      table.insert(of[tenant], { submit = submit, price = tonumber(call('HGET', place .. ':prices', submit) or 0) })
+    end
+  end
+  for tenant, submits in pairs(of) do
+    local place = 'sidekey:tenant:' .. tenant
+    table.sort(submits, function(a, b) return a.price > b.price end)
+    for at, it in ipairs(submits) do
+      if at <= (sent[tenant] or 0) then
+        call('ZADD', place .. ':uncertain', day_ends, it.submit)
+      else
+        call('HDEL', place .. ':prices', it.submit)
+      end
+    end
+  end
+  call('DEL', 'sidekey:reserved:' .. run)
+end
+
 for _, run in ipairs(runs) do
   local intents = call('HGETALL', 'sidekey:intents:' .. run)
+  local sent = {}
   for at = 1, #intents, 2 do
     local id, intent = intents[at], intents[at + 1]
+    local tenant = cjson.decode(intent).tenant
+    sent[tenant] = (sent[tenant] or 0) + 1
     call('HSET', 'sidekey:uncertain', id, intent)
     call('ZADD', 'sidekey:uncertain_by_time', string.format('%d', cjson.decode(intent).at_ms), id)
     call('HDEL', 'sidekey:resolved', id)
@@ -30,14 +62,16 @@ for _, run in ipairs(runs) do
       call('HSET', parked, 'state', 'uncertain')
       call('DEL', 'sidekey:parked_request:' .. id)
       call('ZADD', 'sidekey:parked_by_use', row[3], id)
+      -- Its row holds what it had reserved.
+      sent[row[1]] = (sent[row[1]] or 0) - 1
       local tenant = 'sidekey:tenant:' .. row[1]
       if call('ZREM', tenant .. ':open', 'p' .. id) == 1 then
-        local day_ends = (math.floor(now / 86400000) + 1) * 86400000
-        call('ZADD', tenant .. ':uncertain', string.format('%d', day_ends), 'p' .. id)
+        call('ZADD', tenant .. ':uncertain', day_ends, 'p' .. id)
       end
     end
   end
   call('DEL', 'sidekey:parked_of:' .. run)
+  end_reservations(run, sent)
   if call('GET', 'sidekey:leader') == run then call('DEL', 'sidekey:leader') end
   call('ZREM', 'sidekey:runs', run)
 end

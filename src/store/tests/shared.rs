@@ -368,6 +368,81 @@ async fn a_submit_of_which_nobody_knows_counts_until_the_day_ends() {
     assert_eq!(ask().await.err(), Some(Limit::Daily));
 }
 
+#[tokio::test]
+async fn of_what_a_dead_replica_had_reserved_only_that_of_sent_submits_is_held_on() {
+    let server = RedisServer::start();
+    let (dead, living) = (connect(&server), connect(&server));
+    let tenant: Arc<str> = Arc::from("acme");
+    let now_ms = clock::now_ms();
+    let ask = async |store, limits: TenantLimits, price| {
+        let reserve = SharedReservation::reserve(store, &tenant, &limits, price, now_ms);
+        reserve.await.unwrap().unwrap()
+    };
+    // One is sent, one waits for a key, and one has made a task that runs.
+    let reserved = [
+        ask(&dead, NO_LIMITS, 1_500).await.unwrap(),
+        ask(&dead, NO_LIMITS, 900).await.unwrap(),
+        ask(&dead, NO_LIMITS, 1_500).await.unwrap(),
+    ];
+    let mut sent = intent("main");
+    sent.tenant = Arc::clone(&tenant);
+    let (id, written) = dead.intend(sent, None);
+    written.await.unwrap();
+    let mut runs = task("7", "main");
+    runs.key.tenant = Arc::clone(&tenant);
+    dead.learn(runs.clone()).await.unwrap();
+    assert_eq!(server.say("HLEN sidekey:reserved:0"), ":3");
+    let gone = Some(Duration::from_millis(100));
+    until(async || {
+        living.flush().await.unwrap();
+        let meeting = Brought {
+            lead_for: Duration::from_secs(60),
+            ..meeting(gone)
+        };
+        living
+            .replicas()
+            .unwrap()
+            .meet(meeting)
+            .await
+            .unwrap()
+            .taken_over
+            == 1
+    })
+    .await;
+    // The task and the uncertain one.
+    let daily = |most| TenantLimits {
+        daily: Some(most),
+        ..NO_LIMITS
+    };
+    let tasks = |most| TenantLimits {
+        max_tasks: Some(most),
+        ..NO_LIMITS
+    };
+    let budget = |most| TenantLimits {
+        budget_micro_usd: Some(most),
+        ..NO_LIMITS
+    };
+    let charge = runs.charge_micro_usd.or(runs.price_micro_usd).unwrap_or(0);
+    assert_eq!(ask(&living, daily(2), 1).await.err(), Some(Limit::Daily));
+    assert_eq!(
+        ask(&living, budget(charge + 1_500), 1).await.err(),
+        Some(Limit::Budget)
+    );
+    assert_eq!(ask(&living, tasks(1), 1).await.err(), Some(Limit::Tasks));
+    drop(ask(&living, daily(3), 1).await.unwrap());
+    living.flush().await.unwrap();
+    drop(ask(&living, budget(charge + 1_501), 1).await.unwrap());
+    living.flush().await.unwrap();
+    drop(ask(&living, tasks(2), 1).await.unwrap());
+    // It only stood still, and its submit came to nothing: that is not uncertain any more.
+    dead.forget(id);
+    drop(reserved);
+    dead.flush().await.unwrap();
+    living.flush().await.unwrap();
+    assert!(ask(&living, daily(2), 1).await.is_ok());
+    assert_eq!(server.say("HLEN sidekey:reserved:0"), ":0");
+}
+
 pub(super) fn meeting(dead_after: Option<Duration>) -> Brought {
     Brought {
         lead_for: Duration::from_millis(300),

@@ -89,6 +89,18 @@ impl Fleet {
         keys.map(|key| key.describe(Instant::now()).state).collect()
     }
 
+    /// So many, of the first account, at all replicas.
+    pub(crate) async fn know_the_slots(&self, slots: u32) {
+        for at in 0..self.replicas.len() {
+            until("the limit is known", async || {
+                let snapshot = self.running(at).server.live.load();
+                let key = snapshot.keys.listed().next().unwrap();
+                key.account.most_tasks(&key.limits) == Some(slots)
+            })
+            .await;
+        }
+    }
+
     pub(crate) fn leaders(&self) -> Vec<usize> {
         let leads = |at: &usize| {
             let replica = self.replicas[*at].as_ref();
