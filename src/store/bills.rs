@@ -88,6 +88,10 @@ pub enum LedgerError {
     Empty(String),
     #[error("{store} cannot be read: {problem}")]
     Unreadable { store: String, problem: String },
+    #[error(
+        "{store} was written by a newer sidekey (its version is {version}): ask that one for the report"
+    )]
+    TooNew { store: String, version: i64 },
 }
 
 impl By {
@@ -132,6 +136,9 @@ impl Ledger {
         };
         if !is_ours {
             return Err(LedgerError::NotOurs(path.to_owned()));
+        }
+        if let Some(version) = schema::too_new(&connection).map_err(unreadable)? {
+            return Err(LedgerError::TooNew { store, version });
         }
         let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('usage', 'refusals')";
         let tables: i64 = connection

@@ -21,3 +21,4 @@ mod static_mount;
 mod store_trouble;
 mod support;
 mod tenant_limits;
+mod versions;

@@ -24,8 +24,12 @@ impl Bills {
             .say(|connection| redis::cmd("GET").arg("sidekey:version").query(connection))?;
         match version {
             None => Ok(None),
-            Some(super::VERSION) => Ok(Some(Self(conversation))),
-            Some(_) => Err((ErrorKind::Client, "a newer sidekey has written it").into()),
+            Some(version) if version > super::VERSION => Err((
+                ErrorKind::Client,
+                "a newer sidekey wrote it: ask that one for the report",
+            )
+                .into()),
+            Some(_) => Ok(Some(Self(conversation))),
         }
     }
 

@@ -1,16 +1,12 @@
 //! What can be asked, by a thread with a conversation of its own: look-ups do not wait behind changes.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use redis::{Connection, RedisResult};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::audit::AuditRow;
-use super::super::parked::{OwnId, ParkedRecord, ParkedRequest, ParkedState, Parking};
-use super::super::rows::{
-    CameTo, Change, Claimed, ENDED_IN_MID_SUBMIT, TaskKey, TaskRecord, UncertainRow,
-};
+use super::super::rows::{CameTo, Claimed, ENDED_IN_MID_SUBMIT, TaskKey, TaskRecord, UncertainRow};
 use super::super::usage::Refused;
 use super::connection::Conversation;
 use super::ledger::refusals;
@@ -169,135 +165,6 @@ impl Redis {
         })
         .await
     }
-
-    /// Those that are this process's to send: its own, and from now on those whose replicas have ended.
-    pub(in super::super) async fn waiting_parked(&self) -> Result<Vec<ParkedRecord>, StoreError> {
-        let run = self.run;
-        let waiting = self
-            .ask(move |connection| waiting_parked(connection, run))
-            .await?;
-        let is_news = |record: &&ParkedRecord| {
-            let known = self.mirror.parked(record.id, &record.tenant);
-            known.is_none()
-        };
-        let taken_over: Vec<_> = waiting.iter().filter(is_news).cloned().collect();
-        for records in taken_over.chunks(REQUESTS) {
-            self.remember_parked(records.to_vec()).await?;
-        }
-        Ok(waiting)
-    }
-
-    /// As if this process had parked them: it is the one that remembers them now.
-    async fn remember_parked(&self, records: Vec<ParkedRecord>) -> Result<(), StoreError> {
-        type Found = (HashMap<String, Vec<u8>>, Option<i64>);
-        let looked = records.clone();
-        let found = self
-            .ask(move |connection| {
-                let mut look = redis::pipe();
-                for ParkedRecord { id, tenant, .. } in &looked {
-                    look.cmd("HGETALL")
-                        .arg(format!("sidekey:parked_request:{id}"));
-                    let prices = format!("sidekey:tenant:{tenant}:prices");
-                    look.cmd("HGET").arg((prices, format!("p{id}")));
-                }
-                let found: Vec<redis::Value> = look.query(connection)?;
-                let pairs = found.chunks_exact(2).map(|pair| -> RedisResult<Found> {
-                    let request = redis::from_redis_value(pair[0].clone())?;
-                    Ok((request, redis::from_redis_value(pair[1].clone())?))
-                });
-                pairs.collect::<RedisResult<Vec<_>>>()
-            })
-            .await?;
-        for (record, (request, price)) in records.into_iter().zip(found) {
-            if let Some(price_micro_usd) = price {
-                let tenant = Arc::clone(&record.tenant);
-                self.held.parked(record.id, tenant, price_micro_usd);
-            }
-            if let Some(request) = rows::read_request(request) {
-                self.mirror.apply(Change::Park(Box::new(Parking {
-                    record,
-                    request,
-                    claim: None,
-                })));
-            }
-        }
-        Ok(())
-    }
-
-    pub(in super::super) async fn parked(
-        &self,
-        id: OwnId,
-        tenant: &str,
-    ) -> Result<Option<ParkedRecord>, StoreError> {
-        let run = self.run;
-        let found = self
-            .ask(move |connection| parked(connection, id, run))
-            .await;
-        let ours = |record: &ParkedRecord| &*record.tenant == tenant;
-        let mirror = || self.mirror.parked(id, tenant);
-        match found {
-            Ok(Some(Some(record))) => Ok(Some(record).filter(ours)),
-            Ok(Some(None)) => Ok(mirror()),
-            Ok(None) => match mirror() {
-                Some(record) => Ok(Some(record)),
-                None => Err(StoreError::Unreadable(INCOMPLETE.to_owned())),
-            },
-            Err(error) => mirror().map(Some).ok_or(error),
-        }
-    }
-
-    pub(in super::super) async fn parked_request(
-        &self,
-        id: OwnId,
-    ) -> Result<Option<ParkedRequest>, StoreError> {
-        self.ask(move |connection| {
-            let fields: HashMap<String, Vec<u8>> = redis::cmd("HGETALL")
-                .arg(format!("sidekey:parked_request:{id}"))
-                .query(connection)?;
-            Ok(rows::read_request(fields))
-        })
-        .await
-    }
-}
-
-fn waiting_parked(connection: &mut Connection, run: i64) -> RedisResult<Vec<ParkedRecord>> {
-    let mut ids: Vec<i64> = redis::cmd("EVAL")
-        .arg(include_str!("adopt.lua"))
-        .arg((0, run))
-        .query(connection)?;
-    ids.sort_unstable();
-    let mut waiting = Vec::with_capacity(ids.len());
-    for ids in ids.chunks(PAGE) {
-        let mut look = redis::pipe();
-        for id in ids {
-            look.cmd("HMGET")
-                .arg(format!("sidekey:parked:{id}"))
-                .arg(&rows::PARKED_FIELDS);
-        }
-        let found: Vec<rows::ParkedFields> = look.query(connection)?;
-        let records = ids.iter().zip(found);
-        waiting.extend(
-            records
-                .filter_map(|(id, fields)| rows::read_parked(OwnId(*id), fields))
-                .filter(|record| record.state == ParkedState::Waiting),
-        );
-    }
-    Ok(waiting)
-}
-
-fn parked(
-    connection: &mut Connection,
-    id: OwnId,
-    run: i64,
-) -> RedisResult<Option<Option<ParkedRecord>>> {
-    let fields: rows::ParkedFields = redis::cmd("HMGET")
-        .arg(format!("sidekey:parked:{id}"))
-        .arg(&rows::PARKED_FIELDS)
-        .query(connection)?;
-    Ok(match rows::read_parked(id, fields) {
-        Some(record) => Some(Some(record)),
-        None => is_complete(connection, run)?.then_some(None),
-    })
 }
 
 /// None: that the server knows nothing of this task says nothing.
@@ -318,12 +185,8 @@ fn task(
     Ok(match text {
         Some(text) => {
             let used_at_ms = used_at_ms.unwrap_or_default() as i64;
-            Some(rows::read_task(
-                key.clone(),
-                &text,
-                used_at_ms,
-                runs.is_some(),
-            ))
+            // One that a newer version wrote, and that this one cannot read, is not unknown.
+            rows::read_task(key.clone(), &text, used_at_ms, runs.is_some()).map(Some)
         }
         None => is_complete(connection, run)?.then_some(None),
     })
@@ -331,7 +194,7 @@ fn task(
 
 /// Whether what is not here is nowhere. Not so while a replica that was heard of writes nothing, because it may hold what it
 /// has relayed, nor just after the server was emptied.
-fn is_complete(connection: &mut Connection, run: i64) -> RedisResult<bool> {
+pub(super) fn is_complete(connection: &mut Connection, run: i64) -> RedisResult<bool> {
     type Longest = Vec<(i64, f64)>;
     type Marks = (Option<Vec<u8>>, Option<String>);
     let ((seconds, micros), longest, (salt, restoring)): ((f64, f64), Longest, Marks) =
@@ -435,7 +298,7 @@ pub(super) fn take_over(connection: &mut Connection, run: i64, silent_ms: i64) -
         .query(connection)
 }
 
-const INCOMPLETE: &str = "not all replicas have written to the Redis server what they know";
+pub(super) const INCOMPLETE: &str = "not all replicas have written to the Redis server what they know, or a newer sidekey wrote what this one cannot read";
 /// An id is relayed unwritten after a second of trouble, so whoever wrote later than this ago holds none.
 pub(super) const BEHIND_MS: f64 = 900.0;
 const SALT: &str = "sidekey:salt";
@@ -446,6 +309,3 @@ const MAX_WAITING: usize = 64;
 
 /// Rows in one command: the server has one thread, and others wait for it.
 pub(super) const PAGE: usize = 1000;
-
-/// Requests of parked submits in one command: of a hundred kilobytes each some are enough.
-const REQUESTS: usize = 20;

@@ -1,7 +1,8 @@
 //! A server that was emptied or lost its last second: what living replicas hold of limits, and of parked submits, comes back.
 
-use super::parked::parked_submit;
-use super::shared::{NO_LIMITS, NOW, meeting, park, solve, until};
+use super::limits::{NO_LIMITS, NOW, solve};
+use super::parked::{park, parked_submit};
+use super::shared::{meeting, until};
 use super::*;
 use crate::config::settings::TenantLimits;
 use crate::tenants::meter::Limit;

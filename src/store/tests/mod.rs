@@ -3,6 +3,7 @@
 mod bills;
 mod emptied;
 mod file;
+mod limits;
 mod parked;
 #[path = "../../../tests/support/redis_server.rs"]
 mod redis_server;
@@ -10,13 +11,14 @@ mod same;
 mod shared;
 mod together;
 mod trouble;
+mod versions;
 
 use redis_server::RedisServer;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use super::*;
+use crate::config::settings::Sync;
 use crate::keys::secret::Identity;
 
 /// Pages of a disk that is not full: the most that SQLite allows.

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
+use super::limits::{NOW, solve};
 use super::redis::connection::Conversation;
-use super::shared::{NOW, solve};
 use super::*;
 
 fn owned(id: &str) -> (TaskRecord, UsageRow) {
