@@ -129,7 +129,7 @@ pub async fn run(server: Arc<Server>) {
     let Some(redis) = server.store.replicas() else {
         return;
     };
-    let mut led = server.replicas.leads();
+    let (mut led, mut was_alone) = (server.replicas.leads(), false);
     loop {
         tokio::select! {
             () = sleep(EVERY) => {}
@@ -145,6 +145,17 @@ pub async fn run(server: Arc<Server>) {
             server.live.load().keys.events().happened();
         }
         led = leads;
+        let is_alone = server.replicas.is_alone();
+        match (was_alone, is_alone) {
+            (false, true) => tracing::warn!(
+                "no meeting on the Redis server for ten seconds: this replica leads itself, and counts slots and limits of tenants alone"
+            ),
+            (true, false) => {
+                tracing::info!("the replicas meet again, and count slots and limits together");
+            }
+            _ => {}
+        }
+        was_alone = is_alone;
     }
     // Or whoever leads next would ask the vendor again.
     if server.replicas.has_news() {

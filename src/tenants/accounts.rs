@@ -11,7 +11,7 @@ use super::shared::SharedReservation;
 use super::tally::Tally;
 use crate::config::settings::TenantLimits;
 use crate::request::clock;
-use crate::store::{OwnId, Refused, Settled, TaskKey};
+use crate::store::{OwnId, Refused, Reserved, Settled, TaskKey};
 
 #[derive(Debug, Default)]
 pub struct Accounts {
@@ -188,6 +188,11 @@ impl Reservation {
     /// The vendor accepted: from now on it ends with the task.
     pub fn give_to(&self, task: TaskKey, now: Instant) {
         self.account.meter().give_to(self.submit, task, now);
+    }
+
+    /// What the store counts of it for all replicas.
+    pub fn on_server(&self) -> Option<Reserved> {
+        self.shared.as_ref().map(SharedReservation::reserved)
     }
 
     /// The submit waits for a key, under this id of ours.

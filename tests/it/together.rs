@@ -1,6 +1,7 @@
 //! What several replicas do as one: changes by hand, alerts, counts.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sidekey::sandbox::Dialect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::support::fleet::{Fleet, QUICK, solving};
 use crate::support::team::{tenants, token};
-use crate::support::{TASK, http, key, name, until, vendor};
+use crate::support::{TASK, http, key, name, until, vendor, within};
 
 const DISABLE: &str = "/api/keys/account-1/disable";
 const DEACTIVATE: &str = "/api/tenants/acme/deactivate";
@@ -144,12 +145,15 @@ async fn what_the_others_use_of_an_account_is_no_stranger_and_what_none_used_is(
     fleet.end().await;
 }
 
-/// The limit holds over all as far as each knew when the server fell silent; what runs and is solved meanwhile counts once.
+/// At first nothing is sent that is not counted. Then the limit holds over all as far as each knew when the server fell silent; what
+/// runs and is solved meanwhile counts once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_hangs_each_holds_a_tenant_to_what_was_left_and_all_to_the_sum_after() {
+async fn while_redis_hangs_no_limit_is_overshot_and_when_it_is_gone_for_long_each_holds_a_tenant_to_what_was_left_and_all_to_the_sum_after()
+ {
     const LIMIT: usize = 9;
     const BEFORE: usize = 6;
-    let file = tenants(&[("acme", &format!("daily_limit = {LIMIT}"))]);
+    let limit = format!("daily_limit = {LIMIT}");
+    let file = tenants(&[("acme", &limit), ("free", "")]);
     let fleet = Fleet::start_for(3, solving(2, 0), QUICK, Some(&file)).await;
     let submit = format!("/in.php?key={}&{TASK}", token("acme"));
     let solve = async |at: usize| {
@@ -169,6 +173,16 @@ async fn while_redis_hangs_each_holds_a_tenant_to_what_was_left_and_all_to_the_s
         assert_eq!(solve(at % 3).await, 1);
     }
     fleet.redis.pause();
+    for at in 0..3 {
+        assert_eq!(fleet.get(at, &submit).await, "ERROR_NO_SLOT_AVAILABLE");
+    }
+    assert_eq!(fleet.world.sandbox.tasks().len(), BEFORE);
+    let unlimited = format!("/in.php?key={}&{TASK}", token("free"));
+    assert!(fleet.get(0, &unlimited).await.starts_with("OK|"));
+    within(Duration::from_secs(30), "each is alone", async || {
+        (0..3).all(|at| fleet.running(at).server.replicas.is_alone())
+    })
+    .await;
     let alone = async |at: usize| {
         let mut solved = 0;
         for _ in 0..LIMIT {
@@ -183,7 +197,7 @@ async fn while_redis_hangs_each_holds_a_tenant_to_what_was_left_and_all_to_the_s
         assert!((1..=LIMIT - BEFORE + 3).contains(solved), "{alone:?}");
     }
     let solved = BEFORE + alone.iter().sum::<usize>();
-    assert_eq!(fleet.world.sandbox.tasks().len(), solved);
+    assert_eq!(fleet.world.sandbox.tasks().len(), solved + 1);
     let day = sidekey::request::clock::now_ms() / 86_400_000;
     until("it is one limit again", async || {
         (0..3).all(|at| fleet.running(at).server.store.health().writing)

@@ -30,6 +30,8 @@ struct Form {
     kills: u64,
     /// Solves of the first tenant; the others have more, so that they reach theirs at other times.
     limit: u64,
+    /// For the rest of the day.
+    patience: Duration,
 }
 
 const SOLVE_MS: u64 = 100;
@@ -64,6 +66,8 @@ fn form(replicas: usize, has_kills: bool) -> Form {
         kills: if has_kills { kills } else { 0 },
         // Reached after half of the kills, by what a small machine does.
         limit: long.map_or(60, |kills| 3 * kills),
+        // A machine that does much else besides.
+        patience: PATIENCE * if long.is_some() { 15 } else { 3 },
     }
 }
 
@@ -106,7 +110,7 @@ async fn crowd(form: Form) {
     let mut ended = BTreeSet::new();
     while !service.are_used_up(&tenants).await {
         assert!(
-            began.elapsed() < 3 * PATIENCE,
+            began.elapsed() < form.patience,
             "limits were not reached: {:#?}",
             compare(&sandbox, &service, &tenants).await.wrong
         );
@@ -122,7 +126,8 @@ async fn crowd(form: Form) {
         sleep(Duration::from_millis(500)).await;
         sums = compare(&sandbox, &service, &tenants).await;
     }
-    print(&form, &sums);
+    service.listen();
+    print(&form, &sums, &service.said);
     assert!(sums.wrong.is_empty(), "{:#?}", sums.wrong);
     assert!(sums.failed > 0 && sums.solved > 0);
     assert_eq!(sandbox.counts().foreign, 0, "wrong-key polls");
@@ -132,7 +137,31 @@ async fn crowd(form: Form) {
 struct Service {
     place: Place,
     programs: Vec<Program>,
+    said: Said,
     _redis: Option<RedisServer>,
+}
+
+/// What the programs logged, added up.
+#[derive(Debug, Default)]
+struct Said {
+    /// Submits that were not counted in time, and not sent.
+    not_counted: usize,
+    /// Replicas that counted limits alone for a while.
+    alone: usize,
+    /// Times that the submits of a dead replica became uncertain.
+    taken_over: usize,
+    /// Submits of which Redis had no record in time.
+    unwritten: usize,
+}
+
+impl Said {
+    fn add(&mut self, printed: &str) {
+        let count = |text: &str| printed.lines().filter(|line| line.contains(text)).count();
+        self.not_counted += count("not_counted");
+        self.alone += count("no meeting on the Redis server");
+        self.taken_over += count("another replica ended in mid-submit");
+        self.unwritten += count("the store is in trouble, this is kept in memory");
+    }
 }
 
 impl Service {
@@ -157,6 +186,7 @@ impl Service {
         Self {
             place,
             programs,
+            said: Said::default(),
             _redis: redis,
         }
     }
@@ -168,8 +198,15 @@ impl Service {
     fn kill_and_start(&mut self, at: usize) {
         let killed = self.programs.remove(at);
         killed.signal(Signal::KILL);
-        killed.wait();
+        let (_, printed) = killed.wait();
+        self.said.add(&printed);
         self.programs.insert(at, self.place.start());
+    }
+
+    fn listen(&mut self) {
+        for program in &self.programs {
+            self.said.add(&program.printed());
+        }
     }
 
     /// The lines of a bill, by what they are of.
@@ -392,9 +429,9 @@ async fn compare(sandbox: &Sandbox, service: &Service, tenants: &[Tenant]) -> Su
     clippy::print_stderr,
     reason = "the figures of a long run are what it is run for"
 )]
-fn print(form: &Form, sums: &Sums) {
+fn print(form: &Form, sums: &Sums, said: &Said) {
     eprintln!(
-        "{} replicas, {} kills, {} tenants of {} clients: {} solves counted, {} failed and given back, {} uncertain ({} of them solved), {} wrong",
+        "{} replicas, {} kills, {} tenants of {} clients: {} solves counted, {} failed and given back, {} uncertain ({} of them solved), {} wrong; {said:?}",
         form.replicas,
         form.kills,
         form.tenants,

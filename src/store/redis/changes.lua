@@ -11,11 +11,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local APPLIED = 'sidekey:applied:' .. run
 local TASKS, RUNNING = 'sidekey:tasks_by_use', 'sidekey:running'
 local UNCERTAIN, UNCERTAIN_TIMES, RESOLVED = 'sidekey:uncertain', 'sidekey:uncertain_by_time', 'sidekey:resolved'
+local SUBMIT_OF = 'sidekey:submit_of'
 local CLAIM_OF, CLAIM_TIMES = 'sidekey:claim_of', 'sidekey:claims_by_time'
 local PARKED, ORPHANS, OWN_IDS = 'sidekey:parked_by_use', 'sidekey:parked_orphans', 'sidekey:last_own_id'
 local USAGE, USAGE_BY_END = 'sidekey:usage', 'sidekey:usage_by_end'
 local AUDIT, REFUSAL_DAYS = 'sidekey:audit', 'sidekey:refusal_days'
-local CLAIMED, FULL = -1, -2
+local CLAIMED, UNRESERVED, FULL = -1, -2, -3
 
 if how == 'next' then
   local known = call('GET', APPLIED)
@@ -42,6 +43,7 @@ local function run_of(id) return string.format('%d', math.floor(tonumber(id) / 4
 
 -- By whichever replica's submit it was.
 local function end_intent(id)
+  call('HDEL', SUBMIT_OF, id)
   local intents = intents_of(run_of(id))
   local intent = call('HGET', intents, id)
   if intent then
@@ -74,8 +76,23 @@ local function end_reservation(tenant, member)
   call('HDEL', tenant .. ':prices', member)
 end
 
+local function reserved_of(submit) return 'sidekey:reserved:' .. run_of(submit) end
+
 -- A submit is no longer on its way.
-local function is_not_reserved(submit) call('HDEL', 'sidekey:reserved:' .. run_of(submit), submit) end
+local function is_not_reserved(submit) call('HDEL', reserved_of(submit), submit) end
+
+-- Nobody knows whether it made a task: what it had reserved counts until the day ends.
+local function count_as_made(id, tenant)
+  local submit = call('HGET', SUBMIT_OF, id)
+  if not submit then return end
+  call('HDEL', SUBMIT_OF, id)
+  is_not_reserved(submit)
+  tenant = 'sidekey:tenant:' .. tenant
+  if call('ZREM', tenant .. ':open', submit) == 1 then
+    local day = math.floor(now / 86400000) + 1
+    call('ZADD', tenant .. ':uncertain', string.format('%d', day * 86400000), submit)
+  end
+end
 
 -- Its slot, and its place among the tasks of its tenant.
 local function end_holds(key)
@@ -190,8 +207,10 @@ end
 
 local change = {}
 
--- The slot is taken with it, so that no number of replicas overshoots.
-function change.intend(id, owner, json, leased, most, scope, parameters, at)
+-- The slot is taken with it, so that no number of replicas overshoots. What a submit has reserved may be gone: its replica was taken
+-- for dead. Then it must not be sent.
+function change.intend(id, owner, json, leased, most, scope, parameters, at, submit, must_hold)
+  if must_hold == '1' and call('HEXISTS', reserved_of(submit), submit) == 0 then return UNRESERVED end
   if scope ~= '' then
     local other = call('HGET', claim_of(scope), 'intent')
     if other and run_of(other) ~= run then return CLAIMED end
@@ -204,6 +223,7 @@ function change.intend(id, owner, json, leased, most, scope, parameters, at)
   end
   call('ZADD', slots, now + leased, 'i' .. id)
   call('HSET', intents_of(run), id, json)
+  if submit ~= '' then call('HSET', SUBMIT_OF, id, submit) end
   if scope ~= '' then
     drop_claim(scope)
     call('HSET', claim_of(scope), 'parameters', parameters, 'intent', id)
@@ -244,7 +264,9 @@ end
 
 -- Its slot is held on until the lease ends.
 function change.uncertain(id, json, at)
-  if call('HDEL', intents_of(run_of(id)), id) == 1 then spent(cjson.decode(json).owner_name, 'lost', 1) end
+  local intent = cjson.decode(json)
+  count_as_made(id, intent.tenant)
+  if call('HDEL', intents_of(run_of(id)), id) == 1 then spent(intent.owner_name, 'lost', 1) end
   call('HSET', UNCERTAIN, id, json)
   call('ZADD', UNCERTAIN_TIMES, at, id)
   call('HDEL', RESOLVED, id)
@@ -255,11 +277,6 @@ function change.resolve(id, task_id, key, owner, json, used, running)
   resolve(id, task_id, used)
   claim_came_to(id, 'task', task_id)
   call('ZREM', slots_of(owner), 'i' .. id)
-  local tenant = tenant_of(key)
-  if tenant then
-    local member = call('ZPOPMIN', tenant .. ':uncertain')[1]
-    if member then call('HDEL', tenant .. ':prices', member) end
-  end
   return put_task(key, owner, json, used, running)
 end
 
@@ -274,7 +291,7 @@ function change.give_back(name, submit, uncertain_until)
     -- What was asked for may come behind this: it waited on a connection of its own when the server stood still.
     if call('ZREM', tenant .. ':open', submit) == 0 then call('SET', 'sidekey:given_back:' .. submit, '', 'PX', 60000) end
     call('HDEL', tenant .. ':prices', submit)
-    -- Another replica took this one for dead.
+    -- The answer came late, or another replica took this one for dead.
     call('ZREM', tenant .. ':uncertain', submit)
   elseif call('ZREM', tenant .. ':open', submit) == 1 then
     call('ZADD', tenant .. ':uncertain', uncertain_until, submit)

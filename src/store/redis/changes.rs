@@ -5,7 +5,7 @@ use super::super::memory::Remembered;
 use super::super::parked::{ParkedRecord, ParkedRequest, Parking};
 use super::super::rows::{
     BAD_KEY_ANSWERS_KEPT, CameTo, Change, Endpoint, GOOD_KEYS_KEPT, IntentId, TaskRecord,
-    TaskState, UncertainRow,
+    TaskState, UncertainRow, Within,
 };
 use super::super::usage::{Refused, UsageRow};
 use super::{VERSION, held, rows};
@@ -27,12 +27,14 @@ impl Arguments {
     /// False: nothing is to be carried out, and the result is 0.
     pub(super) fn add(&mut self, change: &Change) -> bool {
         match change {
-            Change::Intend(id, intent, claim, most) => {
+            Change::Intend(id, intent, claim, within) => {
                 let leased = match intent.endpoint {
                     Endpoint::Submit => SUBMIT_MS,
                     Endpoint::Solve => SOLVE_MS,
                 };
-                let most = most.map(|most| most.to_string()).unwrap_or_default();
+                let most = within.slots.map(|most| most.to_string());
+                let submit = within.reserved.map(|it| number(it.submit));
+                let is_limited = within.reserved.is_some_and(|it| it.is_limited);
                 self.change(
                     "intend",
                     [
@@ -40,10 +42,12 @@ impl Arguments {
                         intent.owner_name.as_bytes(),
                         rows::intent(intent).as_bytes(),
                         &number(leased),
-                        most.as_bytes(),
+                        most.unwrap_or_default().as_bytes(),
                         claim.as_ref().map_or(&[], |claim| &claim.scope),
                         claim.as_ref().map_or(&[], |claim| &claim.parameters),
                         &number(intent.at_ms),
+                        &submit.unwrap_or_default(),
+                        if is_limited { b"1" } else { b"" },
                     ],
                 );
             }
@@ -321,7 +325,7 @@ pub(super) fn written_back(
         );
     }
     for (id, intent) in &remembered.intents {
-        let change = Change::Intend(*id, intent.clone(), None, None);
+        let change = Change::Intend(*id, intent.clone(), None, Within::default());
         pieces.change().add(&change);
     }
     for row in &remembered.uncertain {

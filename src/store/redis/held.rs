@@ -110,7 +110,6 @@ impl Held {
                     held.parked.remove(id);
                 }
             },
-            Change::Resolve(_, task) => held.resolve(&task.key.tenant),
             _ => {}
         }
     }
@@ -121,20 +120,6 @@ impl Held {
 }
 
 impl Inner {
-    /// One of its uncertain submits is a task, and holds its own: it is not told which.
-    fn resolve(&mut self, tenant: &str) {
-        let first = |hold: &&Hold| &*hold.tenant == tenant && hold.uncertain_until_ms.is_some();
-        let of_submit = self.submits.iter().find(|(_, hold)| first(hold));
-        if let Some(submit) = of_submit.map(|(submit, _)| *submit) {
-            self.submits.remove(&submit);
-            return;
-        }
-        let of_parked = self.parked.iter().find(|(_, hold)| first(hold));
-        if let Some(id) = of_parked.map(|(id, _)| *id) {
-            self.parked.remove(&id);
-        }
-    }
-
     /// SECURITY: a vendor that breaks off makes uncertain submits as fast as clients submit. Each was an alarm.
     fn forget_the_oldest(&mut self, until_ms: i64) {
         if self.submits.len() <= MOST_HELD {

@@ -318,12 +318,13 @@ impl Server {
     }
 }
 
-/// `CLAIMED` and `FULL` of the script are below zero.
+/// `CLAIMED`, `UNRESERVED` and `FULL` of the script are below zero.
 fn result(number: i64) -> Result<u64, StoreError> {
     match number {
         -1 => Err(StoreError::Claimed),
-        ..=-2 => Err(StoreError::Full {
-            used: u32::try_from(-2 - number).unwrap_or(u32::MAX),
+        -2 => Err(StoreError::Unreserved),
+        ..=-3 => Err(StoreError::Full {
+            used: u32::try_from(-3 - number).unwrap_or(u32::MAX),
         }),
         _ => Ok(number.unsigned_abs()),
     }

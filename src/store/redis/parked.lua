@@ -22,7 +22,11 @@ end
 local function end_parked_hold(tenant, id, state, at)
   if tenant == '' then return end
   tenant = 'sidekey:tenant:' .. tenant
-  if state ~= 'uncertain' then return end_reservation(tenant, 'p' .. id) end
+  if state ~= 'uncertain' then
+    -- The answer came late.
+    call('ZREM', tenant .. ':uncertain', 'p' .. id)
+    return end_reservation(tenant, 'p' .. id)
+  end
   if call('ZREM', tenant .. ':open', 'p' .. id) == 1 then
     local day = math.floor(tonumber(at) / 86400000) + 1
     call('ZADD', tenant .. ':uncertain', string.format('%d', day * 86400000), 'p' .. id)

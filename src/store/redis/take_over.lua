@@ -8,40 +8,30 @@ if ARGV[1] == '-1' then runs = call('ZRANGEBYSCORE', 'sidekey:runs', '-inf', '('
 local day_ends = string.format('%d', (math.floor(now / 86400000) + 1) * 86400000)
 local count = 0
 
--- What its submits had reserved. Those that were sent, of each tenant so many, hold it until the day ends; the rest was not sent. Which
--- of them it was is not known: the dearest, so that no budget is overspent.
-local function end_reservations(run, sent)
-  local of = {}
+-- What a sent submit had reserved counts until the day ends.
+local function count_as_made(id, tenant)
+  local submit = call('HGET', 'sidekey:submit_of', id)
+  if not submit then return end
+  call('HDEL', 'sidekey:submit_of', id)
+  tenant = 'sidekey:tenant:' .. tenant
+  if call('ZREM', tenant .. ':open', submit) == 1 then call('ZADD', tenant .. ':uncertain', day_ends, submit) end
+end
+
+-- Nothing else was sent.
+local function give_back(run)
   local reserved = call('HGETALL', 'sidekey:reserved:' .. run)
   for at = 1, #reserved, 2 do
-    local submit, tenant = reserved[at], reserved[at + 1]
-    local place = 'sidekey:tenant:' .. tenant
-    if call('ZREM', place .. ':open', submit) == 1 then
-      of[tenant] = of[tenant] or {}
-      table.insert(of[tenant], { submit = submit, price = tonumber(call('HGET', place .. ':prices', submit) or 0) })
-    end
-  end
-  for tenant, submits in pairs(of) do
-    local place = 'sidekey:tenant:' .. tenant
-    table.sort(submits, function(a, b) return a.price > b.price end)
-    for at, it in ipairs(submits) do
-      if at <= (sent[tenant] or 0) then
-        call('ZADD', place .. ':uncertain', day_ends, it.submit)
-      else
-        call('HDEL', place .. ':prices', it.submit)
-      end
-    end
+    local submit, tenant = reserved[at], 'sidekey:tenant:' .. reserved[at + 1]
+    if call('ZREM', tenant .. ':open', submit) == 1 then call('HDEL', tenant .. ':prices', submit) end
   end
   call('DEL', 'sidekey:reserved:' .. run)
 end
 
 for _, run in ipairs(runs) do
   local intents = call('HGETALL', 'sidekey:intents:' .. run)
-  local sent = {}
   for at = 1, #intents, 2 do
     local id, intent = intents[at], intents[at + 1]
-    local tenant = cjson.decode(intent).tenant
-    sent[tenant] = (sent[tenant] or 0) + 1
+    count_as_made(id, cjson.decode(intent).tenant)
     call('HSET', 'sidekey:uncertain', id, intent)
     call('ZADD', 'sidekey:uncertain_by_time', string.format('%d', cjson.decode(intent).at_ms), id)
     call('HDEL', 'sidekey:resolved', id)
@@ -62,8 +52,6 @@ for _, run in ipairs(runs) do
       call('HSET', parked, 'state', 'uncertain')
       call('DEL', 'sidekey:parked_request:' .. id)
       call('ZADD', 'sidekey:parked_by_use', row[3], id)
-      -- Its row holds what it had reserved.
-      sent[row[1]] = (sent[row[1]] or 0) - 1
       local tenant = 'sidekey:tenant:' .. row[1]
       if call('ZREM', tenant .. ':open', 'p' .. id) == 1 then
         call('ZADD', tenant .. ':uncertain', day_ends, 'p' .. id)
@@ -71,7 +59,7 @@ for _, run in ipairs(runs) do
     end
   end
   call('DEL', 'sidekey:parked_of:' .. run)
-  end_reservations(run, sent)
+  give_back(run)
   if call('GET', 'sidekey:leader') == run then call('DEL', 'sidekey:leader') end
   call('ZREM', 'sidekey:runs', run)
 end

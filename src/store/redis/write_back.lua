@@ -61,7 +61,7 @@ function change.put_back_hold(name, member, uncertain_until, price)
   else
     local is_parked = string.sub(member, 1, 1) == 'p'
     call('ZADD', tenant .. ':open', 'NX', is_parked and '+inf' or now + 700000, member)
-    if not is_parked then call('HSET', 'sidekey:reserved:' .. run_of(member), member, name) end
+    if not is_parked then call('HSET', reserved_of(member), member, name) end
   end
   call('HSETNX', tenant .. ':prices', member, price)
   return 0

@@ -150,7 +150,7 @@ async fn what_ended_in_the_second_that_was_lost_is_not_open_again() {
     let (one, other) = (connect(&server), connect(&server));
     let reserved = ask(&one, &most_tasks(1)).await.unwrap();
     let sent = park(&one).await;
-    let (intent_id, written) = one.intend_within(intent("main"), None, Some(1));
+    let (intent_id, written) = one.intend_within(intent("main"), None, slots(Some(1)));
     written.await.unwrap();
     let before = server.say("DUMP sidekey:parked_of:0");
     assert!(!before.is_empty());
@@ -180,7 +180,7 @@ async fn what_ended_in_the_second_that_was_lost_is_not_open_again() {
     server.say("SET sidekey:applied:0 1");
     comes_back(&server, &[&one]).await;
     assert!(ask(&other, &most_tasks(1)).await.is_ok());
-    let (_, written) = other.intend_within(intent("main"), None, Some(1));
+    let (_, written) = other.intend_within(intent("main"), None, slots(Some(1)));
     written.await.unwrap();
     one.close().await.unwrap();
     assert!(other.uncertain_list(9).await.unwrap().is_empty());

@@ -193,7 +193,7 @@ async fn of_what_a_dead_replica_had_reserved_only_that_of_sent_submits_is_held_o
     ];
     let mut sent = intent("main");
     sent.tenant = Arc::clone(&tenant);
-    let (id, written) = dead.intend(sent, None);
+    let (id, written) = dead.intend_within(sent.clone(), None, counted(&reserved[0]));
     written.await.unwrap();
     let mut runs = task("7", "main");
     runs.key.tenant = Arc::clone(&tenant);
@@ -241,11 +241,75 @@ async fn of_what_a_dead_replica_had_reserved_only_that_of_sent_submits_is_held_o
     drop(ask(&living, budget(charge + 1_501), 1).await.unwrap());
     living.flush().await.unwrap();
     drop(ask(&living, tasks(2), 1).await.unwrap());
-    // It only stood still, and its submit came to nothing: that is not uncertain any more.
+    // It only stood still: what it had reserved is another's by now, and must not be sent.
+    let (late, written) = dead.intend_within(sent, None, counted(&reserved[1]));
+    assert_eq!(written.await, Err(StoreError::Unreserved));
+    dead.forget(late);
+    // Its submit came to nothing: that is not uncertain any more.
     dead.forget(id);
     drop(reserved);
     dead.flush().await.unwrap();
     living.flush().await.unwrap();
     assert!(ask(&living, daily(2), 1).await.is_ok());
     assert_eq!(server.say("HLEN sidekey:reserved:0"), ":0");
+}
+
+fn counted(reservation: &SharedReservation) -> Within {
+    let reserved = Reserved {
+        is_limited: true,
+        ..reservation.reserved()
+    };
+    Within {
+        reserved: Some(reserved),
+        ..Within::default()
+    }
+}
+
+/// Each holds its own part, so that the end of one frees no other's place.
+#[tokio::test]
+async fn an_uncertain_submit_holds_its_place_until_its_own_id_comes_late() {
+    let server = RedisServer::start();
+    let store = connect(&server);
+    let tenant: Arc<str> = Arc::from("acme");
+    let now_ms = clock::now_ms();
+    let limits = TenantLimits {
+        daily: Some(2),
+        ..NO_LIMITS
+    };
+    let ask = async || {
+        store.flush().await.unwrap();
+        let reserve = SharedReservation::reserve(&store, &tenant, &limits, 1_500, now_ms);
+        reserve.await.unwrap().unwrap()
+    };
+    let mut sent = intent("main");
+    sent.tenant = Arc::clone(&tenant);
+    let mut uncertain = Vec::new();
+    for _ in 0..2 {
+        let reservation = ask().await.unwrap();
+        let (id, written) = store.intend_within(sent.clone(), None, counted(&reservation));
+        written.await.unwrap();
+        let row = UncertainRow {
+            id,
+            intent: sent.clone(),
+            why: "the deadline passed".into(),
+            parameters_hash: None,
+            resolved: None,
+        };
+        store.uncertain(row).await.unwrap();
+        uncertain.push((id, reservation));
+    }
+    assert_eq!(ask().await.err(), Some(Limit::Daily));
+    let (late, of_late) = uncertain.pop().unwrap();
+    let mut made = task("7", "main");
+    made.key.tenant = Arc::clone(&tenant);
+    store.resolve_uncertain(late, made.clone()).await.unwrap();
+    drop(of_late);
+    assert_eq!(ask().await.err(), Some(Limit::Daily));
+    store.settle(solve(&made, Ended::Failed));
+    let (_, of_other) = uncertain.pop().unwrap();
+    of_other.keep(now_ms);
+    drop(of_other);
+    let last = ask().await.unwrap();
+    assert_eq!(ask().await.err(), Some(Limit::Daily));
+    drop(last);
 }

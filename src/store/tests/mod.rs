@@ -71,6 +71,13 @@ fn task(id: &str, owner: &str) -> TaskRecord {
     }
 }
 
+fn slots(slots: Option<u32>) -> Within {
+    Within {
+        slots,
+        ..Within::default()
+    }
+}
+
 fn intent(owner: &str) -> Intent {
     Intent {
         profile: Arc::from("captchaai"),

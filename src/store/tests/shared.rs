@@ -34,7 +34,7 @@ async fn replicas_together_take_no_more_slots_than_an_account_has() {
     let mut full = 0;
     for round in 0..10 {
         for store in &replicas {
-            let (id, written) = store.intend_within(intent("main"), None, Some(5));
+            let (id, written) = store.intend_within(intent("main"), None, slots(Some(5)));
             match written.await {
                 Ok(_) => taken.push((store, id)),
                 Err(StoreError::Full { used }) => {
@@ -51,7 +51,7 @@ async fn replicas_together_take_no_more_slots_than_an_account_has() {
     let (store, id) = taken[0];
     store.accept(id, task("7", "main")).await.unwrap();
     let try_again = async || {
-        let (id, written) = replicas[2].intend_within(intent("main"), None, Some(5));
+        let (id, written) = replicas[2].intend_within(intent("main"), None, slots(Some(5)));
         let taken = written.await.is_ok();
         replicas[2].forget(id);
         replicas[2].flush().await.unwrap();
@@ -62,7 +62,7 @@ async fn replicas_together_take_no_more_slots_than_an_account_has() {
     replicas[1].flush().await.unwrap();
     assert!(try_again().await && try_again().await);
     // Another account has its own.
-    let (_, written) = replicas[0].intend_within(intent("other"), None, Some(1));
+    let (_, written) = replicas[0].intend_within(intent("other"), None, slots(Some(1)));
     written.await.unwrap();
 }
 
