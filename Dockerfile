@@ -31,13 +31,14 @@ ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
     CARGO_PROFILE_RELEASE_STRIP=symbols
 WORKDIR /build
 COPY . .
+ARG PROFILE=release
 # One step, because the caches are no part of its result: what one step put there may be gone in the next.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     target=$(cat /target) \
     && cargo fetch --locked --target "$target" \
-    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --frozen --release --bin sidekey --target "$target" \
-    && install -D "target/$target/release/sidekey" /image/usr/local/bin/sidekey \
+    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --frozen --profile "$PROFILE" --bin sidekey --target "$target" \
+    && install -D "target/$target/$PROFILE/sidekey" /image/usr/local/bin/sidekey \
     && install -D -m 0644 deploy/image/sidekey.toml /image/etc/sidekey/config/sidekey.toml \
     && install -d /image/etc/sidekey/keys /image/state
 
