@@ -1,19 +1,16 @@
 //! What can be asked, by a thread with a conversation of its own: look-ups do not wait behind changes.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use redis::{Connection, RedisResult};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::audit::AuditRow;
-use super::super::bills::{Asked, Line, Sums};
-use super::super::parked::{OwnId, ParkedRecord, ParkedRequest, ParkedState};
 use super::super::rows::{CameTo, Claimed, ENDED_IN_MID_SUBMIT, TaskKey, TaskRecord, UncertainRow};
-use super::super::usage::{Ended, Refused, Settled, UsageRow};
+use super::super::usage::Refused;
 use super::connection::Conversation;
+use super::ledger::refusals;
 use super::{Redis, StoreError, rows};
-use crate::calendar::DAY_MS;
 use crate::keys::secret::Identity;
 
 type Question = Box<dyn FnOnce(&mut Conversation) + Send>;
@@ -39,8 +36,11 @@ impl Redis {
     ) -> Result<T, StoreError> {
         let (tell, answer) = oneshot::channel();
         let question: Question = Box::new(move |conversation| {
-            // Whoever asked may be gone.
-            let _ = tell.send(conversation.ask(&mut look_up));
+            // Whoever asked may be gone: after a while of trouble those behind him wait for nothing, and what he would have
+            // reserved nobody would give back.
+            if !tell.is_closed() {
+                let _ = tell.send(conversation.ask(&mut look_up));
+            }
         });
         let sent = self.questions.send(Some(question)).await;
         sent.map_err(|_| StoreError::Closed)?;
@@ -146,92 +146,8 @@ impl Redis {
         .await
     }
 
-    /// Of all replicas together.
     pub(in super::super) async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
-        let counts = self
-            .ask(move |connection| {
-                redis::cmd("HGETALL")
-                    .arg(format!("sidekey:refusals:{day}"))
-                    .query::<Vec<(String, i64)>>(connection)
-            })
-            .await?;
-        let mut sums: HashMap<(Arc<str>, Arc<str>), i64> = HashMap::new();
-        for (field, count) in counts {
-            let mut parts = field.split('\0').map(Arc::from);
-            if let (Some(tenant), Some(reason)) = (parts.next(), parts.next()) {
-                *sums.entry((tenant, reason)).or_default() += count;
-            }
-        }
-        let refused = |((tenant, reason), count)| Refused {
-            tenant,
-            day,
-            reason,
-            count,
-        };
-        Ok(sums.into_iter().map(refused).collect())
-    }
-
-    pub(in super::super) async fn settled(
-        &self,
-        day_began_ms: i64,
-        month_began_ms: i64,
-    ) -> Result<HashMap<Arc<str>, Settled>, StoreError> {
-        let mut settled: HashMap<Arc<str>, Settled> = HashMap::new();
-        let add = |row: &UsageRow| {
-            if row.ended == Ended::Solved {
-                let tenant = settled.entry(Arc::clone(&row.task.tenant)).or_default();
-                tenant.solves_today += u32::from(row.ended_at_ms >= day_began_ms);
-                tenant.charged_this_month_micro_usd += row.charge_micro_usd;
-            }
-        };
-        self.each_usage(month_began_ms, i64::MAX, add).await?;
-        Ok(settled)
-    }
-
-    /// The rows of the bills since then, the oldest first.
-    async fn each_usage(
-        &self,
-        since_ms: i64,
-        until_ms: i64,
-        mut each: impl FnMut(&UsageRow),
-    ) -> Result<(), StoreError> {
-        let mut from = 0;
-        loop {
-            let (read, rows) = self
-                .ask(move |connection| usage_page(connection, since_ms, until_ms, from))
-                .await?;
-            rows.iter().for_each(&mut each);
-            from += read;
-            if read < PAGE {
-                return Ok(());
-            }
-        }
-    }
-
-    /// A row that is written meanwhile may be missing, as if it had come later. Others' look-ups go between the pages.
-    pub(in super::super) async fn bill(&self, asked: &Asked) -> Result<Vec<Line>, StoreError> {
-        let mut sums = Sums::new(asked);
-        self.each_usage(asked.from_ms, asked.until_ms, |row| sums.add(row))
-            .await?;
-        for row in self.uncertain(MOST_UNCERTAIN).await? {
-            if row.resolved.is_none() {
-                sums.add_uncertain(&row.intent);
-            }
-        }
-        let (from, until) = (asked.from_ms / DAY_MS, asked.until_ms / DAY_MS);
-        let days: Vec<i64> = self
-            .ask(move |connection| {
-                redis::cmd("ZRANGEBYSCORE")
-                    .arg(("sidekey:refusal_days", from, format!("({until}")))
-                    .query(connection)
-            })
-            .await?;
-        for day in days {
-            for refused in self.refusals(day).await? {
-                sums.add_refused(&refused.tenant, day, refused.count);
-            }
-        }
-        Ok(sums.lines())
+        self.ask(move |connection| refusals(connection, day)).await
     }
 
     pub(in super::super) async fn last_end(
@@ -262,86 +178,6 @@ impl Redis {
         })
         .await
     }
-
-    /// Those that are this process's to send: its own, and from now on those whose replicas have ended.
-    pub(in super::super) async fn waiting_parked(&self) -> Result<Vec<ParkedRecord>, StoreError> {
-        let run = self.run;
-        self.ask(move |connection| {
-            let mut ids: Vec<i64> = redis::cmd("EVAL")
-                .arg(include_str!("adopt.lua"))
-                .arg((0, run))
-                .query(connection)?;
-            ids.sort_unstable();
-            let mut waiting = Vec::with_capacity(ids.len());
-            for ids in ids.chunks(PAGE) {
-                let mut look = redis::pipe();
-                for id in ids {
-                    look.cmd("HMGET")
-                        .arg(format!("sidekey:parked:{id}"))
-                        .arg(&rows::PARKED_FIELDS);
-                }
-                let found: Vec<rows::ParkedFields> = look.query(connection)?;
-                let records = ids.iter().zip(found);
-                waiting.extend(
-                    records
-                        .filter_map(|(id, fields)| rows::read_parked(OwnId(*id), fields))
-                        .filter(|record| record.state == ParkedState::Waiting),
-                );
-            }
-            Ok(waiting)
-        })
-        .await
-    }
-
-    pub(in super::super) async fn parked(
-        &self,
-        id: OwnId,
-        tenant: &str,
-    ) -> Result<Option<ParkedRecord>, StoreError> {
-        let run = self.run;
-        let found = self
-            .ask(move |connection| parked(connection, id, run))
-            .await;
-        let ours = |record: &ParkedRecord| &*record.tenant == tenant;
-        let mirror = || self.mirror.parked(id, tenant);
-        match found {
-            Ok(Some(Some(record))) => Ok(Some(record).filter(ours)),
-            Ok(Some(None)) => Ok(mirror()),
-            Ok(None) => match mirror() {
-                Some(record) => Ok(Some(record)),
-                None => Err(StoreError::Unreadable(INCOMPLETE.to_owned())),
-            },
-            Err(error) => mirror().map(Some).ok_or(error),
-        }
-    }
-
-    pub(in super::super) async fn parked_request(
-        &self,
-        id: OwnId,
-    ) -> Result<Option<ParkedRequest>, StoreError> {
-        self.ask(move |connection| {
-            let fields: HashMap<String, Vec<u8>> = redis::cmd("HGETALL")
-                .arg(format!("sidekey:parked_request:{id}"))
-                .query(connection)?;
-            Ok(rows::read_request(fields))
-        })
-        .await
-    }
-}
-
-fn parked(
-    connection: &mut Connection,
-    id: OwnId,
-    run: i64,
-) -> RedisResult<Option<Option<ParkedRecord>>> {
-    let fields: rows::ParkedFields = redis::cmd("HMGET")
-        .arg(format!("sidekey:parked:{id}"))
-        .arg(&rows::PARKED_FIELDS)
-        .query(connection)?;
-    Ok(match rows::read_parked(id, fields) {
-        Some(record) => Some(Some(record)),
-        None => is_complete(connection, run)?.then_some(None),
-    })
 }
 
 /// None: that the server knows nothing of this task says nothing.
@@ -362,12 +198,8 @@ fn task(
     Ok(match text {
         Some(text) => {
             let used_at_ms = used_at_ms.unwrap_or_default() as i64;
-            Some(rows::read_task(
-                key.clone(),
-                &text,
-                used_at_ms,
-                runs.is_some(),
-            ))
+            // One that a newer version wrote, and that this one cannot read, is not unknown.
+            rows::read_task(key.clone(), &text, used_at_ms, runs.is_some()).map(Some)
         }
         None => is_complete(connection, run)?.then_some(None),
     })
@@ -375,7 +207,7 @@ fn task(
 
 /// Whether what is not here is nowhere. Not so while a replica that was heard of writes nothing, because it may hold what it
 /// has relayed, nor just after the server was emptied.
-fn is_complete(connection: &mut Connection, run: i64) -> RedisResult<bool> {
+pub(super) fn is_complete(connection: &mut Connection, run: i64) -> RedisResult<bool> {
     type Longest = Vec<(i64, f64)>;
     type Marks = (Option<Vec<u8>>, Option<String>);
     let ((seconds, micros), longest, (salt, restoring)): ((f64, f64), Longest, Marks) =
@@ -415,7 +247,10 @@ fn claim(
     })
 }
 
-fn uncertain(connection: &mut Connection, limit: usize) -> RedisResult<Vec<UncertainRow>> {
+pub(super) fn uncertain(
+    connection: &mut Connection,
+    limit: usize,
+) -> RedisResult<Vec<UncertainRow>> {
     let last = limit as i64 - 1;
     let ids: Vec<i64> = redis::cmd("ZREVRANGE")
         .arg(("sidekey:uncertain_by_time", 0, last))
@@ -468,29 +303,6 @@ fn running(
     Ok(tasks)
 }
 
-/// How many were read, which may be more than can be understood.
-fn usage_page(
-    connection: &mut Connection,
-    since_ms: i64,
-    until_ms: i64,
-    from: usize,
-) -> RedisResult<(usize, Vec<UsageRow>)> {
-    let places: Vec<String> = redis::cmd("ZRANGEBYSCORE")
-        .arg(("sidekey:usage_by_end", since_ms, format!("({until_ms}")))
-        .arg(("LIMIT", from, PAGE))
-        .query(connection)?;
-    if places.is_empty() {
-        return Ok((0, Vec::new()));
-    }
-    let texts: Vec<Option<String>> = redis::cmd("HMGET")
-        .arg("sidekey:usage")
-        .arg(&places)
-        .query(connection)?;
-    let row = |(place, text): (&String, Option<String>)| rows::read_usage(place, &text?);
-    let rows = places.iter().zip(texts).filter_map(row).collect();
-    Ok((places.len(), rows))
-}
-
 /// The submits of a run that ended are uncertain from now on. Returns how many there were.
 pub(super) fn take_over(connection: &mut Connection, run: i64, silent_ms: i64) -> RedisResult<u64> {
     redis::cmd("EVAL")
@@ -499,9 +311,9 @@ pub(super) fn take_over(connection: &mut Connection, run: i64, silent_ms: i64) -
         .query(connection)
 }
 
-const INCOMPLETE: &str = "not all replicas have written to the Redis server what they know";
+pub(super) const INCOMPLETE: &str = "not all replicas have written to the Redis server what they know, or a newer sidekey wrote what this one cannot read";
 /// An id is relayed unwritten after a second of trouble, so whoever wrote later than this ago holds none.
-const BEHIND_MS: f64 = 900.0;
+pub(super) const BEHIND_MS: f64 = 900.0;
 const SALT: &str = "sidekey:salt";
 const RESTORING: &str = "sidekey:restoring";
 
@@ -509,7 +321,4 @@ const RESTORING: &str = "sidekey:restoring";
 const MAX_WAITING: usize = 64;
 
 /// Rows in one command: the server has one thread, and others wait for it.
-const PAGE: usize = 1000;
-
-/// Each was an alarm.
-const MOST_UNCERTAIN: usize = 100_000;
+pub(super) const PAGE: usize = 1000;

@@ -2,14 +2,20 @@
 //!
 //! Changes go the way of the file's: one queue, one thread, many changes at once; here as one script, which Redis carries
 //! out whole or not at all, and only once, however often it is sent. What this process changed it remembers besides, and
-//! writes back when the server was emptied or lost its last second. `changes.lua` is the truth about what is kept where.
+//! writes back when the server was emptied or lost its last second. `changes.lua`, with `parked.lua`, `write_back.lua` and
+//! `carry_out.lua` behind it, is the truth about what is kept where.
 
 mod changes;
-mod connection;
+pub(super) mod connection;
+mod held;
+mod ledger;
 mod look_ups;
 mod meeting;
+mod parked;
 mod reserve;
 mod rows;
+mod spent;
+mod told;
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
@@ -19,22 +25,28 @@ use std::time::Duration;
 use redis::{RedisError, RedisResult, Value};
 use tokio::time::Instant;
 
+use super::lifetime::{start, write_seconds};
 use super::memory::Tables;
 use super::parked::OwnId;
 use super::queue::{MAX_BATCH, Operation};
 use super::rows::Change;
 use super::sqlite::OpenError;
 use super::writer::{Results, Shared, Target, Writer};
-use super::{Address, Numbers, StoreError, Threads, start, write_seconds};
+use super::{Address, Numbers, StoreError, Threads};
 use crate::keys::account::LEASE;
 use crate::keys::secret::Salt;
 use changes::{Arguments, written_back};
 use connection::{Conversation, Script};
+use held::Held;
 use look_ups::Questions;
 
-pub use meeting::{Brought, Met};
+pub(super) use ledger::Bills;
+pub use meeting::{Brought, Met, SeenByHand, Switch};
+pub use spent::Spent;
+pub use told::Due;
 
 pub struct Redis {
+    address: Address,
     pub(super) shared: Arc<Shared>,
     questions: Questions,
     pub(super) numbers: Numbers,
@@ -42,6 +54,8 @@ pub struct Redis {
     pub(super) threads: Mutex<Option<Threads>>,
     /// What this process changed: looked at when the server does not answer, written back when it forgot.
     mirror: Arc<Tables>,
+    /// Likewise, of the limits of tenants.
+    held: Arc<Held>,
     /// This process among all that ever used the server.
     run: i64,
 }
@@ -63,7 +77,7 @@ impl Redis {
             }
             sleep(PAUSE);
         };
-        if found.version != VERSION {
+        if found.version > VERSION {
             return Err(OpenError::RedisTooNew {
                 address: address.to_string(),
                 version: found.version,
@@ -73,10 +87,12 @@ impl Redis {
         let salt = salt.map_err(|_| unusable("its salt is damaged".to_owned()))?;
         let shared = Arc::new(Shared::new(address.to_string(), write_seconds()));
         let mirror = Arc::new(Tables::new(MOST_REMEMBERED));
+        let held = Arc::new(Held::default());
         let target = Server {
             conversation,
             script: found.script,
             mirror: Arc::clone(&mirror),
+            held: Arc::clone(&held),
             salt: salt.clone(),
             run: found.run,
             last_own_id: found.last_own_id,
@@ -93,6 +109,7 @@ impl Redis {
         // Numbers that no other run gives. Each has four thousand million; all are below 2^53.
         let first = found.run << 32;
         Ok(Self {
+            address: address.clone(),
             shared,
             questions,
             numbers: Numbers {
@@ -103,6 +120,7 @@ impl Redis {
             },
             threads: Mutex::new(Some(threads)),
             mirror,
+            held,
             run: found.run,
         })
     }
@@ -114,6 +132,7 @@ impl Redis {
     }
 
     pub(super) fn remember(&self, change: &Change) {
+        self.held.apply(change);
         self.mirror.apply(change.clone());
     }
 }
@@ -138,7 +157,7 @@ fn found(connection: &mut redis::Connection) -> RedisResult<Found> {
     let mut new_salt = [0; 32];
     getrandom::fill(&mut new_salt)
         .unwrap_or_else(|error| panic!("the system gives no random bytes: {error}"));
-    let script = Script::load(include_str!("changes.lua"), connection)?;
+    let script = Script::load(CHANGES, connection)?;
     let (version, salt, last_run, last_own_id): (i64, Vec<u8>, i64, i64) = redis::pipe()
         .atomic()
         .cmd("SET")
@@ -173,6 +192,7 @@ struct Server {
     conversation: Conversation,
     script: Script,
     mirror: Arc<Tables>,
+    held: Arc<Held>,
     salt: Salt,
     run: i64,
     /// Of those that this run may give.
@@ -184,9 +204,8 @@ struct Server {
 }
 
 enum Carried {
+    /// Perhaps before, and its answer was lost on the way.
     Done(Vec<i64>),
-    /// Before: its answer was lost on the way.
-    Again,
     /// Not at all: the server does not know the batch before.
     Forgot,
 }
@@ -203,8 +222,7 @@ impl Target for Server {
         let started = Instant::now();
         let numbers = loop {
             match self.carry_out(&arguments, batch.len() < MAX_BATCH)? {
-                Carried::Done(numbers) => break Some(numbers),
-                Carried::Again => break None,
+                Carried::Done(numbers) => break numbers,
                 Carried::Forgot => self.write_back()?,
             }
         };
@@ -213,7 +231,7 @@ impl Target for Server {
         shared
             .write_seconds
             .observe(started.elapsed().as_secs_f64());
-        let mut numbers = numbers.unwrap_or_default().into_iter();
+        let mut numbers = numbers.into_iter();
         let result = |counts| match counts {
             true => result(numbers.next().unwrap_or_default()),
             false => Ok(0),
@@ -248,6 +266,7 @@ impl Server {
         }
         let mut pieces = written_back(
             &self.mirror.remembered(),
+            &self.held.copy(),
             &self.salt,
             self.run,
             self.last_own_id,
@@ -289,7 +308,6 @@ impl Server {
             .next()
             .map_or(Ok(String::new()), redis::from_redis_value)?;
         Ok(match &*word {
-            "again" => Carried::Again,
             "lost" => Carried::Forgot,
             _ => Carried::Done(
                 reply
@@ -300,18 +318,29 @@ impl Server {
     }
 }
 
-/// `CLAIMED` and `FULL` of the script are below zero.
+/// `CLAIMED`, `UNRESERVED` and `FULL` of the script are below zero.
 fn result(number: i64) -> Result<u64, StoreError> {
     match number {
         -1 => Err(StoreError::Claimed),
-        ..=-2 => Err(StoreError::Full {
-            used: u32::try_from(-2 - number).unwrap_or(u32::MAX),
+        -2 => Err(StoreError::Unreserved),
+        ..=-3 => Err(StoreError::Full {
+            used: u32::try_from(-3 - number).unwrap_or(u32::MAX),
         }),
         _ => Ok(number.unsigned_abs()),
     }
 }
 
-/// Raised by a change that the version before could not live with.
+/// In this order: each uses what stands before it, and the last one begins.
+const CHANGES: &str = concat!(
+    include_str!("changes.lua"),
+    include_str!("parked.lua"),
+    include_str!("write_back.lua"),
+    include_str!("carry_out.lua"),
+);
+
+/// Raised by a change that the version before could not live with: it refuses a server that has a higher one. All else only
+/// adds, so that replicas of two versions can write at once: a field that may be missing, a name of its own. Whoever reads
+/// leaves what it does not know.
 const VERSION: i64 = 1;
 
 /// Ids of parked submits that one run may give. With that many for each of 800,000 starts there is room in the range; a run

@@ -1,20 +1,24 @@
 //! What every store does, shown for each of them. `file` and `trouble` are about the file, `shared` about Redis.
 
 mod bills;
+mod emptied;
 mod file;
+mod limits;
 mod parked;
 #[path = "../../../tests/support/redis_server.rs"]
 mod redis_server;
 mod same;
 mod shared;
+mod together;
 mod trouble;
+mod versions;
 
 use redis_server::RedisServer;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use super::*;
+use crate::config::settings::Sync;
 use crate::keys::secret::Identity;
 
 /// Pages of a disk that is not full: the most that SQLite allows.
@@ -64,6 +68,13 @@ fn task(id: &str, owner: &str) -> TaskRecord {
         state: TaskState::Running,
         submitted_at_ms: 1_000,
         used_at_ms: 1_000,
+    }
+}
+
+fn slots(slots: Option<u32>) -> Within {
+    Within {
+        slots,
+        ..Within::default()
     }
 }
 
