@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod admin;
+pub mod cert;
 pub mod check;
 pub mod demo;
 pub mod estimate;
@@ -44,4 +45,5 @@ pub enum Command {
     Healthcheck(healthcheck::Args),
     Token(token::Args),
     Import(import::Args),
+    Cert(cert::Args),
 }
