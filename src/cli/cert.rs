@@ -204,9 +204,9 @@ fn say(made: &Made, dir: &Path, out: &mut impl Write) -> io::Result<()> {
            Python requests      REQUESTS_CA_BUNDLE={ca}\n  \
            Python otherwise     SSL_CERT_FILE={ca}\n  \
            Node.js              NODE_EXTRA_CA_CERTS={ca}\n  \
-           Ruby, Go, .NET, PHP  SSL_CERT_FILE={ca}\n  \
+           Ruby, Go, .NET       SSL_CERT_FILE={ca}\n  \
            curl                 CURL_CA_BUNDLE={ca}\n\n\
-         All but Node.js then trust nothing else: docs/transparent.md has the way out, and Java's way.\n\
+         All but Node.js then trust nothing else. docs/transparent.md has the way out, and that of Java and PHP.\n\
          Keep {ca_key} where no client can read it. Before {until}, run this again.",
         ca_key = path(CA_KEY),
         cert = path("cert.pem"),
