@@ -12,6 +12,7 @@ pub mod live;
 pub mod log;
 pub mod loops;
 pub mod money;
+pub mod otlp;
 pub mod replicas;
 mod upkeep;
 

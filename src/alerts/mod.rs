@@ -71,8 +71,10 @@ fn tell(server: &Server, now: Instant) {
     let has_webhook = server.live.load().settings.alerts.webhook.is_some();
     for finding in due {
         let cause = finding.cause.name();
-        tracing::warn!(cause, subject = %finding.subject, "{}", finding.text);
+        tracing::warn!(cause, subject = %finding.subject, text = finding.text, "alert");
         server.metrics.alert(finding.cause);
+        let kind = format!("alert-{}", cause.replace('_', "-"));
+        server.events.add(kind, &finding.subject, &*finding.text);
         if has_webhook {
             let alert = Alert {
                 finding,

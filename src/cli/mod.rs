@@ -3,10 +3,12 @@
 pub mod admin;
 pub mod cert;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod estimate;
 pub mod healthcheck;
 pub mod import;
+pub mod look;
 pub mod report;
 pub mod run;
 pub mod sandbox;
@@ -46,4 +48,5 @@ pub enum Command {
     Token(token::Args),
     Import(import::Args),
     Cert(cert::Args),
+    Completions(completions::Args),
 }

@@ -9,6 +9,7 @@ use hyper::Uri;
 
 use crate::alerts::webhook::Webhook;
 use crate::keys::secret::Secret;
+use crate::otlp::collector::Collector;
 use crate::store::Address;
 use crate::tasks::kind;
 use crate::tenants::TokenHash;
@@ -214,10 +215,12 @@ pub enum Sync {
     Process,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     pub format: LogFormat,
     pub level: LogLevel,
+    /// Where traces go.
+    pub otlp: Option<Collector>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

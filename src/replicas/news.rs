@@ -176,6 +176,9 @@ mod tests {
         ] {
             assert_eq!(News::from_text(&news.to_text()), Some(news));
         }
+        // Of a newer version.
         assert_eq!(News::from_text("{\"Later\":1}"), None);
+        let more = "{\"Polled\":{\"parked\":7,\"later\":1}}";
+        assert_eq!(News::from_text(more), Some(News::Polled { parked: 7 }));
     }
 }

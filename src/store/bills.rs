@@ -75,6 +75,10 @@ pub enum LedgerError {
     NotOurs(PathBuf),
     #[error("{0} was written by a sidekey that kept no bills: start this one with it once")]
     TooOld(PathBuf),
+    #[error(
+        "{path} was written by a newer sidekey (its version is {version}): ask that one for the report"
+    )]
+    TooNew { path: PathBuf, version: i64 },
     #[error("{path} cannot be read: {source}")]
     Unreadable {
         path: PathBuf,
@@ -123,6 +127,10 @@ impl Ledger {
         };
         if !is_ours {
             return Err(LedgerError::NotOurs(path.to_owned()));
+        }
+        if let Some(version) = schema::too_new(&connection).map_err(unreadable)? {
+            let path = path.to_owned();
+            return Err(LedgerError::TooNew { path, version });
         }
         let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('usage', 'refusals')";
         let tables: i64 = connection

@@ -1,19 +1,18 @@
 //! The store that ends with the process. Also what a replica remembers of its own changes to the shared store.
 
+mod history;
 mod look_ups;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::audit::{self, AuditRow};
+use super::audit::AuditRow;
 use super::parked::{OwnId, ParkedRecord, ParkedRequest, Parking};
 use super::rows::{
     BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claim, Claimed, Intent, IntentId, Resolved, TaskKey,
     TaskRecord, TaskState, UncertainRow,
 };
 use super::usage::{Ended, Refused, UsageRow};
-use crate::calendar::DAY_MS;
 
 /// A std mutex: every section is short and none awaits.
 #[derive(Debug)]
@@ -293,82 +292,6 @@ impl Inner {
         u64::from(replaced)
     }
 
-    fn settle(&mut self, row: UsageRow) {
-        let place = (row.task.clone(), row.submitted_at_ms);
-        let end = match self.usage.get_mut(&place) {
-            None => {
-                let end = row.ended_at_ms;
-                self.usage.insert(place.clone(), row);
-                end
-            }
-            Some(old) if old.ended == Ended::Expired && row.ended != Ended::Expired => {
-                self.usage_by_end.remove(&(old.ended_at_ms, place.clone()));
-                old.ended_at_ms = row.ended_at_ms;
-                old.ended = row.ended;
-                old.cost_micro_usd = row.cost_micro_usd;
-                old.charge_micro_usd = row.charge_micro_usd;
-                row.ended_at_ms
-            }
-            Some(_) => return,
-        };
-        self.usage_by_end.insert((end, place));
-        if self.usage.len() > self.most_tasks {
-            self.forget_usage(i64::MAX, 1);
-        }
-    }
-
-    fn forget_usage(&mut self, before_ms: i64, limit: usize) -> u64 {
-        let mut forgotten = 0;
-        while forgotten < limit as u64
-            && let Some((end, _)) = self.usage_by_end.first()
-            && *end < before_ms
-            && let Some((_, place)) = self.usage_by_end.pop_first()
-        {
-            self.usage.remove(&place);
-            forgotten += 1;
-        }
-        if before_ms < i64::MAX {
-            self.refusals
-                .retain(|(day, ..), _| *day >= before_ms / DAY_MS);
-        }
-        forgotten
-    }
-
-    fn refused(&mut self, refused: Refused, at_ms: i64) {
-        let Refused {
-            tenant,
-            day,
-            reason,
-            count,
-        } = refused;
-        let first = audit::limit_reached(&tenant, &reason, at_ms);
-        match self.refusals.entry((day, tenant, reason)) {
-            Entry::Vacant(entry) => {
-                entry.insert(count);
-                self.audit(first);
-            }
-            Entry::Occupied(mut entry) => *entry.get_mut() = count.max(*entry.get()),
-        }
-        if self.refusals.len() > MAX_REFUSALS {
-            self.refusals.pop_first();
-        }
-    }
-
-    fn audit(&mut self, row: AuditRow) {
-        self.audit.insert(row);
-        if self.audit.len() > MAX_AUDITED {
-            self.audit.pop_first();
-        }
-    }
-
-    fn forget_audit(&mut self, before_ms: i64, most: usize) -> u64 {
-        let oldest_kept = self.audit.iter().rev().nth(most - 1);
-        let before_ms = oldest_kept.map_or(before_ms, |row| row.at_ms.max(before_ms));
-        let before = self.audit.len();
-        self.audit.retain(|row| row.at_ms >= before_ms);
-        (before - self.audit.len()) as u64
-    }
-
     fn claim(&mut self, intent: IntentId, claim: Claim, at_ms: i64) {
         let claimed = Claimed {
             parameters: claim.parameters,
@@ -472,12 +395,6 @@ const MAX_PARKED: usize = 200_000;
 
 /// SECURITY: clients decide how many tasks there are. About 500 bytes each; then the least recently used one goes.
 pub(super) const MAX_TASKS: usize = 200_000;
-
-/// A day has one for each tenant and limit.
-const MAX_REFUSALS: usize = 100_000;
-
-/// A store in memory is for trying things out, and for tests.
-const MAX_AUDITED: usize = 10_000;
 
 /// The oldest goes. Each of these was an alarm; nobody reads the ten-thousandth.
 const MAX_UNCERTAIN: usize = 10_000;

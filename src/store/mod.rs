@@ -2,15 +2,17 @@
 //! can know. Values of keys are stored nowhere.
 //!
 //! `rows` says what is kept, `statements` says it in SQL, `memory` does the same without a file. `usage`, `audit` and `bills`
-//! are what is looked back at, by `history`.
+//! are what is looked back at, by `history`, and `keys` what is remembered of keys.
 //! `queue` and `writer` are the way to the disk, `commit` its last step, `reader` the way back, `sqlite` opens the file.
-//! `redis` is the store that replicas share: the same queue and the same writer, another last step.
+//! `lifetime` is how a store begins and ends. `redis` is the store that replicas share: the same queue and the same writer, another last step.
 
 mod address;
 mod audit;
 mod bills;
 mod commit;
 mod history;
+mod keys;
+mod lifetime;
 mod memory;
 mod parked;
 mod queue;
@@ -26,12 +28,10 @@ mod usage;
 mod writer;
 mod written;
 
-use std::collections::HashSet;
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -57,8 +57,7 @@ pub use usage::{Ended, Refused, Settled, UsageRow};
 
 pub use written::Written;
 
-use crate::config::settings::Sync;
-use crate::keys::secret::{Identity, Salt};
+use crate::keys::secret::Salt;
 use rows::Change;
 use written::State;
 
@@ -155,58 +154,6 @@ pub struct Health {
 }
 
 impl Store {
-    pub fn memory() -> Self {
-        let mut salt = [0; 32];
-        getrandom::fill(&mut salt)
-            .unwrap_or_else(|error| panic!("the system gives no random bytes: {error}"));
-        Self::Memory(Arc::new(Memory {
-            tables: memory::Tables::new(memory::MAX_TASKS),
-            numbers: Numbers {
-                salt: Salt(salt),
-                last_intent: AtomicI64::new(0),
-                last_bad_key_answer: AtomicI64::new(0),
-                last_own_id: AtomicI64::new(OwnId::before_the_first()),
-            },
-            write_seconds: write_seconds(),
-        }))
-    }
-
-    /// Blocks for as long as the disk takes. The directory must exist.
-    pub fn open(path: &Path, sync: Sync) -> Result<(Self, Recovered), OpenError> {
-        let opened = sqlite::open(path, sync)?;
-        let name = path.display().to_string();
-        let shared = Arc::new(writer::Shared::new(name, write_seconds()));
-        let file = commit::File::new(path, sync, opened.connection, opened.lock);
-        let writer = writer::Writer::new(Arc::clone(&shared), file);
-        let (questions, reader) = reader::reader(path);
-        let no_thread = |source| OpenError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let threads = Threads {
-            reader: start("store-reader", reader).map_err(no_thread)?,
-            writer: start("store-writer", || writer.run()).map_err(no_thread)?,
-        };
-        let store = Self::Sqlite(Arc::new(Sqlite {
-            path: path.to_owned(),
-            shared,
-            questions,
-            numbers: Numbers {
-                salt: opened.salt,
-                last_intent: AtomicI64::new(opened.last_intent),
-                last_bad_key_answer: AtomicI64::new(opened.last_bad_key_answer),
-                last_own_id: AtomicI64::new(opened.last_own_id),
-            },
-            threads: Mutex::new(Some(threads)),
-        }));
-        Ok((store, opened.recovered))
-    }
-
-    /// Blocks until the server answers, or for some seconds.
-    pub fn connect(address: &Address) -> Result<Self, OpenError> {
-        Redis::open(address).map(|redis| Self::Redis(Arc::new(redis)))
-    }
-
     /// A sign of life, and the occasion to notice that the server forgot something. Not waited for.
     pub fn beat(&self) {
         self.note(Change::Nothing);
@@ -284,9 +231,20 @@ impl Store {
             Self::Redis(redis) => redis.uncertain(limit).await,
             Self::Sqlite(sqlite) => {
                 reader::ask(&sqlite.questions, move |connection| {
-                    statements::uncertain(connection, limit)
+                    statements::uncertain::list(connection, limit)
                 })
                 .await
+            }
+        }
+    }
+
+    /// Those of which no id came late.
+    pub async fn uncertain_open(&self) -> Result<u64, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.uncertain_open()),
+            Self::Redis(redis) => redis.uncertain_open().await,
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, statements::uncertain::open).await
             }
         }
     }
@@ -377,46 +335,6 @@ impl Store {
         }
     }
 
-    /// The vendor called a key bad. Not waited for.
-    pub fn note_bad_key_answer(&self, at_ms: i64) {
-        let last = &self.numbers().last_bad_key_answer;
-        let id = last.fetch_add(1, Ordering::Relaxed) + 1;
-        self.note(Change::BadKeyAnswer { id, at_ms });
-    }
-
-    /// The vendor accepted this key for the first time. Not waited for.
-    pub fn note_good_key(&self, identity: Identity, at_ms: i64) {
-        self.note(Change::GoodKey(identity, at_ms));
-    }
-
-    /// It is not good any more.
-    pub fn note_no_good_key(&self, identity: Identity) {
-        self.note(Change::NoGoodKey(identity));
-    }
-
-    /// Keys that the vendor accepted in this or an earlier run.
-    pub async fn good_keys(&self) -> Result<HashSet<Identity>, StoreError> {
-        match self {
-            Self::Memory(_) => Ok(HashSet::new()),
-            Self::Redis(redis) => redis.good_keys().await,
-            Self::Sqlite(sqlite) => reader::ask(&sqlite.questions, statements::good_keys).await,
-        }
-    }
-
-    /// Their times, the oldest first; at most the last hundred.
-    pub async fn bad_key_answers_since(&self, since_ms: i64) -> Result<Vec<i64>, StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.tables.bad_key_answers(since_ms)),
-            Self::Redis(redis) => redis.bad_key_answers(since_ms).await,
-            Self::Sqlite(sqlite) => {
-                reader::ask(&sqlite.questions, move |connection| {
-                    statements::bad_key_answers(connection, since_ms)
-                })
-                .await
-            }
-        }
-    }
-
     /// Tasks that were used since then and are not final, the latest first.
     pub async fn running_tasks(
         &self,
@@ -465,39 +383,6 @@ impl Store {
         }
     }
 
-    /// Writes what waits, leaves one file, and ends the threads. Later changes are refused.
-    pub async fn close(self) -> Result<(), StoreError> {
-        let (shared, threads) = match &self {
-            Self::Memory(_) => return Ok(()),
-            Self::Sqlite(sqlite) => {
-                let _ = sqlite.questions.send(None).await;
-                (&sqlite.shared, &sqlite.threads)
-            }
-            Self::Redis(redis) => {
-                redis.stop_asking().await;
-                (&redis.shared, &redis.threads)
-            }
-        };
-        let lost_before = shared.lost.load(Ordering::Relaxed);
-        let threads = threads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let writer = Arc::clone(shared);
-        let end = move || {
-            let Some(threads) = threads else { return true };
-            // The reader first: only a writer that closes last can remove the log.
-            let reader = threads.reader.join();
-            writer.queue.close();
-            threads.writer.join().is_ok() && reader.is_ok()
-        };
-        let ended = tokio::task::spawn_blocking(end).await;
-        match shared.lost.load(Ordering::Relaxed) - lost_before {
-            0 if ended.unwrap_or(false) => Ok(()),
-            lost => Err(StoreError::Lost(lost)),
-        }
-    }
-
     fn numbers(&self) -> &Numbers {
         match self {
             Self::Memory(memory) => &memory.numbers,
@@ -530,24 +415,6 @@ impl Store {
             }
         }
     }
-}
-
-/// Without `close` the writer still writes what waits, but nobody waits for it.
-impl Drop for Sqlite {
-    fn drop(&mut self) {
-        self.shared.queue.close();
-    }
-}
-
-fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run)
-}
-
-/// From a commit without sync on a fast disk to a disk that hangs.
-fn write_seconds() -> Histogram {
-    Histogram::new([
-        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0,
-    ])
 }
 
 /// SECURITY: clients decide how many idempotency keys there are. Each of these cost a paid submit.

@@ -121,15 +121,15 @@ pub(super) const STEPS: &[&str] = &[
 ",
     usage::STEP,
     audit::STEP,
+    "CREATE INDEX parked_by_tenant ON parked (tenant, id);",
 ];
 
 /// Brings the file up to date, in the caller's transaction. `Err` is the version of a file that is too new.
 pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<Result<(), i64>> {
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version / 1000 > MAJOR {
+    if let Some(version) = too_new(connection)? {
         return Ok(Err(version));
     }
-    let taken = usize::try_from(version % 1000).unwrap_or(0);
+    let taken = usize::try_from(version(connection)? % 1000).unwrap_or(0);
     for step in STEPS.iter().skip(taken) {
         connection.execute_batch(step)?;
     }
@@ -137,4 +137,14 @@ pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<Result<(), i6
         connection.pragma_update(None, "user_version", MAJOR * 1000 + STEPS.len() as i64)?;
     }
     Ok(Ok(()))
+}
+
+/// The version of a file that this program must not touch.
+pub(super) fn too_new(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    let version = version(connection)?;
+    Ok((version / 1000 > MAJOR).then_some(version))
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }

@@ -1,6 +1,7 @@
 //! What each change and each look-up is in SQL.
 
 pub(super) mod parked;
+pub(super) mod uncertain;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::parked::Parking;
 use super::rows::{
-    BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claimed, Endpoint, GOOD_KEYS_KEPT, Intent, IntentId,
-    Resolved, TaskKey, TaskRecord, TaskState, UncertainRow,
+    BAD_KEY_ANSWERS_KEPT, CameTo, Change, Claimed, GOOD_KEYS_KEPT, IntentId, TaskKey, TaskRecord,
+    TaskState,
 };
 use super::usage::Ended;
 use super::{audit, usage};
@@ -309,40 +310,6 @@ pub(super) fn claim(connection: &Connection, scope: &[u8; 32]) -> Result<Option<
         .optional()
 }
 
-pub(super) fn uncertain(connection: &Connection, limit: usize) -> Result<Vec<UncertainRow>> {
-    connection
-        .prepare_cached(LIST_UNCERTAIN)?
-        .query_map([limit as i64], |row| {
-            let resolved_at_ms: Option<i64> = row.get(12)?;
-            Ok(UncertainRow {
-                id: IntentId(row.get(0)?),
-                intent: Intent {
-                    profile: text(row, 1)?,
-                    tenant: text(row, 2)?,
-                    project: optional_text(row, 3)?,
-                    kind: text(row, 4)?,
-                    endpoint: match row.get_ref(5)?.as_str()? {
-                        "solve" => Endpoint::Solve,
-                        _ => Endpoint::Submit,
-                    },
-                    owner_name: text(row, 6)?,
-                    owner_identity: Identity(digest(row, 7)?),
-                    at_ms: row.get(8)?,
-                },
-                why: text(row, 9)?,
-                parameters_hash: match row.get_ref(10)?.as_blob_or_null()? {
-                    Some(_) => Some(digest(row, 10)?),
-                    None => None,
-                },
-                resolved: match (optional_text(row, 11)?, resolved_at_ms) {
-                    (Some(task_id), Some(at_ms)) => Some(Resolved { task_id, at_ms }),
-                    _ => None,
-                },
-            })
-        })?
-        .collect()
-}
-
 pub(super) fn good_keys(connection: &Connection) -> Result<HashSet<Identity>> {
     connection
         .prepare_cached("SELECT identity FROM good_keys")?
@@ -450,11 +417,6 @@ const FORGET_GOOD_KEYS: &str = "DELETE FROM good_keys WHERE identity IN
 const FIND_TASK: &str = "SELECT
     owner_name, owner_identity, kind, project, price_micro_usd, charge_micro_usd, final, submitted_at_ms, used_at_ms
     FROM tasks WHERE profile = ? AND tenant = ? AND id = ?";
-
-const LIST_UNCERTAIN: &str = "SELECT
-    id, profile, tenant, project, kind, endpoint, owner_name, owner_identity, at_ms, why, parameters_hash,
-    resolved_id, resolved_at_ms
-    FROM uncertain ORDER BY id DESC LIMIT ?";
 
 /// By time, so that a file of old tasks is not read whole.
 const RUNNING_TASKS: &str = "SELECT profile, tenant, id,

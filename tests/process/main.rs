@@ -7,7 +7,11 @@ mod crash;
 mod demo;
 mod first_files;
 mod leaks;
+mod logs;
 mod parked;
+#[path = "../support/receiver.rs"]
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod receiver;
 #[path = "../support/redis_server.rs"]
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod redis_server;
@@ -19,3 +23,4 @@ mod static_mount;
 mod store_trouble;
 mod support;
 mod tenant_limits;
+mod versions;

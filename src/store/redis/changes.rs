@@ -8,7 +8,7 @@ use super::super::rows::{
     TaskState, UncertainRow,
 };
 use super::super::usage::{Refused, UsageRow};
-use super::rows;
+use super::{VERSION, rows};
 use crate::calendar::DAY_MS;
 use crate::keys::secret::Salt;
 use crate::tenants::meter::Day;
@@ -293,7 +293,12 @@ pub(super) fn written_back(
     last_own_id: i64,
 ) -> Vec<Arguments> {
     let mut pieces = Pieces::default();
-    let salt = [&salt.0[..], &number(run + 1), &number(last_own_id)];
+    let salt = [
+        &salt.0[..],
+        &number(run + 1),
+        &number(last_own_id),
+        &number(VERSION),
+    ];
     pieces.change().change("salt", salt);
     // Before the tasks: a task that was settled runs no more.
     for row in &remembered.usage {

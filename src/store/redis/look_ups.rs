@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::audit::AuditRow;
 use super::super::bills::{Asked, Line, Sums};
-use super::super::parked::{OwnId, ParkedRecord, ParkedRequest, ParkedState};
 use super::super::rows::{CameTo, Claimed, ENDED_IN_MID_SUBMIT, TaskKey, TaskRecord, UncertainRow};
 use super::super::usage::{Ended, Refused, Settled, UsageRow};
 use super::connection::Conversation;
@@ -96,6 +95,19 @@ impl Redis {
     ) -> Result<Vec<UncertainRow>, StoreError> {
         self.ask(move |connection| uncertain(connection, limit))
             .await
+    }
+
+    pub(in super::super) async fn uncertain_open(&self) -> Result<u64, StoreError> {
+        self.ask(|connection| {
+            let (all, resolved): (u64, u64) = redis::pipe()
+                .cmd("ZCARD")
+                .arg("sidekey:uncertain_by_time")
+                .cmd("HLEN")
+                .arg("sidekey:resolved")
+                .query(connection)?;
+            Ok(all.saturating_sub(resolved))
+        })
+        .await
     }
 
     /// The latest first.
@@ -249,86 +261,6 @@ impl Redis {
         })
         .await
     }
-
-    /// Those that are this process's to send: its own, and from now on those whose replicas have ended.
-    pub(in super::super) async fn waiting_parked(&self) -> Result<Vec<ParkedRecord>, StoreError> {
-        let run = self.run;
-        self.ask(move |connection| {
-            let mut ids: Vec<i64> = redis::cmd("EVAL")
-                .arg(include_str!("adopt.lua"))
-                .arg((0, run))
-                .query(connection)?;
-            ids.sort_unstable();
-            let mut waiting = Vec::with_capacity(ids.len());
-            for ids in ids.chunks(PAGE) {
-                let mut look = redis::pipe();
-                for id in ids {
-                    look.cmd("HMGET")
-                        .arg(format!("sidekey:parked:{id}"))
-                        .arg(&rows::PARKED_FIELDS);
-                }
-                let found: Vec<rows::ParkedFields> = look.query(connection)?;
-                let records = ids.iter().zip(found);
-                waiting.extend(
-                    records
-                        .filter_map(|(id, fields)| rows::read_parked(OwnId(*id), fields))
-                        .filter(|record| record.state == ParkedState::Waiting),
-                );
-            }
-            Ok(waiting)
-        })
-        .await
-    }
-
-    pub(in super::super) async fn parked(
-        &self,
-        id: OwnId,
-        tenant: &str,
-    ) -> Result<Option<ParkedRecord>, StoreError> {
-        let run = self.run;
-        let found = self
-            .ask(move |connection| parked(connection, id, run))
-            .await;
-        let ours = |record: &ParkedRecord| &*record.tenant == tenant;
-        let mirror = || self.mirror.parked(id, tenant);
-        match found {
-            Ok(Some(Some(record))) => Ok(Some(record).filter(ours)),
-            Ok(Some(None)) => Ok(mirror()),
-            Ok(None) => match mirror() {
-                Some(record) => Ok(Some(record)),
-                None => Err(StoreError::Unreadable(INCOMPLETE.to_owned())),
-            },
-            Err(error) => mirror().map(Some).ok_or(error),
-        }
-    }
-
-    pub(in super::super) async fn parked_request(
-        &self,
-        id: OwnId,
-    ) -> Result<Option<ParkedRequest>, StoreError> {
-        self.ask(move |connection| {
-            let fields: HashMap<String, Vec<u8>> = redis::cmd("HGETALL")
-                .arg(format!("sidekey:parked_request:{id}"))
-                .query(connection)?;
-            Ok(rows::read_request(fields))
-        })
-        .await
-    }
-}
-
-fn parked(
-    connection: &mut Connection,
-    id: OwnId,
-    run: i64,
-) -> RedisResult<Option<Option<ParkedRecord>>> {
-    let fields: rows::ParkedFields = redis::cmd("HMGET")
-        .arg(format!("sidekey:parked:{id}"))
-        .arg(&rows::PARKED_FIELDS)
-        .query(connection)?;
-    Ok(match rows::read_parked(id, fields) {
-        Some(record) => Some(Some(record)),
-        None => is_complete(connection, run)?.then_some(None),
-    })
 }
 
 /// None: that the server knows nothing of this task says nothing.
@@ -349,12 +281,8 @@ fn task(
     Ok(match text {
         Some(text) => {
             let used_at_ms = used_at_ms.unwrap_or_default() as i64;
-            Some(rows::read_task(
-                key.clone(),
-                &text,
-                used_at_ms,
-                runs.is_some(),
-            ))
+            // One that a newer version wrote, and that this one cannot read, is not unknown.
+            rows::read_task(key.clone(), &text, used_at_ms, runs.is_some()).map(Some)
         }
         None => is_complete(connection, run)?.then_some(None),
     })
@@ -362,7 +290,7 @@ fn task(
 
 /// Whether what is not here is nowhere. Not so while a replica that was heard of writes nothing, because it may hold what it
 /// has relayed, nor just after the server was emptied.
-fn is_complete(connection: &mut Connection, run: i64) -> RedisResult<bool> {
+pub(super) fn is_complete(connection: &mut Connection, run: i64) -> RedisResult<bool> {
     type Longest = Vec<(i64, f64)>;
     type Marks = (Option<Vec<u8>>, Option<String>);
     let ((seconds, micros), longest, (salt, restoring)): ((f64, f64), Longest, Marks) =
@@ -486,7 +414,7 @@ pub(super) fn take_over(connection: &mut Connection, run: i64, silent_ms: i64) -
         .query(connection)
 }
 
-const INCOMPLETE: &str = "not all replicas have written to the Redis server what they know";
+pub(super) const INCOMPLETE: &str = "not all replicas have written to the Redis server what they know, or a newer sidekey wrote what this one cannot read";
 /// An id is relayed unwritten after a second of trouble, so whoever wrote later than this ago holds none.
 const BEHIND_MS: f64 = 900.0;
 const SALT: &str = "sidekey:salt";
@@ -496,7 +424,7 @@ const RESTORING: &str = "sidekey:restoring";
 const MAX_WAITING: usize = 64;
 
 /// Rows in one command: the server has one thread, and others wait for it.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// Each was an alarm.
 const MOST_UNCERTAIN: usize = 100_000;

@@ -2,12 +2,14 @@
 //!
 //! Changes go the way of the file's: one queue, one thread, many changes at once; here as one script, which Redis carries
 //! out whole or not at all, and only once, however often it is sent. What this process changed it remembers besides, and
-//! writes back when the server was emptied or lost its last second. `changes.lua` is the truth about what is kept where.
+//! writes back when the server was emptied or lost its last second. `changes.lua`, with `parked.lua` and `carry_out.lua` behind it, is the
+//! truth about what is kept where.
 
 mod changes;
 mod connection;
 mod look_ups;
 mod meeting;
+mod parked;
 mod reserve;
 mod rows;
 
@@ -19,13 +21,14 @@ use std::time::Duration;
 use redis::{RedisError, RedisResult, Value};
 use tokio::time::Instant;
 
+use super::lifetime::{start, write_seconds};
 use super::memory::Tables;
 use super::parked::OwnId;
 use super::queue::{MAX_BATCH, Operation};
 use super::rows::Change;
 use super::sqlite::OpenError;
 use super::writer::{Results, Shared, Target, Writer};
-use super::{Address, Numbers, StoreError, Threads, start, write_seconds};
+use super::{Address, Numbers, StoreError, Threads};
 use crate::keys::account::LEASE;
 use crate::keys::secret::Salt;
 use changes::{Arguments, written_back};
@@ -63,7 +66,7 @@ impl Redis {
             }
             sleep(PAUSE);
         };
-        if found.version != VERSION {
+        if found.version > VERSION {
             return Err(OpenError::RedisTooNew {
                 address: address.to_string(),
                 version: found.version,
@@ -138,7 +141,7 @@ fn found(connection: &mut redis::Connection) -> RedisResult<Found> {
     let mut new_salt = [0; 32];
     getrandom::fill(&mut new_salt)
         .unwrap_or_else(|error| panic!("the system gives no random bytes: {error}"));
-    let script = Script::load(include_str!("changes.lua"), connection)?;
+    let script = Script::load(CHANGES, connection)?;
     let (version, salt, last_run, last_own_id): (i64, Vec<u8>, i64, i64) = redis::pipe()
         .atomic()
         .cmd("SET")
@@ -311,7 +314,16 @@ fn result(number: i64) -> Result<u64, StoreError> {
     }
 }
 
-/// Raised by a change that the version before could not live with.
+/// In this order: each uses what stands before it, and the last one begins.
+const CHANGES: &str = concat!(
+    include_str!("changes.lua"),
+    include_str!("parked.lua"),
+    include_str!("carry_out.lua"),
+);
+
+/// Raised by a change that the version before could not live with: it refuses a server that has a higher one. All else only
+/// adds, so that replicas of two versions can write at once: a field that may be missing, a name of its own. Whoever reads
+/// leaves what it does not know.
 const VERSION: i64 = 1;
 
 /// Ids of parked submits that one run may give. With that many for each of 800,000 starts there is room in the range; a run

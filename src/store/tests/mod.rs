@@ -2,19 +2,21 @@
 
 mod bills;
 mod file;
+mod limits;
 mod parked;
 #[path = "../../../tests/support/redis_server.rs"]
 mod redis_server;
 mod same;
 mod shared;
 mod trouble;
+mod versions;
 
 use redis_server::RedisServer;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use super::*;
+use crate::config::settings::Sync;
 use crate::keys::secret::Identity;
 
 /// Pages of a disk that is not full: the most that SQLite allows.
@@ -201,6 +203,7 @@ async fn an_uncertain_submit_is_listed_and_a_late_id_resolves_it() {
         };
         store.uncertain(row.clone()).await.unwrap();
         assert_eq!(store.uncertain_list(10).await.unwrap(), [row.clone()]);
+        assert_eq!(store.uncertain_open().await.unwrap(), 1);
 
         store
             .resolve_uncertain(id, task("7", "main"))
@@ -211,6 +214,7 @@ async fn an_uncertain_submit_is_listed_and_a_late_id_resolves_it() {
             at_ms: 1_000,
         });
         assert_eq!(store.uncertain_list(10).await.unwrap(), [row]);
+        assert_eq!(store.uncertain_open().await.unwrap(), 0);
         assert!(store.find_task(&key("", "7")).await.unwrap().is_some());
     }
 }

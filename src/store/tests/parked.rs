@@ -26,7 +26,7 @@ pub(super) fn parked_submit(id: OwnId, byte: u8) -> (ParkedRecord, ParkedRequest
     (record, request)
 }
 
-async fn park(store: &Store) -> OwnId {
+pub(super) async fn park(store: &Store) -> OwnId {
     let (record, request) = parked_submit(store.next_own_id(), 7);
     let id = record.id;
     store.park(record, request, None).1.await.unwrap();

@@ -106,7 +106,7 @@ async fn more_than_can_wait_is_refused_and_counted() {
 /// A disk that hangs gives no error. A writer that took work and does not come back stands for it.
 #[tokio::test(start_paused = true)]
 async fn a_writer_that_hangs_is_seen_after_a_second() {
-    let shared = writer::Shared::new("a disk".to_owned(), write_seconds());
+    let shared = writer::Shared::new("a disk".to_owned(), lifetime::write_seconds());
     shared.takes(1);
     assert!(shared.health().writing);
     tokio::time::advance(Duration::from_millis(1_001)).await;
