@@ -45,8 +45,8 @@ where
         if self.loops.are_closed_by(self.peer.address) {
             tracing::error!(
                 peer = %self.peer.address,
-                "a loop: sidekey's own call to the vendor came back to it and was dropped; a rule of this host redirects \
-                 the vendor's port: exempt sidekey's user from it"
+                help = "a rule of this host redirects the vendor's port: exempt sidekey's user from it",
+                "a loop: sidekey's own call to the vendor came back to it and was dropped"
             );
             return;
         }

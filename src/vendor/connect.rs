@@ -103,7 +103,9 @@ impl Connector {
             };
             tracing::error!(
                 address = %there,
-                "a loop: the name of {what} leads to sidekey's own listener; set resolver = \"dns\" in [vendor], or name another url"
+                what,
+                help = "set resolver = \"dns\" in [vendor], or name another address",
+                "a loop: a name leads to sidekey's own listener"
             );
             return Err(format!("{what} is at {there}, which is sidekey itself"));
         }
