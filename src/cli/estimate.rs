@@ -27,6 +27,7 @@ Examples:
   sidekey estimate --type image --count 50000 --format json
   sidekey estimate --type turnstile --count 5000 || echo \"refill first\"")]
 pub struct Args {
+    /// What is to be solved; what has no name here, as hCaptcha, is `other`
     #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(kind::ALL))]
     pub kind: String,
     /// How many solves

@@ -56,6 +56,11 @@ impl Notes {
         self.shown.push(part);
     }
 
+    /// Whether it is no TOML.
+    pub(crate) fn is_broken(&self) -> bool {
+        !self.broken.is_empty()
+    }
+
     /// The parser's own finding. Its message is one of toml's fixed sentences; its rendering, which prints the line, is never used.
     pub(crate) fn not_toml(&mut self, error: &toml::de::Error) {
         if self.broken.len() >= MOST_BROKEN {

@@ -129,21 +129,24 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
     soonest()
 }
 
-/// What the vendor may be asked about. Keys that take no new work are so only for the sake of others: one that drains while
-/// it is suspect and no other value stands under its name, because its tasks wait for the outcome, and one that the file
-/// disables unless a probe would be its first, which can wait until it is enabled or a hand asks.
 fn probed(keys: &KeySet, now: Instant) -> impl Iterator<Item = &Arc<Key>> {
-    let is_probed = move |key: &&Arc<Key>| {
-        let condition = || key.look(|health| health.condition(now));
-        match key.standing {
-            Standing::Active => true,
-            Standing::Disabled => condition() != Condition::Unproven || key.look(Health::is_asked),
-            Standing::Draining => {
-                condition() == Condition::Suspect && keys.by_name(&key.name).is_none()
-            }
+    keys.keys()
+        .iter()
+        .filter(move |key| is_probed(keys, key, now))
+}
+
+/// Whether the vendor may be asked about it. Keys that take no new work are so only for the sake of others: one that drains
+/// while it is suspect and no other value stands under its name, because its tasks wait for the outcome, and one that the
+/// file disables unless a probe would be its first, which can wait until it is enabled or a hand asks.
+pub fn is_probed(keys: &KeySet, key: &Key, now: Instant) -> bool {
+    let condition = || key.look(|health| health.condition(now));
+    match key.standing {
+        Standing::Active => true,
+        Standing::Disabled => condition() != Condition::Unproven || key.look(Health::is_asked),
+        Standing::Draining => {
+            condition() == Condition::Suspect && keys.by_name(&key.name).is_none()
         }
-    };
-    keys.keys().iter().filter(is_probed)
+    }
 }
 
 /// The key whose probe is due and within the budget of bad-key answers. Of several replicas one leads, and probes for all.
