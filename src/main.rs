@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         }
         Command::Token(args) => cli::token::run(&args, &mut out),
         Command::Import(args) => cli::import::run(&args, &mut out, &mut err),
+        Command::Cert(args) => cli::cert::run(&args, environment, &mut out, &mut err),
         Command::Completions(args) => cli::completions::run(&args, &mut out),
         Command::Run(args) => on_runtime(cli::run::run(&args, environment, &mut err)),
         Command::Sandbox(args) => on_runtime(cli::sandbox::run(&args, &mut out, &mut err)),

@@ -18,6 +18,7 @@ mod mounts;
 mod notes;
 mod options;
 pub mod origin;
+mod own_listeners;
 mod reader;
 pub mod report;
 mod section;
@@ -85,6 +86,19 @@ pub fn load(input: &Input) -> Attempt {
 /// last good certificate, and a renewal that went wrong must not hold up changed keys.
 pub fn reload(input: &Input) -> Attempt {
     attempt(input, Occasion::Reload)
+}
+
+/// The names by which clients may call the configured vendor. Mistakes are passed over: files that are named may have to
+/// be made yet.
+pub fn vendor_hosts(input: &Input) -> Vec<String> {
+    let mut files = Files::default();
+    let (path, named) = config_path(input);
+    let text = config_text(&path, named, &mut files).unwrap_or_default();
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut reader = Reader::new(&input.environment, base);
+    let mut root = reader.root(Some(table.get_ref()));
+    vendor_options::vendor(root.section("vendor"), &mut files).hosts()
 }
 
 /// Where the admin port of a program with this configuration is. Mistakes are passed over: that program may serve an

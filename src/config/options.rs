@@ -10,6 +10,7 @@ use super::key_checks::{Problem, check_name, looks_like_a_variable};
 use super::listen_options::{admin, listen};
 use super::money_options::{balance, prices};
 use super::notes::Quoting;
+use super::own_listeners::check_loop;
 use super::reader::{At, Value, shown};
 use super::section::Section;
 use super::settings::*;
@@ -81,6 +82,7 @@ pub(crate) fn read(
             "give [admin] listen a port of its own",
         );
     }
+    check_loop(root.reader, &settings);
     let parks = settings.submit.when_busy == WhenBusy::Park
         || settings.submit.when_empty == WhenEmpty::Park;
     if parks && settings.state.store == StoreKind::Memory {
@@ -153,6 +155,8 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "allow_plaintext",
         "ca_file",
         "connect_timeout",
+        "resolver",
+        "proxy",
         "billing",
         "hosts",
         "endpoints",

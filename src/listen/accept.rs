@@ -16,12 +16,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::connection::Connection;
 use super::{Certificates, Drain, Limits, Peer, Reply};
 use crate::background::Background;
+use crate::loops::Loops;
 
 /// Serves a bound listener until `drain` finishes or `background` stops. Returns at once; the work is in `background`.
 pub fn serve<H, F>(
     listener: TcpListener,
     tls: Option<Certificates>,
     limits: &Arc<Limits>,
+    loops: &Loops,
     drain: &Drain,
     background: &Background,
     handler: H,
@@ -32,6 +34,7 @@ pub fn serve<H, F>(
     let acceptor = Acceptor {
         tls,
         limits: Arc::clone(limits),
+        loops: loops.clone(),
         drain: drain.clone(),
         background: background.clone(),
         handler,
@@ -42,6 +45,7 @@ pub fn serve<H, F>(
 struct Acceptor<H> {
     tls: Option<Certificates>,
     limits: Arc<Limits>,
+    loops: Loops,
     drain: Drain,
     background: Background,
     handler: H,
@@ -107,6 +111,7 @@ where
             },
             tls: self.tls.clone(),
             limits: Arc::clone(&self.limits),
+            loops: self.loops.clone(),
             drain: self.drain.clone(),
             handler: self.handler.clone(),
         };

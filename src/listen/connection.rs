@@ -18,11 +18,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::io::{ClientIo, Turn};
 use super::line::{Line, Socket};
 use super::{Certificates, Drain, Limits, Peer, Receipt, Reply};
+use crate::loops::Loops;
 
 pub(super) struct Connection<H> {
     pub(super) peer: Peer,
     pub(super) tls: Option<Certificates>,
     pub(super) limits: Arc<Limits>,
+    pub(super) loops: Loops,
     pub(super) drain: Drain,
     pub(super) handler: H,
 }
@@ -37,6 +39,15 @@ where
         // Answers are small and written whole; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
         if !self.speaks(&stream, deadline).await {
+            return;
+        }
+        // After the first byte: before it our own end may not be noted yet.
+        if self.loops.are_closed_by(self.peer.address) {
+            tracing::error!(
+                peer = %self.peer.address,
+                help = "a rule of this host redirects the vendor's port: exempt sidekey's user from it",
+                "a loop: sidekey's own call to the vendor came back to it and was dropped"
+            );
             return;
         }
         let socket = Socket::new(stream);

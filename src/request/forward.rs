@@ -161,15 +161,19 @@ pub(super) async fn forward(
                 .is_some_and(CancellationToken::is_cancelled);
             if let CallError::NotSent { why } = &error
                 && !left
-                && server.outage.unreached(now, chance())
             {
-                tracing::warn!(
-                    vendor = profile.url,
-                    why,
-                    "the vendor is out of reach: nothing but a probe is sent until it answers"
-                );
-                // The prober, which sleeps while all keys are well.
-                snapshot.keys.events().happened();
+                if server.outage.unreached(now, chance()) {
+                    tracing::warn!(
+                        vendor = profile.url,
+                        why,
+                        "the vendor is out of reach: nothing but a probe is sent until it answers"
+                    );
+                    // The prober, which sleeps while all keys are well.
+                    snapshot.keys.events().happened();
+                } else if route.is_probe {
+                    // The reason may be another by now, such as the proxy's after the name server's. Every 15 s at most.
+                    tracing::info!(why, "the probe did not reach the vendor");
+                }
             }
             server
                 .metrics
@@ -262,6 +266,10 @@ fn learn(server: &Server, key: &Key, asked: Asked, reading: &Reading, body: &[u8
         }
         (Asked::Balance, Reading::Said) => {
             if let Some(micro_usd) = account::balance(body) {
+                // Where replicas share it, whoever refreshes compares.
+                if server.store.replicas().is_none() {
+                    key.account.compare(micro_usd, now);
+                }
                 key.account.learn_balance(micro_usd, now);
                 server.replicas.tell(News::Balance {
                     account: account(),
