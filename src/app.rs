@@ -186,6 +186,7 @@ pub async fn start(
         token: settings.admin.token.clone(),
         ready: AtomicBool::new(true),
         reload: reloader.asks(),
+        scrapes: Default::default(),
     });
 
     // From here on nothing fails.

@@ -18,8 +18,11 @@ fn main() -> ExitCode {
         Err(usage) => {
             // clap's own code for wrong usage is 2; 64 is what sysexits names it.
             let code = if usage.use_stderr() { 64 } else { 0 };
-            let code = if usage.print().is_ok() { code } else { 70 };
-            return ExitCode::from(code);
+            return ExitCode::from(match usage.print() {
+                Ok(()) => code,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+                Err(_) => 70,
+            });
         }
     };
     let environment = Environment::of_this_process();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::cause::Cause;
 use crate::config::settings::Balance;
 use crate::keys::health::Condition;
+use crate::keys::set::DEFAULT_POOL;
 use crate::money::decimal;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +21,18 @@ pub struct Finding {
 /// All that alerts are about, as plain values.
 #[derive(Clone, Debug)]
 pub struct View {
-    pub pool: Arc<str>,
     /// Those that stand in a file and are not disabled there.
     pub keys: Vec<KeyView>,
+    /// Those that have any of these keys.
+    pub pools: Vec<PoolView>,
     pub balance: Balance,
     pub vendor: Reach,
+}
+
+#[derive(Clone, Debug)]
+pub struct PoolView {
+    pub name: Arc<str>,
+    pub keys: Vec<KeyView>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,18 +106,26 @@ pub fn find(view: &View, is_active: impl Fn(Cause, &str) -> bool) -> Vec<Finding
             add(Cause::SpendBeyondLedger, name, text);
         }
     }
-    let is_usable = |key: &&KeyView| is_usable(key, &view.balance);
-    if let Some(text) = no_usable_key(view, keys().any(|key| is_usable(&key))) {
-        add(Cause::NoUsableKey, &view.pool, text);
+    if let Some(text) = no_pool_can(view) {
+        add(Cause::NoUsableKey, &DEFAULT_POOL.into(), text.to_owned());
+        return found;
     }
-    let mut usable = keys().filter(is_usable).peekable();
-    if usable.peek().is_some() && usable.all(|key| key.is_full) {
-        let text = format!(
-            "every slot of every usable key in pool {} has been taken for {} seconds: add a key or a larger plan, or submit less",
-            view.pool,
-            Cause::SlotsFull.told_after().as_secs()
-        );
-        add(Cause::SlotsFull, &view.pool, text);
+    for pool in &view.pools {
+        let usable = pool.keys.iter().filter(|key| !key.disabled);
+        let mut usable = usable
+            .filter(|key| is_usable(key, &view.balance))
+            .peekable();
+        if usable.peek().is_none() {
+            let text = no_usable_key(pool, &view.balance);
+            add(Cause::NoUsableKey, &pool.name, text);
+        } else if usable.all(|key| key.is_full) {
+            let text = format!(
+                "every slot of every usable key in pool {} has been taken for {} seconds: add a key or a larger plan, or submit less",
+                pool.name,
+                Cause::SlotsFull.told_after().as_secs()
+            );
+            add(Cause::SlotsFull, &pool.name, text);
+        }
     }
     found
 }
@@ -149,36 +165,32 @@ fn is_usable(key: &KeyView, limits: &Balance) -> bool {
     serves && !is_spent(key, limits)
 }
 
-fn no_usable_key(view: &View, any: bool) -> Option<String> {
-    let refused = "submits are refused until then";
+/// What stops every pool is told once, not of each.
+fn no_pool_can(view: &View) -> Option<&'static str> {
     match view.vendor {
-        Reach::Banned => {
-            return Some(format!(
-                "the vendor refuses every call from this address for a while, mostly after calls with bad keys: take those out of the keys file; {refused}"
-            ));
+        Reach::Banned => Some(
+            "the vendor refuses every call from this address for a while, mostly after calls with bad keys: take those out of the keys file; submits are refused until then",
+        ),
+        Reach::OutOfReach => Some(
+            "the vendor cannot be reached: see whether it is down, or the network; submits are refused until then",
+        ),
+        Reach::Reached if view.keys.is_empty() => {
+            Some("there is no key: add one to the keys file; submits are refused until then")
         }
-        Reach::OutOfReach => {
-            return Some(format!(
-                "the vendor cannot be reached: see whether it is down, or the network; {refused}"
-            ));
-        }
-        Reach::Reached if any => return None,
-        Reach::Reached => {}
+        Reach::Reached => None,
     }
-    if view.keys.is_empty() {
-        return Some(
-            "there is no key: add one to the keys file; submits are refused until then".to_owned(),
-        );
-    }
+}
+
+fn no_usable_key(pool: &PoolView, limits: &Balance) -> String {
     let count = |condition| {
         let of = |key: &&KeyView| !key.disabled && key.condition == condition;
-        view.keys.iter().filter(of).count()
+        pool.keys.iter().filter(of).count()
     };
-    let disabled = view.keys.iter().filter(|key| key.disabled).count();
+    let disabled = pool.keys.iter().filter(|key| key.disabled).count();
     let spent = |key: &&KeyView| {
-        !key.disabled && key.condition == Condition::Healthy && is_spent(key, &view.balance)
+        !key.disabled && key.condition == Condition::Healthy && is_spent(key, limits)
     };
-    let spent = view.keys.iter().filter(spent).count();
+    let spent = pool.keys.iter().filter(spent).count();
     let counts = [
         (count(Condition::Revoked), "refused by the vendor"),
         (count(Condition::Empty) + spent, "empty"),
@@ -192,11 +204,11 @@ fn no_usable_key(view: &View, any: bool) -> Option<String> {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    Some(format!(
-        "no key in pool {} can be used ({}): add a key or refill an account; {refused}",
-        view.pool,
+    format!(
+        "no key in pool {} can be used ({}): add a key or refill an account; submits are refused until then",
+        pool.name,
         counts.join(", ")
-    ))
+    )
 }
 
 fn why(key: &KeyView) -> &str {

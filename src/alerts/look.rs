@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::findings::{KeyView, Reach, View};
+use super::findings::{KeyView, PoolView, Reach, View};
 use super::tenants::TenantView;
 use crate::keys::health::Condition;
 use crate::keys::key::{Key, Standing};
@@ -16,8 +16,6 @@ use crate::vendor::profile::Billing;
 
 /// No client waits that long for a submit.
 const LONG_REST: Duration = Duration::from_secs(60);
-/// There is one pool.
-const POOL: &str = "default";
 
 pub(super) fn look(server: &Server, now: Instant) -> View {
     let snapshot = server.live.load();
@@ -29,14 +27,20 @@ pub(super) fn look(server: &Server, now: Instant) -> View {
     } else {
         Reach::Reached
     };
-    View {
-        pool: POOL.into(),
+    let seen = |key: &Arc<Key>| key_view(&snapshot, key, now);
+    let pool = |name: &Arc<str>| PoolView {
+        name: Arc::clone(name),
         keys: snapshot
             .keys
-            .listed()
+            .in_pool(name)
             .filter(active)
-            .map(|key| key_view(&snapshot, key, now))
+            .map(seen)
             .collect(),
+    };
+    let pools = snapshot.keys.pools().map(pool);
+    View {
+        keys: snapshot.keys.listed().filter(active).map(seen).collect(),
+        pools: pools.filter(|pool| !pool.keys.is_empty()).collect(),
         balance: snapshot.settings.balance,
         vendor,
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Occasion;
 use super::alert_options::alerts;
 use super::files::Files;
-use super::key_checks::{Problem, check_name};
+use super::key_checks::{Problem, check_name, looks_like_a_variable};
 use super::listen_options::{admin, listen};
 use super::money_options::{balance, prices};
 use super::notes::Quoting;
@@ -44,8 +44,7 @@ pub(crate) fn read(
             .path("keys_file")
             .unwrap_or_else(|| Value::default(root.reader.in_base("keys.toml"))),
         directory: root.path("keys_dir"),
-        variable: root
-            .text("keys_env")
+        variable: keys_variable(root)
             .unwrap_or_else(|| Value::default("CAPTCHAAI_KEYS".to_owned())),
     };
     let tenants = root.path("tenants_file");
@@ -95,6 +94,18 @@ pub(crate) fn read(
     }
     let tenants = tenants_source(root, tenants, settings.clients.mode);
     (settings, Sources { keys, tenants })
+}
+
+/// Somebody may have written the keys themselves there, and the name of a variable is shown.
+fn keys_variable(root: &mut Section<'_, '_>) -> Option<Value<String>> {
+    let variable = root.secret_text("keys_env")?;
+    let reader = &mut *root.reader;
+    if looks_like_a_variable(&variable.value) || reader.environment.get(&variable.value).is_some() {
+        return Some(variable);
+    }
+    let help = "such as \"CAPTCHAAI_KEYS\"; the keys themselves stand in that variable, or in the keys file";
+    reader.error(&variable.at, "this cannot be the name of a variable", help);
+    None
 }
 
 fn tenants_source(

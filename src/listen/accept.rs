@@ -86,6 +86,11 @@ where
                     // flood is left in the kernel's backlog. The cost: honest clients queue behind it until its
                     // connections meet their deadlines. Taken after the accept, because a listener that waits for
                     // its first client must not keep the last permit from the others.
+                    if let Some(crowded) = &self.limits.crowded
+                        && self.limits.connections.available_permits() == 0
+                    {
+                        crowded.notify_one();
+                    }
                     let Ok(permit) = Arc::clone(&self.limits.connections).acquire_owned().await
                     else {
                         return;

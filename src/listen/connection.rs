@@ -75,6 +75,7 @@ where
         let first = tokio::select! {
             first = &mut first => first,
             () = sleep_until(deadline) => return false,
+            () = self.limits.must_leave(|| false) => return false,
             () = self.drain.finishing() => match timeout(LAST_CALL, first).await {
                 Ok(first) => first,
                 Err(_) => return false,
@@ -147,6 +148,7 @@ where
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            () = limits.must_leave(|| turn.is_answering()) => return,
         };
         if let Err(error) = ended {
             tracing::debug!(peer = %peer.address, %error, "connection ended early");

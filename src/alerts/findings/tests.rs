@@ -18,7 +18,10 @@ fn key(name: &str) -> KeyView {
 
 fn view(keys: Vec<KeyView>) -> View {
     View {
-        pool: "default".into(),
+        pools: vec![PoolView {
+            name: "default".into(),
+            keys: keys.clone(),
+        }],
         keys,
         balance: Balance {
             refresh: std::time::Duration::from_secs(300),
@@ -226,6 +229,45 @@ fn a_vendor_that_answers_nobody_is_told_whatever_the_keys_are() {
         causes(&view(Vec::new()), &[]),
         of("", &[Cause::NoUsableKey])
     );
+}
+
+#[test]
+fn each_pool_is_told_of_by_its_own_name() {
+    let pool = |name: &str, key: KeyView| PoolView {
+        name: name.into(),
+        keys: vec![key],
+    };
+    let revoked = KeyView {
+        condition: Condition::Revoked,
+        ..key("b")
+    };
+    let full = KeyView {
+        is_full: true,
+        ..key("c")
+    };
+    let all = View {
+        pools: vec![
+            pool("default", key("a")),
+            pool("team", revoked.clone()),
+            pool("busy", full.clone()),
+        ],
+        ..view(vec![key("a"), revoked, full])
+    };
+    let told = causes(&all, &[]);
+    let expected = [
+        (Cause::KeyRevoked, "b"),
+        (Cause::NoUsableKey, "team"),
+        (Cause::SlotsFull, "busy"),
+    ];
+    assert_eq!(told, expected.map(|(cause, of)| (cause, of.to_owned())));
+    // What stops all of them is told once.
+    let away = View {
+        vendor: Reach::OutOfReach,
+        ..all
+    };
+    let expected = [(Cause::KeyRevoked, "b"), (Cause::NoUsableKey, "default")];
+    let told = causes(&away, &[]);
+    assert_eq!(told, expected.map(|(cause, of)| (cause, of.to_owned())));
 }
 
 #[test]
