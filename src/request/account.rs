@@ -150,19 +150,11 @@ fn told<'a>(server: &Server, snapshot: &Snapshot, tenant: &'a Tenant) -> Told<'a
     match &tenant.pools {
         Pools::Shared(pool) if tenant.is_everybody() => Told::Keys(pool),
         Pools::Shared(pool) => Told::Limits(pool),
-        Pools::Own {
-            pool,
-            fallback,
-            fallback_when_empty,
-        } => {
-            let keys = &snapshot.keys;
-            let (egress, now) = (&server.egress, Instant::now());
-            let is_empty = || keys.pool(pool).is_some_and(|own| own.is_empty(egress, now));
-            match fallback {
-                Some(fallback) if keys.has_none(pool) || *fallback_when_empty && is_empty() => {
-                    Told::Limits(fallback)
-                }
-                _ => Told::Keys(pool),
+        Pools::Own { pool: own, .. } => {
+            let pool = tenant.pool_now(&snapshot.keys, &server.egress, Instant::now());
+            match pool == own {
+                true => Told::Keys(pool),
+                false => Told::Limits(pool),
             }
         }
     }
