@@ -5,24 +5,30 @@
 //! The lead ends by itself, at the leader before it does on the server: a process that stands still or is cut off does
 //! not lead on beside the next. While the server is gone nobody can be asked, and after some seconds each leads itself.
 
+mod by_hand;
 mod news;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
+pub use by_hand::Subject;
 pub use news::{News, Verdict};
 
 use crate::keys::egress::BAD_KEY_WINDOW;
 use crate::live::Snapshot;
 use crate::request::{Server, clock};
 use crate::store::{Brought, Met, Redis};
+use by_hand::ByHand;
 
 pub struct Replicas {
     /// None: there are none.
     state: Option<Mutex<State>>,
+    /// The others should hear at once.
+    hurry: Notify,
 }
 
 #[derive(Default)]
@@ -32,6 +38,7 @@ struct State {
     met: Option<Instant>,
     meeting_since: Option<Instant>,
     telling: Vec<News>,
+    by_hand: ByHand,
     heard: Option<String>,
     /// Bad-key answers that count here already, by number.
     counted: Option<HashSet<i64>>,
@@ -57,7 +64,10 @@ const MOST_TELLING: usize = 10_000;
 impl Replicas {
     pub fn new(store: &crate::store::Store) -> Self {
         let state = store.replicas().map(|_| Mutex::default());
-        Self { state }
+        Self {
+            state,
+            hurry: Notify::new(),
+        }
     }
 
     pub fn are_there(&self) -> bool {
@@ -71,7 +81,12 @@ impl Replicas {
         };
         let now = Instant::now();
         let leads = state.leads_until.is_some_and(|until| now < until);
-        leads || state.met.is_some_and(|met| now >= met + ALONE)
+        leads || state.is_alone(now)
+    }
+
+    /// Nobody can be asked, and has not been for a while.
+    pub fn is_alone(&self) -> bool {
+        self.state().is_none_or(|it| it.is_alone(Instant::now()))
     }
 
     /// At the next meeting.
@@ -83,9 +98,29 @@ impl Replicas {
         }
     }
 
+    /// A hand switches this name off, or on again, at all replicas. To be called before it is done here: meetings do likewise.
+    pub fn switch(&self, subject: Subject, off: bool, now_ms: i64) {
+        if let Some(mut state) = self.state() {
+            state.by_hand.switch(subject, off, now_ms);
+            drop(state);
+            self.hurry.notify_one();
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.state()
+            .is_some_and(|state| !state.telling.is_empty() || state.by_hand.has_unwritten())
+    }
+
     fn state(&self) -> Option<MutexGuard<'_, State>> {
         let state = self.state.as_ref()?;
         Some(state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    fn is_alone(&self, now: Instant) -> bool {
+        self.met.is_some_and(|met| now >= met + ALONE)
     }
 }
 
@@ -94,11 +129,12 @@ pub async fn run(server: Arc<Server>) {
     let Some(redis) = server.store.replicas() else {
         return;
     };
-    let mut led = server.replicas.leads();
+    let (mut led, mut was_alone) = (server.replicas.leads(), false);
     loop {
         tokio::select! {
             () = sleep(EVERY) => {}
-            () = server.background.stopping() => return,
+            () = server.replicas.hurry.notified() => {}
+            () = server.background.stopping() => break,
         }
         meet(&server, redis).await;
         // Also what is remembered is held against what the server has.
@@ -116,6 +152,21 @@ pub async fn run(server: Arc<Server>) {
             server.live.load().keys.events().happened();
         }
         led = leads;
+        let is_alone = server.replicas.is_alone();
+        match (was_alone, is_alone) {
+            (false, true) => tracing::warn!(
+                "no meeting on the Redis server for ten seconds: this replica leads itself, and counts slots and limits of tenants alone"
+            ),
+            (true, false) => {
+                tracing::info!("the replicas meet again, and count slots and limits together");
+            }
+            _ => {}
+        }
+        was_alone = is_alone;
+    }
+    // Or whoever leads next would ask the vendor again.
+    if server.replicas.has_news() {
+        meet(&server, redis).await;
     }
 }
 
@@ -132,6 +183,7 @@ async fn meet(server: &Server, redis: &Redis) {
     let window_ms = i64::try_from(BAD_KEY_WINDOW.as_millis()).unwrap_or(i64::MAX);
     let suspects = news::suspects(&snapshot, began);
     let accounts: Vec<Arc<str>>;
+    let by_hand;
     let brought = {
         let Some(mut state) = server.replicas.state() else {
             return;
@@ -142,6 +194,7 @@ async fn meet(server: &Server, redis: &Redis) {
         let names = snapshot.keys.accounts().skip(from).take(ACCOUNTS);
         accounts = names.map(|account| Arc::clone(&account.name)).collect();
         state.looked = from + ACCOUNTS;
+        by_hand = state.by_hand.unwritten();
         let news = suspects.iter().chain(&state.telling);
         Brought {
             lead_for: LEAD,
@@ -150,6 +203,8 @@ async fn meet(server: &Server, redis: &Redis) {
             heard: state.heard.clone(),
             heard_within: snapshot.settings.balance.refresh,
             bad_since_ms: now_ms - window_ms,
+            by_hand: by_hand.clone(),
+            by_hand_version: state.by_hand.version().cloned(),
             dead_after: state
                 .meeting_since
                 .is_some_and(|since| began >= since + DEAD)
@@ -158,7 +213,7 @@ async fn meet(server: &Server, redis: &Redis) {
     };
     let told = brought.news.len() - suspects.len();
     // Longer is as good as nothing: the next meeting begins anew.
-    let Ok(Ok(met)) = timeout(PATIENCE, redis.meet(brought)).await else {
+    let Ok(Ok(mut met)) = timeout(PATIENCE, redis.meet(brought)).await else {
         if let Some(mut state) = server.replicas.state() {
             state.meeting_since = None;
         }
@@ -171,6 +226,8 @@ async fn meet(server: &Server, redis: &Redis) {
         state.leads_until = met.leads.then_some(began + LEAD);
         state.telling.drain(..told);
         state.heard = Some(met.heard.clone());
+        state.by_hand.met(&by_hand, met.by_hand.take());
+        state.by_hand.apply(&snapshot, Instant::now());
     }
     adopt(server, &snapshot, &met).await;
     take_in(server, &snapshot, redis, &accounts, &met, now_ms);

@@ -11,6 +11,7 @@ use crate::keys::health::Health;
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
 use crate::live::reload::Asks;
+use crate::replicas::Subject;
 use crate::request::{Server, clock};
 use crate::store::OwnId;
 
@@ -26,11 +27,20 @@ pub(super) fn disable(server: &Server, name: &str) -> Told {
     let Some(key) = snapshot.keys.by_name(name) else {
         return unknown(&snapshot);
     };
+    let subject = Subject::Key((&*key.name).into());
+    server.replicas.switch(subject, true, clock::now_ms());
     if key.disable(Instant::now()) {
         tracing::info!(key = %key.name, "a key was disabled by hand");
     }
-    let note = "no new submits until it is enabled again or this program ends; its tasks are polled to their end. \
-        `disabled = true` in the keys file survives restarts";
+    let note = match server.replicas.are_there() {
+        true => {
+            "no new submits at any replica until it is enabled again, also after restarts; its tasks are polled to their end"
+        }
+        false => {
+            "no new submits until it is enabled again or this program ends; its tasks are polled to their end. \
+            `disabled = true` in the keys file survives restarts"
+        }
+    };
     done(server, key, note)
 }
 
@@ -39,6 +49,8 @@ pub(super) fn enable(server: &Server, name: &str) -> Told {
     let Some(key) = snapshot.keys.by_name(name) else {
         return unknown(&snapshot);
     };
+    let subject = Subject::Key((&*key.name).into());
+    server.replicas.switch(subject, false, clock::now_ms());
     if key.enable(Instant::now()) {
         tracing::info!(key = %key.name, "a key was enabled by hand");
     }

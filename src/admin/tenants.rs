@@ -12,6 +12,7 @@ use crate::calendar::rfc3339;
 use crate::config::settings::Role;
 use crate::live::Snapshot;
 use crate::money::usd;
+use crate::replicas::Subject;
 use crate::request::{Server, clock};
 use crate::tenants::{Pools, Tenant};
 
@@ -48,6 +49,10 @@ fn change(server: &Server, name: &str, deactivated: bool) -> Told {
             json!({ "error": error, "names": names }),
         );
     };
+    let subject = Subject::Tenant((&*tenant.name).into());
+    server
+        .replicas
+        .switch(subject, deactivated, clock::now_ms());
     if tenant.deactivate(deactivated) {
         tracing::info!(tenant = %tenant.name, deactivated, "a tenant was changed by hand");
     }
@@ -56,6 +61,9 @@ fn change(server: &Server, name: &str, deactivated: bool) -> Told {
         return (StatusCode::CONFLICT, json!({ "error": error }));
     }
     let note = match deactivated {
+        true if server.replicas.are_there() => {
+            "no new submits at any replica until it is activated again, also after restarts; its tasks are polled to their end"
+        }
         true => {
             "no new submits until it is activated again or this program ends; its tasks are polled to their end. \
             `active = false` in the tenants file survives restarts"

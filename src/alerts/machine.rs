@@ -66,6 +66,14 @@ impl Machine {
             .map_or(0, |subjects| subjects.values().filter(told).count())
     }
 
+    /// All that was told and is not over yet.
+    pub fn told(&self) -> impl Iterator<Item = (Cause, &Arc<str>)> {
+        self.known.iter().flat_map(|(cause, subjects)| {
+            let told = subjects.iter().filter(|(_, known)| known.told.is_some());
+            told.map(|(subject, _)| (*cause, subject))
+        })
+    }
+
     /// From now on it counts as told.
     fn is_due(&mut self, finding: &Finding, now: Instant) -> bool {
         let Finding { cause, subject, .. } = finding;

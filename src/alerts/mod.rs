@@ -3,7 +3,7 @@
 //! ```text
 //! look      the state of keys, pool, vendor and tenants, as plain values     look
 //! find      what holds in it: a cause, whose it is, what to do      findings, tenants
-//! compare   with what was told before                               machine
+//! compare   with what was told before, here and by other replicas     machine, once
 //! deliver   a log line, a metric, and the webhook in its own time   delivery, webhook
 //! ```
 //! Nothing waits for a webhook: what finds no room in the outbox is dropped, oldest first, and counted.
@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod findings;
 mod look;
 pub mod machine;
+mod once;
 pub mod outbox;
 pub mod tenants;
 pub mod webhook;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::request::{Server, clock};
 use cause::Cause;
+use findings::Finding;
 use machine::Machine;
 use outbox::{Alert, Outbox};
 
@@ -50,40 +52,48 @@ impl Alerts {
 
 /// Runs until shutdown.
 pub async fn run(server: Arc<Server>) {
+    let mut undecided = Vec::new();
     loop {
         tokio::select! {
             () = sleep(EVERY) => {}
             () = server.background.stopping() => return,
         }
-        tell(&server, Instant::now());
+        let (told, mut due) = find(&server, Instant::now());
+        due.append(&mut undecided);
+        match once::ours(&server, told, due).await {
+            Ok(ours) => ours.into_iter().for_each(|finding| tell(&server, finding)),
+            Err(unknown) => undecided = unknown,
+        }
     }
 }
 
-fn tell(server: &Server, now: Instant) {
+/// What was told before and holds on, and what is due.
+fn find(server: &Server, now: Instant) -> (Vec<String>, Vec<Finding>) {
     let view = look::look(server, now);
     let near = look::tenants(server, clock::now_ms());
-    let due = {
-        let mut machine = server.alerts.machine();
-        let found = findings::find(&view, |cause, subject| machine.is_active(cause, subject));
-        let found = [found, tenants::find(&near)].concat();
-        machine.step(found, now)
-    };
-    let has_webhook = server.live.load().settings.alerts.webhook.is_some();
-    for finding in due {
-        let cause = finding.cause.name();
-        tracing::warn!(cause, subject = %finding.subject, text = finding.text, "alert");
-        server.metrics.alert(finding.cause);
-        let kind = format!("alert-{}", cause.replace('_', "-"));
-        server.events.add(kind, &finding.subject, &*finding.text);
-        if has_webhook {
-            let alert = Alert {
-                finding,
-                at_ms: clock::now_ms(),
-                since: now,
-            };
-            if server.alerts.outbox.push(alert) {
-                server.metrics.alert_lost("no_room");
-            }
+    let mut machine = server.alerts.machine();
+    let told = machine.told();
+    let told = told.map(|(cause, subject)| once::name(cause, subject));
+    let told = told.collect();
+    let found = findings::find(&view, |cause, subject| machine.is_active(cause, subject));
+    let found = [found, tenants::find(&near)].concat();
+    (told, machine.step(found, now))
+}
+
+fn tell(server: &Server, finding: Finding) {
+    let cause = finding.cause.name();
+    tracing::warn!(cause, subject = %finding.subject, text = finding.text, "alert");
+    server.metrics.alert(finding.cause);
+    let kind = format!("alert-{}", cause.replace('_', "-"));
+    server.events.add(kind, &finding.subject, &*finding.text);
+    if server.live.load().settings.alerts.webhook.is_some() {
+        let alert = Alert {
+            finding,
+            at_ms: clock::now_ms(),
+            since: Instant::now(),
+        };
+        if server.alerts.outbox.push(alert) {
+            server.metrics.alert_lost("no_room");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `sidekey report`: what was used and what it costs, read from the store's file.
+//! `sidekey report`: what was used and what it costs, read from the store's file or the Redis server.
 
 mod files;
 mod text;
@@ -15,7 +15,7 @@ use crate::calendar::Month;
 use crate::config::environment::Environment;
 use crate::config::settings::StoreKind;
 use crate::config::{Input, load, state};
-use crate::store::{By, Ledger};
+use crate::store::{Address, By, Ledger};
 
 const DONE: u8 = 0;
 const WRONG_USAGE: u8 = 64;
@@ -24,7 +24,7 @@ const BAD_CONFIGURATION: u8 = 78;
 
 /// Show what was used and what it costs: solves and money of a month, by tenant or by something else
 ///
-/// Reads the store's file, also while `sidekey run` has it open. Months and days are those of UTC. COST is what the tenants
+/// Reads the store's file or the Redis server, also while `sidekey run` has it open. Months and days are those of UTC. COST is what the tenants
 /// are charged; VENDOR, shown where that differs, is what the vendor takes. Only solves cost anything. FAILED tasks ended with a
 /// code, EXPIRED ones with nobody hearing the end, REFUSED submits reached a limit, UNCERTAIN submits may have made a task.
 /// Exit code 64: wrong usage, or a file of --csv-dir is there already. 69: there is no store, or it cannot be read.
@@ -58,7 +58,7 @@ pub struct Args {
     /// Replace bills of --csv-dir that are there already
     #[arg(long, requires = "csv_dir")]
     pub overwrite: bool,
-    /// Configuration, for the store's path and the tenants' limits [default: $SIDEKEY_CONFIG, or sidekey.toml if there is one]
+    /// Configuration, for the store's place and the tenants' limits [default: $SIDEKEY_CONFIG, or sidekey.toml if there is one]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The store's file itself, without any configuration
@@ -88,7 +88,11 @@ pub fn run(
         Ok(source) => source,
         Err((code, why)) => return failed(code, &why, err),
     };
-    let ledger = match Ledger::open(&source.path) {
+    let ledger = match &source.place {
+        Place::File(path) => Ledger::open(path),
+        Place::Redis(address) => Ledger::connect(address),
+    };
+    let mut ledger = match ledger {
         Ok(ledger) => ledger,
         Err(error) => return failed(NOT_REACHED, &error.to_string(), err),
     };
@@ -98,8 +102,6 @@ pub fn run(
         name => name,
     });
     let asked = asked(args.by, args.month, tenant, args.project.as_deref(), now_ms);
-    let cannot_be_read =
-        |error: rusqlite::Error| format!("{} cannot be read: {error}", source.path.display());
     if let Some(directory) = &args.csv_dir {
         let month = args.month.unwrap_or_else(|| Month::of(now_ms));
         // Each as soon as it is there: a large month takes a while.
@@ -107,18 +109,23 @@ pub fn run(
             writeln!(out, "{}", path.display())?;
             out.flush()
         };
-        return match files::write(directory, month, &ledger, &asked, args.overwrite, &mut tell) {
+        return match files::write(
+            directory,
+            month,
+            &mut ledger,
+            &asked,
+            args.overwrite,
+            &mut tell,
+        ) {
             Ok(()) => Ok(DONE),
             Err(files::WriteError::Io(error)) => Err(error),
-            Err(files::WriteError::Store(error)) => {
-                failed(NOT_REACHED, &cannot_be_read(error), err)
-            }
+            Err(files::WriteError::Store(error)) => failed(NOT_REACHED, &error.to_string(), err),
             Err(error) => failed(WRONG_USAGE, &error.to_string(), err),
         };
     }
     let lines = match ledger.lines(&asked) {
         Ok(lines) => lines,
-        Err(error) => return failed(NOT_REACHED, &cannot_be_read(error), err),
+        Err(error) => return failed(NOT_REACHED, &error.to_string(), err),
     };
     let bill = Bill::new(args.by, args.month, lines, now_ms);
     let limit = |tenant: &str| source.limits.get(tenant).copied();
@@ -140,17 +147,22 @@ fn failed(code: u8, why: &str, err: &mut impl Write) -> io::Result<u8> {
 
 /// Where the figures are, and the limits to hold them against.
 struct Source {
-    path: PathBuf,
+    place: Place,
     /// Solves a day, by tenant.
     limits: HashMap<String, u32>,
     note: Option<&'static str>,
+}
+
+enum Place {
+    File(PathBuf),
+    Redis(Address),
 }
 
 impl Source {
     fn of(args: &Args, environment: Environment) -> Result<Self, (u8, String)> {
         if let Some(path) = &args.store {
             return Ok(Self {
-                path: path.clone(),
+                place: Place::File(path.clone()),
                 limits: HashMap::new(),
                 note: None,
             });
@@ -168,14 +180,16 @@ impl Source {
             Ok(loaded) => (loaded.settings.state, loaded.tenants, None),
             Err(_) => (state(&input), Vec::new(), Some(NO_LIMITS)),
         };
-        if place.store != StoreKind::Sqlite {
-            return Err((NOT_REACHED, NO_FILE.to_owned()));
-        }
+        let place = match place.store {
+            StoreKind::Sqlite => Place::File(place.path),
+            StoreKind::Redis => Place::Redis(place.url),
+            StoreKind::Memory => return Err((NOT_REACHED, IN_MEMORY.to_owned())),
+        };
         let daily = |tenant: crate::config::settings::TenantEntry| {
             Some((tenant.name, tenant.limits.daily?))
         };
         Ok(Self {
-            path: place.path,
+            place,
             limits: tenants.into_iter().filter_map(daily).collect(),
             note,
         })
@@ -188,4 +202,4 @@ fn month(text: &str) -> Result<Month, &'static str> {
 
 const NO_LIMITS: &str =
     "the configuration has mistakes, so limits are not shown: `sidekey check` says which";
-const NO_FILE: &str = "this configuration keeps its state in no file: ask the running one, GET /api/usage on its admin port";
+const IN_MEMORY: &str = "this configuration keeps its state in memory: ask the running one, GET /api/usage on its admin port";

@@ -272,6 +272,12 @@ pub struct TenantLimits {
     pub max_tasks: Option<u32>,
 }
 
+impl TenantLimits {
+    pub fn are_there(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// May use the admin API with its token.

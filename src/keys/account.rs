@@ -17,7 +17,7 @@ pub use super::slots::LEASE;
 use super::slots::Slots;
 pub use super::tally::Solves;
 use super::tally::Tally;
-use crate::store::TaskKey;
+use crate::store::{Spent, TaskKey};
 use crate::vendor::account::Threads;
 use crate::vendor::profile::Billing;
 
@@ -192,7 +192,8 @@ impl Account {
         let mut state = self.state();
         let before = state.together.replace((used, now));
         drop(state);
-        if before.is_some_and(|(before, _)| used < before) {
+        // After a count that was too old to go by, a key may have been full by another one.
+        if before.is_none_or(|(before, at)| used < before || now >= at + TOGETHER_FOR) {
             self.events.freed(&self.name);
         }
     }
@@ -242,7 +243,8 @@ impl Account {
         self.events.freed(&self.name);
     }
 
-    pub fn learn_balance(&self, micro_usd: i64, now: Instant) {
+    /// Whether somebody else spends of it, where nobody shares it: this is the next balance, not learnt yet.
+    pub fn compare(&self, micro_usd: i64, now: Instant) {
         let mut state = self.state();
         state.slots.expire(now);
         let lapsed = state.slots.take_lapsed();
@@ -252,6 +254,15 @@ impl Account {
             let fell = before.saturating_sub(micro_usd);
             state.beyond.looked(fell, running, unknown, now);
         }
+    }
+
+    /// The same where replicas share it, with what all of them used when the vendor had said the balance.
+    pub fn compare_together(&self, micro_usd: i64, used: Spent, now: Instant) {
+        self.state().beyond.looked_together(micro_usd, used, now);
+    }
+
+    pub fn learn_balance(&self, micro_usd: i64, now: Instant) {
+        let mut state = self.state();
         state.funds.learn(micro_usd, super::chance(), now);
         state.history.learn(micro_usd, now);
         drop(state);
@@ -430,14 +441,15 @@ impl State {
         };
         if max.is_some_and(|max| ours >= max as usize) {
             self.count.was_full = true;
-            return Availability::Full;
+            return Availability::Full { again: None };
         }
         if let (Some(max), Some((used, at))) = (max, self.together)
             && used >= max
             && now < at + ASK_AGAIN
         {
             self.count.was_full = true;
-            return Availability::At(at + ASK_AGAIN);
+            let again = Some(at + ASK_AGAIN);
+            return Availability::Full { again };
         }
         let submits = self.submits.next_at(limits.submits, now);
         let requests = self.requests.next_at(limits.requests, now);

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::store::Spent;
+
 #[derive(Debug, Default)]
 pub(super) struct Beyond {
     /// Of our own since the last look, as far as the vendor may book it.
@@ -28,6 +30,8 @@ pub(super) struct Beyond {
     /// The dearest task of ours: what a submit may have cost of which nobody knows the price.
     dearest: i64,
     told: Option<(Instant, i64)>,
+    /// Where replicas share the account: the last balance, and what all of them had used by then.
+    together: Option<(i64, Spent)>,
 }
 
 /// In micro-dollars: some tens of solves. Less is a price that was wrong, or a task of the last run.
@@ -71,6 +75,21 @@ impl Beyond {
             self.told = Some((now, so_far.saturating_add(self.sum)));
             self.sum = 0;
         }
+    }
+
+    /// The same with the count of all replicas, which the store keeps. The first look of whoever leads only begins.
+    pub(super) fn looked_together(&mut self, micro_usd: i64, used: Spent, now: Instant) {
+        let before = self.together.replace((micro_usd, used.clone()));
+        let Some((balance, before)) = before.filter(|(_, before)| before.born == used.born) else {
+            self.sum = 0;
+            return;
+        };
+        let count = |count: i64| usize::try_from(count).unwrap_or_default();
+        self.dearest = self.dearest.max(used.dearest);
+        self.used = half_more(used.settled.saturating_sub(before.settled));
+        self.lost(count(used.lost.saturating_sub(before.lost)));
+        let fell = balance.saturating_sub(micro_usd);
+        self.looked(fell, used.running, count(used.unknown), now);
     }
 
     /// Micro-dollars since the start.
@@ -167,6 +186,37 @@ mod tests {
             beyond.looked(fell, 0, 0, now);
         }
         assert_eq!(beyond.total(), 0);
+    }
+
+    #[test]
+    fn what_other_replicas_used_is_no_stranger_and_what_none_used_is() {
+        let (mut beyond, now) = (Beyond::default(), Instant::now());
+        let used = |settled, lost, running| Spent {
+            born: "1".into(),
+            settled,
+            lost,
+            dearest: SOLVE,
+            running,
+            unknown: 0,
+        };
+        let usd = 1_000_000;
+        // What was used before the first look is not compared.
+        beyond.looked_together(5 * usd, used(9 * usd, 0, 0), now);
+        beyond.looked_together(4 * usd, used(10 * usd, 0, 0), now);
+        assert_eq!(beyond.total(), 0);
+        // Half a dollar more than all used together, and the play is over.
+        beyond.looked_together(4 * usd, used(10 * usd, 0, 0), now);
+        beyond.looked_together(4 * usd - 10 * SOLVE, used(10 * usd, 10, 0), now);
+        assert_eq!(beyond.total(), 0);
+        beyond.looked_together(4 * usd - 10 * SOLVE, used(10 * usd, 10, 0), now);
+        beyond.looked_together(3 * usd, used(10 * usd, 10, 0), now);
+        assert!(beyond.total() > 9 * usd / 10, "{}", beyond.total());
+        // A server that was emptied counts anew.
+        let total = beyond.total();
+        let mut anew = used(0, 0, 0);
+        anew.born = "2".into();
+        beyond.looked_together(0, anew, now);
+        assert_eq!(beyond.total(), total);
     }
 
     proptest! {

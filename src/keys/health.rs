@@ -283,6 +283,10 @@ impl Health {
                 self.cool(code.to_owned(), rest, now, chance);
             }
             Class::KeyBad => self.enter(Condition::Suspect, now, now, Some(code.to_owned())),
+            // Several calls that were under way together bring one refusal each: only the first counts.
+            Class::KeyEmpty if self.condition(now) == Condition::Empty => {
+                self.until = self.until.max(now + rest);
+            }
             Class::KeyEmpty => self.empty(
                 code.to_owned(),
                 CodeRule {

@@ -47,8 +47,10 @@ pub(super) enum Availability {
     At(Instant),
     /// When a probe passes or a hand enables it.
     OnEvent,
-    /// When one of its slots is freed.
-    Full,
+    /// When one of its slots is freed. `again`: other replicas take them, too, and a try then may find a free one.
+    Full {
+        again: Option<Instant>,
+    },
     /// When its account has money again.
     Short,
 }

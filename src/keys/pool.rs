@@ -34,8 +34,11 @@ pub enum NoKey {
     None,
     /// All that are left are out of money.
     Empty,
-    /// Good keys have no free slot, and others, if any, come back at this time.
-    Full { until: Option<Instant> },
+    /// Good keys have no free slot; `again` is when other replicas may have freed one. Others, if any, come back at `until`.
+    Full {
+        again: Option<Instant>,
+        until: Option<Instant>,
+    },
     /// Some key will be usable at this time.
     Busy { until: Instant },
     /// Some key is being probed, or will be at once; the outcome decides.
@@ -104,7 +107,7 @@ impl Pool {
     /// Looks at every key, which only a submit that found none has to pay for.
     fn why_none(&self, egress: &Egress, now: Instant) -> NoKey {
         let may_probe = egress.exhausted_until(now).is_none();
-        let mut busy: Option<Instant> = None;
+        let (mut busy, mut ask_again): (Option<Instant>, Option<Instant>) = (None, None);
         let (mut empty, mut learning, mut full) = (false, false, false);
         let mut wait =
             |until: Instant| busy = Some(busy.map_or(until, |earlier| earlier.min(until)));
@@ -122,7 +125,10 @@ impl Pool {
                 Condition::Empty => empty = true,
                 Condition::Revoked => {}
                 Condition::Healthy => match available {
-                    Availability::Full => full = true,
+                    Availability::Full { again } => {
+                        full = true;
+                        ask_again = ask_again.into_iter().chain(again).min();
+                    }
                     Availability::Short => empty = true,
                     Availability::At(until) => wait(until),
                     // It became usable since the look at the rotation.
@@ -132,7 +138,10 @@ impl Pool {
         }
         match busy {
             _ if learning => NoKey::Learning,
-            until if full => NoKey::Full { until },
+            until if full => NoKey::Full {
+                again: ask_again,
+                until,
+            },
             Some(until) => NoKey::Busy { until },
             None if empty => NoKey::Empty,
             None => NoKey::None,

@@ -8,6 +8,7 @@
 //! until something happens.
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,9 @@ pub(super) struct Rotation {
     /// Keys that cool: they come back by themselves.
     cooling: BinaryHeap<Reverse<Cooling>>,
     /// By name, keys that come back when one of their slots is freed, or their balance was asked for.
-    full: HashMap<Arc<str>, Turn>,
+    full: HashMap<Arc<str>, Full>,
+    /// When some of these are worth another try. Those that came back since are passed over.
+    again: BinaryHeap<Reverse<(Instant, Arc<str>)>>,
     /// Keys that come back by an event: a probe that passes, a hand that enables them.
     out: Vec<Turn>,
     /// Of all the set's events, how many were seen when `out` was looked through last, and when that was.
@@ -62,6 +65,12 @@ struct Turn {
 struct Cooling {
     until: Instant,
     turn: Turn,
+}
+
+#[derive(Debug)]
+struct Full {
+    turn: Turn,
+    again: Option<Instant>,
 }
 
 /// With ten thousand keys out, looking through them costs a fifth of a millisecond: not at every pick.
@@ -171,8 +180,8 @@ impl Rotation {
     fn bring_back_freed(&mut self, now: Instant, events: &Events) {
         let Some(freed) = events.freed_since(&mut self.freed_seen) else {
             // Too many to be remembered by name.
-            for (_, turn) in std::mem::take(&mut self.full) {
-                self.rejoin(turn, now);
+            for (_, full) in std::mem::take(&mut self.full) {
+                self.rejoin(full.turn, now);
             }
             if self.strategy == Strategy::LeastBusy {
                 for (place, key) in std::mem::take(&mut self.due) {
@@ -182,8 +191,8 @@ impl Rotation {
             return;
         };
         for name in freed {
-            if let Some(turn) = self.full.remove(&name) {
-                self.rejoin(turn, now);
+            if let Some(full) = self.full.remove(&name) {
+                self.rejoin(full.turn, now);
             } else if let Some(place) = self.places.remove(&name)
                 && let Some(key) = self.due.remove(&place)
             {
@@ -200,6 +209,17 @@ impl Rotation {
         {
             if let Some(Reverse(Cooling { turn, .. })) = self.cooling.pop() {
                 self.rejoin(turn, now);
+            }
+        }
+        while let Some(Reverse((again, _))) = self.again.peek()
+            && *again <= now
+            && let Some(Reverse((again, name))) = self.again.pop()
+        {
+            if let Entry::Occupied(full) = self.full.entry(name)
+                && full.get().again == Some(again)
+            {
+                let full = full.remove();
+                self.rejoin(full.turn, now);
             }
         }
         let news = events != self.events_seen;
@@ -227,10 +247,16 @@ impl Rotation {
             Availability::Now => self.rejoin(turn, now),
             Availability::At(until) => self.cooling.push(Reverse(Cooling { until, turn })),
             Availability::OnEvent => self.out.push(turn),
-            Availability::Full | Availability::Short => {
-                self.full.insert(Arc::clone(&turn.key.name), turn);
-            }
+            Availability::Full { again } => self.put_aside(turn, again),
+            Availability::Short => self.put_aside(turn, None),
         }
+    }
+
+    fn put_aside(&mut self, turn: Turn, again: Option<Instant>) {
+        let name = &turn.key.name;
+        self.again
+            .extend(again.map(|again| Reverse((again, Arc::clone(name)))));
+        self.full.insert(Arc::clone(name), Full { turn, again });
     }
 
     fn rejoin(&mut self, mut turn: Turn, now: Instant) {
@@ -260,7 +286,9 @@ impl Rotation {
     fn turns(&self) -> impl Iterator<Item = (Identity, f64)> {
         let due = self.due.iter().map(|(place, key)| (key.identity, place.at));
         let cooling = self.cooling.iter().map(|Reverse(cooling)| &cooling.turn);
-        let others = cooling.chain(self.full.values()).chain(&self.out);
+        let others = cooling
+            .chain(self.full.values().map(|full| &full.turn))
+            .chain(&self.out);
         due.chain(others.map(|turn| (turn.key.identity, turn.place.at)))
     }
 
@@ -272,6 +300,7 @@ impl Rotation {
             places: HashMap::new(),
             cooling: BinaryHeap::new(),
             full: HashMap::new(),
+            again: BinaryHeap::new(),
             out: Vec::new(),
             events_seen: 0,
             freed_seen: 0,

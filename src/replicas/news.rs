@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::keys::health::{Condition, Evidence};
+use crate::keys::account::Account;
+use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::Key;
 use crate::keys::secret::Identity;
 use crate::live::Snapshot;
@@ -22,7 +23,7 @@ pub enum News {
         key: [u8; 32],
         verdict: Verdict,
     },
-    /// A client's call made it suspect: the leader is to probe it.
+    /// A client's call made it suspect, or empty and its rest is over: nobody uses it until the leader has probed it.
     Suspect {
         key: [u8; 32],
     },
@@ -96,10 +97,17 @@ impl News {
     }
 }
 
-/// Keys that wait for a probe which only the leader makes. Said at every meeting until it has.
+/// Keys that wait for a probe which only the leader makes, and of which it may know nothing, because the client's call came here.
+/// Said at every meeting until it has.
 pub(super) fn suspects(snapshot: &Snapshot, now: Instant) -> Vec<News> {
     let keys = snapshot.keys.keys().iter();
-    keys.filter(|key| key.look(|health| health.condition(now) == Condition::Suspect))
+    let waits = |health: &Health| match health.condition(now) {
+        Condition::Suspect => true,
+        Condition::Empty => health.wants_probe(now),
+        _ => false,
+    };
+    keys.filter(|key| key.look(waits))
+        .take(SUSPECTS_AT_ONCE)
         .map(|key| News::Suspect {
             key: key.identity.0,
         })
@@ -116,16 +124,24 @@ pub(super) fn take_in(server: &Server, snapshot: &Snapshot, news: News, now: Ins
         }
         News::Suspect { key } => {
             if let Some(key) = keys.by_identity(&Identity(key))
-                && server.replicas.leads()
-                && key.look(|health| !health.awaits_probe())
+                && key.look(|health| {
+                    !health.awaits_probe() && health.condition(now) != Condition::Empty
+                })
                 && !was_probed_just_now(key, now)
             {
-                key.ask_for_probe(now);
+                // Each replica that went on with it could bring one more bad-key answer.
+                if key.look(|health| health.condition(now) == Condition::Healthy) {
+                    key.refused(ELSEWHERE, ACCUSED, None, now);
+                }
+                if server.replicas.leads() {
+                    key.ask_for_probe(now);
+                }
             }
         }
         News::Balance { account, micro_usd } => {
             if let Some(account) = keys.account(&account) {
                 account.learn_balance(micro_usd, now);
+                was_asked(server, account, now);
             }
         }
         News::Threads {
@@ -135,9 +151,18 @@ pub(super) fn take_in(server: &Server, snapshot: &Snapshot, news: News, now: Ins
         } => {
             if let Some(account) = keys.account(&account) {
                 account.learn_threads(Threads { total, working }, now);
+                was_asked(server, account, now);
             }
         }
         News::Polled { parked } => server.parked.polled(OwnId(parked), now),
+    }
+}
+
+/// The leader's turns are all replicas': one that takes the lead over goes on where it was, and does not begin with a question for
+/// every account.
+fn was_asked(server: &Server, account: &Account, now: Instant) {
+    if !server.replicas.leads() {
+        account.refresh_asked(now);
     }
 }
 
@@ -147,6 +172,15 @@ fn was_probed_just_now(key: &Key, now: Instant) -> bool {
     probed.is_some_and(|(at, _)| now.duration_since(at) < ON_ITS_WAY)
 }
 
+const ELSEWHERE: &str = "another replica's call was refused";
+/// Until its probe.
+const ACCUSED: CodeRule = CodeRule {
+    class: Class::KeyBad,
+    cooldown: Duration::ZERO,
+    polls: false,
+};
+/// With ten thousand accounts that are empty the others have their turn at later meetings.
+const SUSPECTS_AT_ONCE: usize = 100;
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

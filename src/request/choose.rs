@@ -74,7 +74,10 @@ pub(super) async fn choose(
         let outage = server.outage.open_until();
         let none = match outage {
             Some(until) => NoKey::Busy { until },
-            None if standing == Standing::MustWait => NoKey::Full { until: None },
+            None if standing == Standing::MustWait => NoKey::Full {
+                again: None,
+                until: None,
+            },
             None => match pick(snapshot, tenant, &server.egress, now) {
                 Ok((key, slot)) => {
                     let _taking = taking;
@@ -96,8 +99,17 @@ pub(super) async fn choose(
             }
             NoKey::Busy { until } if outage.is_some() => (until, Refusal::VendorUnreachable),
             NoKey::Busy { until } => (until, Refusal::AllBusy),
-            NoKey::Full { until: Some(until) } => (until.min(wait_until), Refusal::AllBusy),
-            NoKey::Full { until: None } => (wait_until, no_slot(snapshot)),
+            NoKey::Full { again, until } => {
+                let soonest = again.into_iter().chain(until).min();
+                let refusal = match until {
+                    Some(_) => Refusal::AllBusy,
+                    None => no_slot(snapshot),
+                };
+                (
+                    soonest.map_or(wait_until, |time| time.min(wait_until)),
+                    refusal,
+                )
+            }
         };
         if !waits || gave_up || until > wait_until || Instant::now() >= wait_until {
             return Err(match refusal {

@@ -279,6 +279,10 @@ fn learn(server: &Server, key: &Key, asked: Asked, reading: &Reading, body: &[u8
         }
         (Asked::Balance, Reading::Said) => {
             if let Some(micro_usd) = account::balance(body) {
+                // Where replicas share it, whoever refreshes compares.
+                if server.store.replicas().is_none() {
+                    key.account.compare(micro_usd, now);
+                }
                 key.account.learn_balance(micro_usd, now);
                 server.replicas.tell(News::Balance {
                     account: account(),

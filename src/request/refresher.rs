@@ -15,6 +15,8 @@ use super::trace::Trace;
 use crate::keys::health::{Evidence, Health};
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
+use crate::store;
+use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::profile::Billing;
 
@@ -126,6 +128,15 @@ async fn refresh(server: &Server, snapshot: &Snapshot, key: &Key) {
     let route = Route::new(Caller::OWN, asked, now + PATIENCE);
     let sending = Sending::account(key, asked);
     let answered = forward(server, snapshot, sending, &route, &mut Trace::own()).await;
+    if let (Some(redis), Ok(answered)) = (server.store.replicas(), &answered)
+        && asked == Asked::Balance
+        && matches!(answered.reading, Reading::Said)
+        && let Some(micro_usd) = account::balance(&answered.relay.body)
+        && let Ok(Some(used)) = store::in_time(redis.spent(&key.account.name)).await
+    {
+        key.account
+            .compare_together(micro_usd, used, Instant::now());
+    }
     // What an answer says is learnt on the way. A plan that has expired answers as if all were well.
     if let Ok(answered) = answered
         && asked == Asked::Threads

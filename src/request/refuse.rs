@@ -40,6 +40,8 @@ pub enum Refusal {
     OtherParameters,
     /// What is kept of an idempotency key cannot be read, or could not be written. Nothing was sent.
     NotKept,
+    /// The store that replicas share did not count it against its tenant's limits in time. Nothing was sent.
+    NotCounted,
     BodyTooBig,
     NoBodyBudget,
     /// The body came too slowly or not whole.
@@ -63,6 +65,7 @@ impl Refusal {
             | Self::VendorUnreachable
             | Self::NoBodyBudget
             | Self::NotKept
+            | Self::NotCounted
             | Self::TenantOver(Limit::Tasks | Limit::Rate) => "ERROR_NO_SLOT_AVAILABLE",
             // Loops of clients stop at this one.
             Self::AllEmpty | Self::TenantOver(Limit::Daily | Limit::Budget) => "ERROR_ZERO_BALANCE",
@@ -125,6 +128,9 @@ impl Refusal {
             Self::NotKept => {
                 "the store is in trouble and cannot keep this idempotency key, nothing was sent, try again".into()
             }
+            Self::NotCounted => {
+                "the store is in trouble and cannot count this against the tenant's limits, nothing was sent, try again".into()
+            }
             Self::BodyTooBig => "the body is larger than listen.max_body".into(),
             Self::NoBodyBudget => {
                 "too many bodies are in flight (listen.max_body_total), try again".into()
@@ -174,6 +180,7 @@ impl Refusal {
             Self::IdempotencyKey(_) => "idempotency_key",
             Self::OtherParameters => "other_parameters",
             Self::NotKept => "not_kept",
+            Self::NotCounted => "not_counted",
             Self::BodyTooBig => "body_too_big",
             Self::NoBodyBudget => "no_body_budget",
             Self::BodyBroken => "body_broken",

@@ -13,8 +13,9 @@ use crate::tenants::shared::SharedReservation;
 
 /// By the limits and prices of the tenant as this request sees them, so that changed ones hold at once.
 ///
-/// Where replicas share the limits the store counts, and what is counted here is this one's part, for those who look. While
-/// the store is gone each replica holds its own part to the limits.
+/// Where replicas share the limits the store counts, and what is counted here is this one's part, for those who look. A submit
+/// that is not counted in time is not sent. Only when the store has been gone for long, and as each replica leads itself, does
+/// each hold its own part to what all had used as far as it knows.
 pub(super) async fn reserve(
     server: &Server,
     snapshot: &Snapshot,
@@ -26,11 +27,20 @@ pub(super) async fn reserve(
     let account = server.tenants.of(&tenant.name);
     let (store, now_ms) = (&server.store, clock::now_ms());
     let shared = SharedReservation::reserve(store, &tenant.name, &tenant.limits, price, now_ms);
-    let reserved = match shared.await {
+    let shared = shared.await;
+    if let (Some(redis), Some(Ok(_))) = (store.replicas(), &shared)
+        && let Some(used) = redis.used_together(&tenant.name, now_ms)
+    {
+        account.used_together(used, now_ms);
+    }
+    let reserved = match shared {
         Some(Ok(Ok(shared))) => Ok(account.reserved(shared, price, Instant::now(), now_ms)),
         Some(Ok(Err(limit))) => {
             account.refused(limit, now_ms);
             Err(limit)
+        }
+        Some(Err(_)) if tenant.limits.are_there() && !server.replicas.is_alone() => {
+            return Err(Refusal::NotCounted);
         }
         None | Some(Err(_)) => account.reserve(&tenant.limits, price, Instant::now(), now_ms),
     };

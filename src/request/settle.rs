@@ -1,12 +1,15 @@
 //! The end of a task: its slot is free, its tenant is charged or gets back what was reserved, and the bill has one row more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Server;
-use crate::keys::account::Bill;
+use crate::admin::metrics::Metrics;
+use crate::keys::account::{Account, Bill};
 use crate::live::Snapshot;
 use crate::store::{Ended, TaskRecord, UsageRow};
 use crate::tasks::kind;
+use crate::tenants::accounts::Accounts;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ending {
@@ -47,10 +50,76 @@ pub(super) fn settle(
     now_ms: i64,
 ) {
     let row = end(server, snapshot, record, ending, now_ms);
-    server.store.settle(row);
+    let solve = Solve::of(snapshot, record, ending, row.charge_micro_usd, now_ms);
+    if server.store.replicas().is_none() {
+        server.store.settle(row);
+        return solve.count(&server.tenants, &server.metrics);
+    }
+    // Any replica may hear the end; the one whose row is the first counts it.
+    let written = server.store.settle_together(row);
+    let (tenants, metrics) = (Arc::clone(&server.tenants), Arc::clone(&server.metrics));
+    let background = server.background.clone();
+    server.background.spawn(async move {
+        let is_new = tokio::select! {
+            written = written => written == Ok(1),
+            // The numbers end with the process.
+            () = background.stopping() => false,
+        };
+        if is_new {
+            solve.count(&tenants, &metrics);
+        }
+    });
 }
 
-/// All of it but the store's part.
+/// What is counted of the end of a task.
+pub(super) struct Solve {
+    tenant: Arc<str>,
+    kind: &'static str,
+    ended: Ended,
+    charge_micro_usd: i64,
+    /// None: nobody knows how long it took.
+    took: Option<Duration>,
+    owner: Option<Arc<Account>>,
+}
+
+impl Solve {
+    pub(super) fn of(
+        snapshot: &Snapshot,
+        record: &TaskRecord,
+        ending: Ending,
+        charge_micro_usd: i64,
+        now_ms: i64,
+    ) -> Self {
+        let took_ms = u64::try_from(now_ms - record.submitted_at_ms).unwrap_or_default();
+        let owner = snapshot.keys.account(&record.owner_name);
+        Self {
+            tenant: Arc::clone(&record.key.tenant),
+            kind: kind::named(&record.kind),
+            ended: ending.ended,
+            charge_micro_usd,
+            took: ending.is_timely.then(|| Duration::from_millis(took_ms)),
+            owner: owner.map(Arc::clone),
+        }
+    }
+
+    pub(super) fn count(self, tenants: &Accounts, metrics: &Metrics) {
+        let is_solved = self.ended == Ended::Solved;
+        if let Some(owner) = self.owner
+            && self.ended != Ended::Expired
+        {
+            owner.count_solve(self.kind, is_solved);
+        }
+        if is_solved {
+            let tenant = tenants.of(&self.tenant);
+            tenant.count_solve(self.kind, self.charge_micro_usd);
+            if let Some(took) = self.took {
+                metrics.solved(self.kind, took);
+            }
+        }
+    }
+}
+
+/// All of it but what the store keeps and what is counted.
 pub(super) fn end(
     server: &Server,
     snapshot: &Snapshot,
@@ -59,9 +128,7 @@ pub(super) fn end(
     now_ms: i64,
 ) -> UsageRow {
     let Ending {
-        ended,
-        said_price,
-        is_timely,
+        ended, said_price, ..
     } = ending;
     let is_solved = ended == Ended::Solved;
     let usual = || snapshot.settings.prices.price(&record.kind);
@@ -69,8 +136,7 @@ pub(super) fn end(
     // A tenant without prices of its own pays what the vendor takes, also when that is not what was expected.
     let charge = record.charge_micro_usd.unwrap_or(cost);
     let tenant = server.tenants.of(&record.key.tenant);
-    let kind = kind::named(&record.kind);
-    let ended_at_ms = tenant.task_ended(&record.key, kind, is_solved.then_some(charge), now_ms);
+    let ended_at_ms = tenant.task_ended(&record.key, is_solved.then_some(charge), now_ms);
     // After the tenant's count: whoever takes the slot that is freed here must see that its tenant holds one less.
     let bill = match said_price {
         _ if !is_solved => Bill::Nothing,
@@ -80,16 +146,6 @@ pub(super) fn end(
     snapshot
         .keys
         .task_ended(&record.owner_name, &record.key, bill);
-    if let Some(owner) = snapshot.keys.account(&record.owner_name)
-        && ended != Ended::Expired
-    {
-        owner.count_solve(kind, is_solved);
-    }
-    if is_solved && is_timely {
-        let took_ms = u64::try_from(now_ms - record.submitted_at_ms).unwrap_or_default();
-        let took = Duration::from_millis(took_ms);
-        server.metrics.solved(kind, took);
-    }
     UsageRow {
         task: record.key.clone(),
         submitted_at_ms: record.submitted_at_ms,

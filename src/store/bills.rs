@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, Result, params};
 
-use super::schema;
+use super::redis::Bills;
 use super::usage::{Ended, UsageRow};
+use super::{Address, schema};
 use crate::calendar::{DAY_MS, Month, date};
 
 /// Which rows, and what a line is for.
@@ -61,9 +62,17 @@ pub struct Solve {
     pub charged_micro_usd: i64,
 }
 
-/// A store's file, read beside the program that writes it.
-#[derive(Debug)]
-pub struct Ledger(Connection);
+/// A store, read beside the programs that write it.
+pub struct Ledger {
+    rows: Rows,
+    /// For those who read that it cannot be read.
+    store: String,
+}
+
+enum Rows {
+    File(Connection),
+    Redis(Bills),
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -75,15 +84,14 @@ pub enum LedgerError {
     NotOurs(PathBuf),
     #[error("{0} was written by a sidekey that kept no bills: start this one with it once")]
     TooOld(PathBuf),
+    #[error("there is no state of sidekey at {0}: start `sidekey run` first, or correct state.url")]
+    Empty(String),
+    #[error("{store} cannot be read: {problem}")]
+    Unreadable { store: String, problem: String },
     #[error(
-        "{path} was written by a newer sidekey (its version is {version}): ask that one for the report"
+        "{store} was written by a newer sidekey (its version is {version}): ask that one for the report"
     )]
-    TooNew { path: PathBuf, version: i64 },
-    #[error("{path} cannot be read: {source}")]
-    Unreadable {
-        path: PathBuf,
-        source: rusqlite::Error,
-    },
+    TooNew { store: String, version: i64 },
 }
 
 impl By {
@@ -110,9 +118,10 @@ impl Ledger {
         if !path.is_file() {
             return Err(LedgerError::Missing(path.to_owned()));
         }
-        let unreadable = |source| LedgerError::Unreadable {
-            path: path.to_owned(),
-            source,
+        let store = path.display().to_string();
+        let unreadable = |source: rusqlite::Error| LedgerError::Unreadable {
+            store: store.clone(),
+            problem: source.to_string(),
         };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(unreadable)?;
@@ -129,8 +138,7 @@ impl Ledger {
             return Err(LedgerError::NotOurs(path.to_owned()));
         }
         if let Some(version) = schema::too_new(&connection).map_err(unreadable)? {
-            let path = path.to_owned();
-            return Err(LedgerError::TooNew { path, version });
+            return Err(LedgerError::TooNew { store, version });
         }
         let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('usage', 'refusals')";
         let tables: i64 = connection
@@ -139,39 +147,86 @@ impl Ledger {
         if tables < 2 {
             return Err(LedgerError::TooOld(path.to_owned()));
         }
-        Ok(Self(connection))
+        Ok(Self {
+            rows: Rows::File(connection),
+            store,
+        })
     }
 
-    pub fn lines(&self, asked: &Asked) -> Result<Vec<Line>> {
-        lines(&self.0, asked)
+    /// The store that replicas share. Nothing on it is changed.
+    pub fn connect(address: &Address) -> std::result::Result<Self, LedgerError> {
+        let store = address.to_string();
+        match Bills::open(address) {
+            Ok(Some(bills)) => Ok(Self {
+                rows: Rows::Redis(bills),
+                store,
+            }),
+            Ok(None) => Err(LedgerError::Empty(store)),
+            Err(error) => Err(LedgerError::Unreadable {
+                store,
+                problem: error.to_string(),
+            }),
+        }
+    }
+
+    pub fn lines(&mut self, asked: &Asked) -> std::result::Result<Vec<Line>, LedgerError> {
+        let lines = match &mut self.rows {
+            Rows::File(connection) => lines(connection, asked).map_err(|error| error.to_string()),
+            Rows::Redis(bills) => bills.lines(asked).map_err(|error| error.to_string()),
+        };
+        lines.map_err(|problem| self.unreadable(problem))
     }
 
     /// The solves of the tenants, one tenant after the other, each in the order of time.
     pub fn solves(
-        &self,
+        &mut self,
         asked: &Asked,
         mut each: impl FnMut(Solve) -> std::io::Result<()>,
-    ) -> Result<std::io::Result<()>> {
-        let mut statement = self.0.prepare(SOLVES)?;
-        let mut rows = statement.query(params![
-            asked.from_ms,
-            asked.until_ms,
-            asked.tenant.as_deref()
-        ])?;
-        while let Some(row) = rows.next()? {
-            let solve = Solve {
-                tenant: row.get(0)?,
-                at_ms: row.get(1)?,
-                id: row.get(2)?,
-                kind: row.get(3)?,
-                charged_micro_usd: row.get(4)?,
-            };
-            if let Err(error) = each(solve) {
-                return Ok(Err(error));
+    ) -> std::result::Result<std::io::Result<()>, LedgerError> {
+        let ended = match &mut self.rows {
+            Rows::File(connection) => {
+                solves(connection, asked, each).map_err(|error| error.to_string())
             }
-        }
-        Ok(Ok(()))
+            Rows::Redis(bills) => match bills.solves(asked) {
+                Ok(solves) => Ok(solves.into_iter().try_for_each(&mut each)),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        ended.map_err(|problem| self.unreadable(problem))
     }
+
+    fn unreadable(&self, problem: String) -> LedgerError {
+        LedgerError::Unreadable {
+            store: self.store.clone(),
+            problem,
+        }
+    }
+}
+
+fn solves(
+    connection: &Connection,
+    asked: &Asked,
+    mut each: impl FnMut(Solve) -> std::io::Result<()>,
+) -> Result<std::io::Result<()>> {
+    let mut statement = connection.prepare(SOLVES)?;
+    let mut rows = statement.query(params![
+        asked.from_ms,
+        asked.until_ms,
+        asked.tenant.as_deref()
+    ])?;
+    while let Some(row) = rows.next()? {
+        let solve = Solve {
+            tenant: row.get(0)?,
+            at_ms: row.get(1)?,
+            id: row.get(2)?,
+            kind: row.get(3)?,
+            charged_micro_usd: row.get(4)?,
+        };
+        if let Err(error) = each(solve) {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// By their names, or in the order of time.

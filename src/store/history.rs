@@ -7,7 +7,7 @@ use super::audit::{self, AuditRow};
 use super::bills::{Asked, Ledger, Line};
 use super::rows::Change;
 use super::usage::{self, Refused, Settled, UsageRow};
-use super::{FORGET_AT_ONCE, Store, StoreError, reader};
+use super::{FORGET_AT_ONCE, Store, StoreError, Written, reader};
 use crate::request::clock;
 
 impl Store {
@@ -16,6 +16,11 @@ impl Store {
     /// an answer which comes after all is billed also after a restart.
     pub fn settle(&self, row: UsageRow) {
         self.note(Change::Settle(Box::new(row)));
+    }
+
+    /// The same, and 1 for a row that is new: of several processes that hear the end one counts it.
+    pub fn settle_together(&self, row: UsageRow) -> Written {
+        self.change(Change::Settle(Box::new(row)))
     }
 
     /// The first of a day stands in the audit log, too.
@@ -93,12 +98,12 @@ impl Store {
     pub async fn bill(&self, asked: Asked) -> Result<Vec<Line>, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.tables.bill(&asked)),
-            Self::Redis(redis) => redis.bill(&asked).await,
+            Self::Redis(redis) => redis.bill(asked).await,
             Self::Sqlite(sqlite) => {
                 let path = sqlite.path.clone();
                 let unreadable = |error: String| StoreError::Unreadable(error);
                 let add_up = move || {
-                    let ledger =
+                    let mut ledger =
                         Ledger::open(&path).map_err(|error| unreadable(error.to_string()))?;
                     let lines = ledger.lines(&asked);
                     lines.map_err(|error| unreadable(error.to_string()))

@@ -45,11 +45,11 @@ pub use audit::AuditRow;
 pub use bills::{Asked, By, Ledger, LedgerError, Line, Solve};
 
 pub use parked::{Lack, OwnId, ParkedRecord, ParkedRequest, ParkedState, Unsent};
-pub use redis::{Brought, Met, Redis};
+pub use redis::{Brought, Due, Met, Redis, SeenByHand, Spent, Switch};
 
 pub use rows::{
-    CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Resolved, TaskKey, TaskRecord, TaskState,
-    UncertainRow,
+    CameTo, Claim, Claimed, Endpoint, Intent, IntentId, Reserved, Resolved, TaskKey, TaskRecord,
+    TaskState, UncertainRow, Within,
 };
 
 pub use sqlite::{OpenError, Recovered};
@@ -133,6 +133,10 @@ pub enum StoreError {
     Full { used: u32 },
     #[error("another replica has a submit with this idempotency key")]
     Claimed,
+    #[error(
+        "what the submit had reserved of its tenant's limits was given back: this replica was silent for so long that it was taken for dead"
+    )]
+    Unreserved,
 }
 
 /// How the store is.
@@ -174,18 +178,18 @@ impl Store {
 
     /// To be waited for before the first byte goes out. The id is good whatever the store does.
     pub fn intend(&self, intent: Intent, claim: Option<Claim>) -> (IntentId, Written) {
-        self.intend_within(intent, claim, None)
+        self.intend_within(intent, claim, Within::default())
     }
 
-    /// The same where the account has so many slots: the shared store takes one with the intent, or says `Full`.
+    /// The shared store takes one of the account's slots with the intent, or says `Full`, or `Unreserved`.
     pub fn intend_within(
         &self,
         intent: Intent,
         claim: Option<Claim>,
-        slots: Option<u32>,
+        within: Within,
     ) -> (IntentId, Written) {
         let id = self.next_intent();
-        (id, self.change(Change::Intend(id, intent, claim, slots)))
+        (id, self.change(Change::Intend(id, intent, claim, within)))
     }
 
     fn next_intent(&self) -> IntentId {

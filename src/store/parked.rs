@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::rows::{Change, Claim, Intent, IntentId, TaskKey, TaskRecord, UncertainRow};
+use super::rows::{Change, Claim, Intent, IntentId, TaskKey, TaskRecord, UncertainRow, Within};
 use super::{FORGET_AT_ONCE, Store, StoreError, Written, reader, statements};
 use crate::wire::Parts;
 
@@ -212,7 +212,7 @@ impl Store {
 
     /// As `intend`, for a parked submit.
     pub fn intend_parked(&self, parked: OwnId, intent: Intent) -> (IntentId, Written) {
-        self.intend_parked_within(parked, intent, None)
+        self.intend_parked_within(parked, intent, Within::default())
     }
 
     /// As `intend_within`. `Claimed`: it is another replica's to send.
@@ -220,10 +220,10 @@ impl Store {
         &self,
         parked: OwnId,
         intent: Intent,
-        slots: Option<u32>,
+        within: Within,
     ) -> (IntentId, Written) {
         let id = self.next_intent();
-        let with = Change::Intend(id, intent.clone(), None, slots);
+        let with = Change::Intend(id, intent.clone(), None, within);
         let written = self.turn(parked, ParkedState::Sending, intent.at_ms, with);
         (id, written)
     }

@@ -133,12 +133,27 @@ pub(super) const BAD_KEY_ANSWERS_KEPT: i64 = 100;
 /// Identities of keys that nobody uses any more are forgotten, the oldest first.
 pub(super) const GOOD_KEYS_KEPT: i64 = 50_000;
 
+/// What an intent is held to where several processes share the store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Within {
+    /// The account has so many.
+    pub slots: Option<u32>,
+    pub reserved: Option<Reserved>,
+}
+
+/// What a submit has reserved of its tenant's limits on the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Reserved {
+    pub submit: i64,
+    /// It is not to be sent if that was given back meanwhile.
+    pub is_limited: bool,
+}
+
 /// One change. Every change can be carried out twice with the same result: after an error at commit
 /// nobody knows whether it was carried out once.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    /// With the account's slots, where several processes take them.
-    Intend(IntentId, Intent, Option<Claim>, Option<u32>),
+    Intend(IntentId, Intent, Option<Claim>, Within),
     Accept(Option<IntentId>, TaskRecord),
     /// `solve.php` answered: the end of its intent, or of the uncertain submit that it had become, and its row of the bill.
     Answered(IntentId, Option<Bytes>, Box<UsageRow>),

@@ -11,7 +11,7 @@ use super::shared::SharedReservation;
 use super::tally::Tally;
 use crate::config::settings::TenantLimits;
 use crate::request::clock;
-use crate::store::{OwnId, Refused, TaskKey};
+use crate::store::{OwnId, Refused, Reserved, Settled, TaskKey};
 
 #[derive(Debug, Default)]
 pub struct Accounts {
@@ -116,6 +116,11 @@ impl Account {
         }
     }
 
+    /// All replicas together have used so much, by the store's count.
+    pub fn used_together(&self, used: Settled, now_ms: i64) {
+        self.meter().used_together(used, now_ms);
+    }
+
     /// A submit was refused for this limit.
     pub fn refused(&self, limit: Limit, now_ms: i64) {
         self.tally().refuse(limit, now_ms);
@@ -142,19 +147,14 @@ impl Account {
         })
     }
 
-    /// A task of this type ended: with what it is charged, or without a solve. Returns when, for the bill.
-    pub fn task_ended(
-        &self,
-        task: &TaskKey,
-        kind: &'static str,
-        charged_micro_usd: Option<i64>,
-        now_ms: i64,
-    ) -> i64 {
-        let ended_at_ms = self.meter().end(task, charged_micro_usd, now_ms);
-        if let Some(charged) = charged_micro_usd {
-            self.tally().solve(kind, charged);
-        }
-        ended_at_ms
+    /// A task ended: with what it is charged, or without a solve. Returns when, for the bill.
+    pub fn task_ended(&self, task: &TaskKey, charged_micro_usd: Option<i64>, now_ms: i64) -> i64 {
+        self.meter().end(task, charged_micro_usd, now_ms)
+    }
+
+    /// Of this type, since the start.
+    pub fn count_solve(&self, kind: &'static str, charged_micro_usd: i64) {
+        self.tally().solve(kind, charged_micro_usd);
     }
 
     pub fn used(&self, now_ms: i64) -> Used {
@@ -188,6 +188,11 @@ impl Reservation {
     /// The vendor accepted: from now on it ends with the task.
     pub fn give_to(&self, task: TaskKey, now: Instant) {
         self.account.meter().give_to(self.submit, task, now);
+    }
+
+    /// What the store counts of it for all replicas.
+    pub fn on_server(&self) -> Option<Reserved> {
+        self.shared.as_ref().map(SharedReservation::reserved)
     }
 
     /// The submit waits for a key, under this id of ours.

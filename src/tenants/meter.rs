@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::config::settings::TenantLimits;
-use crate::store::TaskKey;
+use crate::store::{Settled, TaskKey};
 
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -254,6 +254,16 @@ impl Meter {
             self.spent_micro_usd = self.spent_micro_usd.saturating_add(price);
         }
         now_ms.max(self.day.began_ms())
+    }
+
+    /// Several processes count, and this is what they came to.
+    pub fn used_together(&mut self, used: Settled, now_ms: i64) {
+        self.turn(now_ms);
+        // After a clock was set back they are those of a day that is over here.
+        if self.day == Day::of(now_ms) {
+            self.solves = used.solves_today;
+            self.spent_micro_usd = used.charged_this_month_micro_usd;
+        }
     }
 
     /// Gives back what tasks have reserved that nobody follows any more, after so long.

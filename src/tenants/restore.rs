@@ -228,7 +228,7 @@ mod tests {
         let alice = accounts.of(&"alice".into());
         let refused = alice.reserve(&limits, PRICE, Instant::now(), NOON);
         assert_eq!(refused.unwrap_err(), Limit::Daily);
-        alice.task_ended(&key("runs"), "image", None, NOON);
+        alice.task_ended(&key("runs"), None, NOON);
         let reserved = alice.reserve(&limits, PRICE, Instant::now(), NOON);
         assert!(reserved.is_ok(), "it failed and was given back");
         store.close().await.unwrap();

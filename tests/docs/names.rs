@@ -71,10 +71,12 @@ fn source(folder: &Path) -> String {
         .collect()
 }
 
-/// Not the changelog, which also names what was.
+/// Not the changelog, which also names what was, and not the chart, whose values are not options.
 fn guides() -> Vec<Document> {
     let mut documents = documents();
-    documents.retain(|document| !document.path.ends_with("CHANGELOG.md"));
+    documents.retain(|document| {
+        !document.path.ends_with("CHANGELOG.md") && !document.path.starts_with("helm")
+    });
     documents
 }
 

@@ -70,10 +70,11 @@ impl Server {
     ) -> Result<Self, String> {
         let log = folder.join(format!("server-{number}.log"));
         let file = File::create(&log).unwrap();
-        let mut command = command.to_owned();
-        if command.contains("sidekey sandbox") && !command.contains("--listen") {
-            command += " --listen 127.0.0.1:0";
-        }
+        let command = if command.contains("--listen") {
+            command.to_owned()
+        } else {
+            command.replace("sidekey sandbox", "sidekey sandbox --listen 127.0.0.1:0")
+        };
         let child = program("bash", folder)
             .args(["-c", &format!("exec {}", bare(&command))])
             .env("SIDEKEY_LISTEN__HTTP", "127.0.0.1:0")

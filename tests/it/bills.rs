@@ -13,8 +13,11 @@ use sidekey::config::environment::Environment;
 use sidekey::config::settings::Sync;
 use sidekey::request::clock;
 use sidekey::sandbox::{Dialect, SandboxConfig};
-use sidekey::store::{Ended, Endpoint, Intent, Refused, Store, TaskKey, UncertainRow, UsageRow};
+use sidekey::store::{
+    Address, By, Ended, Endpoint, Intent, Refused, Store, TaskKey, UncertainRow, UsageRow,
+};
 
+use crate::redis_server::RedisServer;
 use crate::support::{TASK, World, key, name, until, vendor, write};
 
 const ALICE: &str = "a11ce000000000000000000000000000";
@@ -233,8 +236,68 @@ async fn reports_are_as_written() {
     let store = Store::open(&path, Sync::Process).unwrap().0;
     fill(&store).await;
     // The program still has it open.
-    let mut transcript = String::new();
-    for line in [
+    let mut transcript = transcript(place.path(), &["--store", &path.display().to_string()]);
+    transcript += &told(place.path(), "report --store elsewhere.db", &[]);
+    transcript += &written(&place.path().join("bills"));
+    store.close().await.unwrap();
+    let expected = Path::new("tests/golden/report/expected.txt");
+    let environment = Environment::of_this_process();
+    if environment.get("UPDATE_GOLDEN").is_some() {
+        fs::write(expected, &transcript).unwrap();
+    }
+    let written = fs::read_to_string(expected).unwrap_or_default();
+    assert!(written == transcript, "other than written:\n{transcript}");
+}
+
+#[tokio::test]
+async fn a_report_of_the_store_that_replicas_share_says_the_same_as_of_a_file() {
+    let file = tempfile::TempDir::new().unwrap();
+    let path = file.path().join("sidekey.db");
+    let store = Store::open(&path, Sync::Process).unwrap().0;
+    fill(&store).await;
+    let wanted = transcript(file.path(), &["--store", &path.display().to_string()]);
+    let wanted = wanted + &written(&file.path().join("bills"));
+    store.close().await.unwrap();
+
+    let place = tempfile::TempDir::new().unwrap();
+    let mut redis = RedisServer::start();
+    let config = place.path().join("sidekey.toml");
+    let lines = "vendor.profile = \"2captcha\"\nkeys_file = \"keys.toml\"\nstate.store = \"redis\"";
+    write(
+        &config,
+        &format!("{lines}\nstate.url = {:?}\n", redis.url()),
+    );
+    let keys = crate::support::keys([(name(1), key(1)), (name(2), key(2))]);
+    write(&place.path().join("keys.toml"), &keys);
+    let config = config.display().to_string();
+    let nothing = told(place.path(), "report", &["--config", &config]);
+    assert!(
+        nothing.contains("there is no state of sidekey at redis://") && nothing.contains("[69]")
+    );
+
+    let store = Store::connect(&Address::parse(&redis.url()).unwrap()).unwrap();
+    fill(&store).await;
+    let said = transcript(place.path(), &["--config", &config]);
+    let said = said + &written(&place.path().join("bills"));
+    assert!(said == wanted, "other than of a file:\n{said}");
+    let asked = sidekey::bills::asked(By::Tenant, None, None, None, NOON + 3_600_000);
+    assert_eq!(
+        store.bill(asked).await.unwrap().len(),
+        4,
+        "likewise over the admin port"
+    );
+    store.close().await.unwrap();
+    redis.kill();
+    let gone = told(place.path(), "report", &["--config", &config]);
+    assert!(
+        gone.contains("cannot be read") && gone.contains("[69]"),
+        "{gone}"
+    );
+}
+
+/// All kinds of reports of one store.
+fn transcript(place: &Path, of: &[&str]) -> String {
+    [
         "report",
         "report --by project",
         "report --by type --tenant alice",
@@ -253,25 +316,21 @@ async fn reports_are_as_written() {
         "report --csv-dir bills --overwrite --tenant alice",
         "report --csv-dir bills --by day",
         "report --month 2026-13",
-        "report --store elsewhere.db",
-    ] {
-        transcript += &told(place.path(), line);
-    }
-    let mut bills: Vec<_> = fs::read_dir(place.path().join("bills")).unwrap().collect();
+    ]
+    .map(|line| told(place, line, of))
+    .concat()
+}
+
+/// The bills in a directory.
+fn written(directory: &Path) -> String {
+    let mut bills: Vec<_> = fs::read_dir(directory).unwrap().collect();
     bills.sort_by_key(|bill| bill.as_ref().unwrap().file_name());
-    for bill in bills {
+    let text = |bill: std::io::Result<fs::DirEntry>| {
         let bill = bill.unwrap();
         let text = fs::read_to_string(bill.path()).unwrap();
-        transcript += &format!("=== {}\n{text}", bill.file_name().display());
-    }
-    store.close().await.unwrap();
-    let expected = Path::new("tests/golden/report/expected.txt");
-    let environment = Environment::of_this_process();
-    if environment.get("UPDATE_GOLDEN").is_some() {
-        fs::write(expected, &transcript).unwrap();
-    }
-    let written = fs::read_to_string(expected).unwrap_or_default();
-    assert!(written == transcript, "other than written:\n{transcript}");
+        format!("=== {}\n{text}", bill.file_name().display())
+    };
+    bills.into_iter().map(text).collect()
 }
 
 /// 2026-11-21T12:00:00Z.
@@ -346,18 +405,17 @@ async fn fill(store: &Store) {
 }
 
 /// The command as somebody types it beside the store, what it says, and how it ends.
-fn told(place: &Path, line: &str) -> String {
+fn told(place: &Path, line: &str, of: &[&str]) -> String {
     let words = line.split(' ').map(|word| match word {
         "bills" | "elsewhere.db" => place.join(word).display().to_string(),
         word => word.to_owned(),
     });
-    let mut words: Vec<_> = ["sidekey".to_owned()].into_iter().chain(words).collect();
-    if !words.contains(&"--store".to_owned()) {
-        words.extend([
-            "--store".to_owned(),
-            place.join("sidekey.db").display().to_string(),
-        ]);
-    }
+    let of = of.iter().map(|word| (*word).to_owned());
+    let words: Vec<_> = ["sidekey".to_owned()]
+        .into_iter()
+        .chain(words)
+        .chain(of)
+        .collect();
     let (code, out, err) = match Arguments::try_parse_from(&words) {
         Ok(arguments) => report(&arguments, NOON + 3_600_000),
         Err(usage) => {

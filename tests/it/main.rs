@@ -41,4 +41,5 @@ mod support;
 mod tenant_limits;
 mod tenants;
 mod threads;
+mod together;
 mod traces;

@@ -1,146 +1,19 @@
 //! Three replicas, one Redis: whatever reaches whichever of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sidekey::app::{self, Running};
+use futures_util::future::join_all;
 use sidekey::background::Background;
-use sidekey::config::{Input, load};
-use sidekey::sandbox::{Dialect, SandboxConfig};
+use sidekey::config::environment::Environment;
+use sidekey::sandbox::Dialect;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::redis_server::RedisServer;
+use crate::support::fleet::{Fleet, QUICK, solving};
 use crate::support::team::{tenants, token};
-use crate::support::{PLACEHOLDER, TASK, World, http, key, keys, name, until, vendor};
-
-/// A sandbox, a Redis, and replicas that are started and stopped one by one.
-struct Fleet {
-    world: World,
-    redis: RedisServer,
-    replicas: Vec<Option<(Running, Background)>>,
-}
-
-impl Fleet {
-    async fn start(count: usize, vendor: SandboxConfig, config: &str) -> Self {
-        Self::start_for(count, vendor, config, None).await
-    }
-
-    /// With these tenants.
-    async fn start_for(
-        count: usize,
-        vendor: SandboxConfig,
-        config: &str,
-        entries: Option<&str>,
-    ) -> Self {
-        let redis = RedisServer::start();
-        let text = keys(vendor.accounts.iter().map(|a| (&a.name, &a.key)));
-        let config = format!(
-            "state.store = \"redis\"\nstate.url = {:?}\npoll.unknown_task = \"refuse\"\n{config}",
-            redis.url()
-        );
-        let config = match entries {
-            Some(_) => format!("clients.mode = \"tenants\"\n{config}"),
-            None => config,
-        };
-        let world = World::prepare(vendor, &config).await;
-        world.write_keys(&text);
-        if let Some(entries) = entries {
-            world.use_tenants_file();
-            world.write_tenants(entries);
-        }
-        let mut fleet = Self {
-            world,
-            redis,
-            replicas: Vec::new(),
-        };
-        for at in 0..count {
-            fleet.replicas.push(None);
-            fleet.start_replica(at).await;
-        }
-        for at in 0..count {
-            fleet.running(at).server.prober.has_learnt().await;
-            until("the keys are known", async || {
-                fleet.states(at).iter().all(|s| *s == "healthy")
-            })
-            .await;
-        }
-        fleet
-    }
-
-    async fn start_replica(&mut self, at: usize) {
-        let input = Input {
-            config: Some(self.world.config_path()),
-            ..Input::default()
-        };
-        let background = Background::new();
-        let attempt = load(&input);
-        let running = app::start(input, attempt, &background).await.unwrap();
-        self.replicas[at] = Some((running, background));
-    }
-
-    async fn stop_replica(&mut self, at: usize) {
-        let (running, background) = self.replicas[at].take().unwrap();
-        assert_eq!(running.stop(&background).await, 0, "work was cut off");
-    }
-
-    fn running(&self, at: usize) -> &Running {
-        &self.replicas[at].as_ref().unwrap().0
-    }
-
-    fn states(&self, at: usize) -> Vec<&'static str> {
-        let snapshot = self.running(at).server.live.load();
-        let keys = snapshot.keys.listed();
-        keys.map(|key| key.describe(Instant::now()).state).collect()
-    }
-
-    fn leaders(&self) -> Vec<usize> {
-        let leads = |at: &usize| {
-            let replica = self.replicas[*at].as_ref();
-            replica.is_some_and(|(running, _)| running.server.replicas.leads())
-        };
-        (0..self.replicas.len()).filter(leads).collect()
-    }
-
-    async fn get(&self, at: usize, target: &str) -> String {
-        let target = target.replace("{}", PLACEHOLDER);
-        http::send(self.running(at).http[0], "GET", &target, "", "")
-            .await
-            .body
-    }
-
-    async fn submit(&self, at: usize) -> String {
-        let answer = self.get(at, &format!("/in.php?key={{}}&{TASK}")).await;
-        answer
-            .strip_prefix("OK|")
-            .unwrap_or_else(|| panic!("refused: {answer}"))
-            .to_owned()
-    }
-
-    async fn poll(&self, at: usize, id: &str) -> String {
-        self.get(at, &format!("/res.php?key={{}}&action=get&id={id}"))
-            .await
-    }
-
-    async fn end(mut self) {
-        for at in 0..self.replicas.len() {
-            if self.replicas[at].is_some() {
-                self.stop_replica(at).await;
-            }
-        }
-        self.world.end_vendor().await;
-    }
-}
-
-fn solving(accounts: usize, ms: u64) -> SandboxConfig {
-    let mut vendor = vendor(Dialect::Captchaai, accounts);
-    for account in &mut vendor.accounts {
-        account.solve_ms = ms;
-    }
-    vendor
-}
-
-const QUICK: &str = "poll.pace = \"100ms\"\nbalance.refresh = \"10s\"";
+use crate::support::{TASK, key, name, until, vendor, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_of_one_replica_are_polled_at_the_others_through_restarts_of_all_and_of_redis() {
@@ -234,39 +107,75 @@ async fn tasks_of_one_replica_are_polled_at_the_others_through_restarts_of_all_a
     fleet.into_inner().end().await;
 }
 
+/// Calls that no client asked for, by account and action.
+fn own_calls(fleet: &Fleet) -> BTreeMap<(String, String), u64> {
+    let mut calls = BTreeMap::new();
+    for call in &fleet.world.sandbox.record().calls {
+        let account = call.account.clone().unwrap_or_default();
+        *calls.entry((account, call.action.clone())).or_default() += 1;
+    }
+    calls
+}
+
+/// No clients, so every call is upkeep. Nothing is asked twice within an hour: what is learnt at a start is all there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_start_asks_the_vendor_is_the_same_for_three_replicas_as_for_one_also_when_the_lead_passes_on()
+ {
+    let asked = async |replicas: usize| {
+        let prepaid = vendor(Dialect::Twocaptcha, 3);
+        let mut fleet = Fleet::start(replicas, prepaid, "balance.refresh = \"1h\"").await;
+        for _ in 0..replicas {
+            until("one leads", async || fleet.leaders().len() == 1).await;
+            let leader = fleet.leaders()[0];
+            fleet.stop_replica(leader).await;
+            fleet.start_replica(leader).await;
+        }
+        until("one leads", async || fleet.leaders().len() == 1).await;
+        sleep(Duration::from_secs(1)).await;
+        let calls = own_calls(&fleet);
+        fleet.end().await;
+        calls
+    };
+    let expected = (1..=3).map(|n| ((name(n), "getbalance".to_owned()), 1));
+    let expected: BTreeMap<_, _> = expected.collect();
+    assert_eq!(asked(1).await, expected);
+    assert_eq!(asked(3).await, expected);
+}
+
+/// Turns are drawn by chance, so their number is not the same twice; but nobody asks beside the leader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_ask_the_vendor_no_more_than_one_alone() {
-    let own_calls = async |replicas: usize| {
+    const LONG: Duration = Duration::from_secs(11);
+    for replicas in [1, 3] {
         let prepaid = vendor(Dialect::Twocaptcha, 3);
         let fleet = Fleet::start(replicas, prepaid, "balance.refresh = \"1s\"").await;
-        let before = fleet.world.sandbox.counts().calls;
-        sleep(Duration::from_secs(11)).await;
+        let before = own_calls(&fleet);
+        let began = Instant::now();
+        sleep(LONG).await;
         assert_eq!(fleet.leaders().len(), 1);
-        let calls = fleet.world.sandbox.counts().calls;
-        // What one learnt all know.
+        let calls = own_calls(&fleet);
+        // A look every five seconds, and two for the turns that chance brings early.
+        let most = 2 + began.elapsed().as_secs() / 5;
+        for (of, calls) in &calls {
+            let calls = calls - before[of];
+            assert!(
+                (1..=most).contains(&calls),
+                "{replicas} replicas: {calls} {of:?}, {most} at most"
+            );
+        }
+        assert_eq!(calls.len(), 3, "balances of three accounts: {calls:?}");
         for at in 0..replicas {
             let snapshot = fleet.running(at).server.live.load();
-            let knows = snapshot
-                .keys
-                .accounts()
-                .all(|account| account.money(Instant::now()).is_some());
-            assert!(knows, "replica {at}");
+            for key in snapshot.keys.listed() {
+                assert!(key.account.money(Instant::now()).is_some(), "replica {at}");
+                // Whoever leads next goes on where this one is.
+                let due = key.account.refresh_due(&key.limits).unwrap();
+                let late = Instant::now().saturating_duration_since(due);
+                assert!(late < Duration::from_secs(6), "replica {at}: {late:?}");
+            }
         }
         fleet.end().await;
-        (before, calls - before)
-    };
-    let (alone_at_start, alone) = own_calls(1).await;
-    let (at_start, together) = own_calls(3).await;
-    assert!(alone >= 6, "{alone} calls of one");
-    // A little apart: the turns are drawn by chance.
-    assert!(
-        together <= alone + 3 && together + 3 >= alone,
-        "{together} calls of three, {alone} of one"
-    );
-    assert!(
-        at_start <= alone_at_start + 3,
-        "{at_start} and {alone_at_start} at the start"
-    );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -279,14 +188,7 @@ async fn an_account_is_given_no_more_tasks_than_it_has_slots_by_all_together() {
         "submit.wait = \"15s\"\nsubmit.deadline = \"20s\"\npoll.pace = \"0s\"",
     )
     .await;
-    for at in 0..3 {
-        until("the limit is known", async || {
-            let snapshot = fleet.running(at).server.live.load();
-            let key = snapshot.keys.listed().next().unwrap();
-            key.account.most_tasks(&key.limits) == Some(4)
-        })
-        .await;
-    }
+    fleet.know_the_slots(4).await;
     let client = async |client: usize| {
         let id = fleet.submit(client % 3).await;
         until("it is solved", async || {
@@ -294,7 +196,7 @@ async fn an_account_is_given_no_more_tasks_than_it_has_slots_by_all_together() {
         })
         .await;
     };
-    futures_util::future::join_all((0..36).map(client)).await;
+    join_all((0..36).map(client)).await;
     let record = fleet.world.sandbox.record();
     let refused = record
         .counts
@@ -304,6 +206,78 @@ async fn an_account_is_given_no_more_tasks_than_it_has_slots_by_all_together() {
     let refused: Vec<_> = refused.collect();
     assert_eq!(refused, [], "the vendor had to refuse");
     assert_eq!(fleet.world.sandbox.tasks().len(), 36);
+    fleet.end().await;
+}
+
+/// A replica whose submit waits hears of slots that are freed elsewhere at its meetings only, and tries between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_at_one_replica_gets_the_slot_that_another_frees() {
+    const SLOTS: u32 = 4;
+    let rounds = Environment::of_this_process()
+        .get("SLOT_ROUNDS")
+        .map_or(12, |rounds| rounds.parse().unwrap());
+    let mut config = solving(1, 100);
+    config.accounts[0].threads = Some(SLOTS);
+    let waits = "submit.wait = \"15s\"\nsubmit.deadline = \"20s\"\npoll.pace = \"0s\"";
+    let fleet = Fleet::start(2, config, waits).await;
+    fleet.know_the_slots(SLOTS).await;
+    let solve = async |id: String| {
+        until("it is solved", async || {
+            fleet.poll(0, &id).await.starts_with("OK|")
+        })
+        .await;
+    };
+    let mut longest = Duration::ZERO;
+    for round in 0..rounds {
+        let others = join_all((0..SLOTS).map(|_| fleet.submit(0))).await;
+        // So that the slots are freed at any time between two meetings.
+        let pause = sleep(Duration::from_millis(round * 7 % 250));
+        let (waits, ()) = tokio::join!(
+            async {
+                let began = Instant::now();
+                let id = fleet.submit(1).await;
+                (id, began.elapsed())
+            },
+            async {
+                pause.await;
+                join_all(others.into_iter().map(solve)).await;
+            }
+        );
+        longest = longest.max(waits.1);
+        solve(waits.0).await;
+    }
+    // Each try and each meeting is a quarter of a second apart.
+    assert!(longest < Duration::from_secs(5), "waited for {longest:?}");
+    fleet.end().await;
+}
+
+/// An empty key rests for a minute at least, and only the leader probes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes more than a minute"]
+async fn a_key_that_is_empty_at_one_replica_only_is_used_there_again_when_it_has_money() {
+    let mut prepaid = vendor(Dialect::Twocaptcha, 1);
+    prepaid.accounts[0].price_micros = 3_000;
+    prepaid.accounts[0].balance_micros = 3_000;
+    let fleet = Fleet::start(3, prepaid, "balance.refresh = \"1h\"\nbalance.minimum = 0").await;
+    until("one leads", async || fleet.leaders().len() == 1).await;
+    let leader = fleet.leaders()[0];
+    let follower = (leader + 1) % 3;
+    let id = fleet.submit(follower).await;
+    until("it is solved", async || {
+        fleet.poll(follower, &id).await.starts_with("OK|")
+    })
+    .await;
+    let submit = format!("/in.php?key={{}}&{TASK}");
+    assert_eq!(fleet.get(follower, &submit).await, "ERROR_ZERO_BALANCE");
+    assert_eq!(fleet.states(follower)[0], "empty");
+    assert_eq!(fleet.states(leader)[0], "healthy");
+    let name = name(1);
+    fleet.world.sandbox.set_balance(&name, 9_000_000).unwrap();
+    within(Duration::from_secs(90), "it is used again", async || {
+        fleet.states(follower)[0] == "healthy"
+    })
+    .await;
+    fleet.submit(follower).await;
     fleet.end().await;
 }
 
@@ -391,14 +365,7 @@ async fn what_one_replica_parked_all_know_and_another_sends_once_when_it_ends() 
     config.accounts[0].threads = Some(1);
     let parks = format!("submit.when_busy = \"park\"\n{QUICK}");
     let mut fleet = Fleet::start(3, config, &parks).await;
-    for at in 0..3 {
-        until("the limit is known", async || {
-            let snapshot = fleet.running(at).server.live.load();
-            let key = snapshot.keys.listed().next().unwrap();
-            key.account.most_tasks(&key.limits) == Some(1)
-        })
-        .await;
-    }
+    fleet.know_the_slots(1).await;
     let mut ids = Vec::new();
     for at in [0, 0, 0, 0, 1, 1] {
         ids.push(fleet.submit(at).await);
@@ -413,7 +380,8 @@ async fn what_one_replica_parked_all_know_and_another_sends_once_when_it_ends() 
         );
     }
     fleet.stop_replica(0).await;
-    for id in &ids {
+    // All at the same time: one that nobody polls would hold the only slot.
+    let solved = ids.iter().map(async |id| {
         until("it is solved", async || {
             let heard = fleet.poll(2, id).await;
             assert!(
@@ -423,7 +391,8 @@ async fn what_one_replica_parked_all_know_and_another_sends_once_when_it_ends() 
             heard.starts_with("OK|")
         })
         .await;
-    }
+    });
+    join_all(solved).await;
     assert_eq!(fleet.world.sandbox.tasks().len(), ids.len(), "each once");
     assert_eq!(fleet.world.sandbox.counts().foreign, 0);
     fleet.end().await;
@@ -453,7 +422,7 @@ async fn a_tenant_gets_as_much_from_all_replicas_together_as_its_limit_says() {
         }
         solved
     };
-    let solved = futures_util::future::join_all((0..9).map(client)).await;
+    let solved = join_all((0..9).map(client)).await;
     let solved: usize = solved.iter().sum();
     assert_eq!(solved, LIMIT);
     assert_eq!(fleet.world.sandbox.tasks().len(), LIMIT);

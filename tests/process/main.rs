@@ -6,9 +6,11 @@ mod commands;
 mod crash;
 mod demo;
 mod first_files;
+mod fleet;
 mod leaks;
 mod logs;
 mod parked;
+mod parked_replicas;
 #[path = "../support/receiver.rs"]
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod receiver;

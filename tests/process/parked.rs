@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::support::{Client, PATIENCE, Place, Program, body, id, query};
 
 const SUBMITTERS: u64 = 20;
-const ACCOUNT: &str = "account-1";
+pub(crate) const ACCOUNT: &str = "account-1";
 const PRICE: i64 = 1_000;
 /// What the money is enough for at first.
 const AFFORDED: i64 = 40;
@@ -61,9 +61,9 @@ async fn what_is_parked_is_solved_once_or_uncertain_after_kills_and_a_refill() {
 }
 
 #[derive(Clone)]
-struct Heard {
-    label: String,
-    id: String,
+pub(crate) struct Heard {
+    pub(crate) label: String,
+    pub(crate) id: String,
 }
 
 impl Heard {
@@ -164,8 +164,7 @@ async fn submit(
     };
     for number in 0.. {
         let label = format!("{name}x{number}");
-        let form = format!("key=placeholder&{label}=1&x_project={label}&method=userrecaptcha");
-        let form = format!("{form}&googlekey=k&pageurl=p");
+        let form = form(&label);
         let kind = "application/x-www-form-urlencoded";
         let Ok(answer) = client.post("/in.php", kind, form.as_bytes()).await else {
             break;
@@ -180,6 +179,11 @@ async fn submit(
         heard.push(Heard { label, id });
     }
     heard
+}
+
+pub(crate) fn form(label: &str) -> String {
+    let form = format!("key=placeholder&{label}=1&x_project={label}&method=userrecaptcha");
+    format!("{form}&googlekey=k&pageurl=p")
 }
 
 /// All in turn, as clients do: whom nobody polls is dropped.
@@ -211,7 +215,7 @@ async fn poll_to_the_end(address: SocketAddr, heard: &[Heard]) -> BTreeMap<Strin
     pollers.join_all().await.concat().into_iter().collect()
 }
 
-async fn vendor(background: &Background) -> Sandbox {
+pub(crate) async fn vendor(background: &Background) -> Sandbox {
     let config = SandboxConfig {
         dialect: Dialect::Twocaptcha,
         accounts: vec![AccountConfig {
@@ -227,7 +231,7 @@ async fn vendor(background: &Background) -> Sandbox {
     sandbox::start(config, anywhere, background).await.unwrap()
 }
 
-fn start(place: &Place) -> Program {
+pub(crate) fn start(place: &Place) -> Program {
     let mut command: Command = place.command();
     command
         .env("SIDEKEY_VENDOR__PROFILE", "2captcha")

@@ -1,7 +1,9 @@
-//! Three processes on one Redis, `kill -9` of one after the other while clients submit at any and poll at any other.
+//! Three processes on one Redis: killed, rolled and cut off from it, while clients submit at any and poll at any other.
 //!
 //! What must hold: no poll goes out with another account's key, every id that a client heard is answered, and every task that
 //! the vendor made is known to the replicas or listed as uncertain.
+//!
+//! `REPLICA_ROUNDS=20 cargo test --test process replicas -- --nocapture` is the long form.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,106 +11,138 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sidekey::background::Background;
-use tokio::sync::RwLock;
-use tokio::time::{Instant, sleep};
+use sidekey::config::environment::Environment;
+use sidekey::sandbox::{Fault, FaultRule, Sandbox};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
+use crate::fleet::{Fleet, REPLICAS};
 use crate::redis_server::RedisServer;
-use crate::support::{Client, PATIENCE, Place, Program, body, id, vendor};
+use crate::support::{Place, made, vendor};
 
-const REPLICAS: usize = 3;
-const KILLS: usize = 6;
 const CLIENTS: usize = 9;
-const SUBMIT: &str = "/in.php?key=x&method=userrecaptcha&googlekey=K&pageurl=http://example.com";
-const NOT_READY: &str = "CAPCHA_NOT_READY";
-
-type Programs = Arc<RwLock<Vec<Program>>>;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_one_after_the_other_replicas_lose_no_task_and_mix_up_no_keys() {
+async fn through_kills_rolling_restarts_and_one_of_redis_no_task_is_lost_and_no_keys_are_mixed_up()
+{
+    let rounds: usize = Environment::of_this_process()
+        .get("REPLICA_ROUNDS")
+        .map_or(2, |rounds| rounds.parse().unwrap());
     let background = Background::new();
-    let (sandbox, redis) = (vendor(&background).await, RedisServer::start());
-    let state = format!("store = \"redis\"\nurl = {:?}\n", redis.url());
+    let (sandbox, mut redis) = (vendor(&background).await, RedisServer::start());
+    for account in sandbox.accounts() {
+        sandbox.set_solve_time(&account.name, 200).unwrap();
+    }
     let place = Place::new(&sandbox);
-    place.configure(&sandbox, &state);
-    let programs: Vec<_> = (0..REPLICAS).map(|_| place.start()).collect();
-    let programs: Programs = Arc::new(RwLock::new(programs));
+    // An hour, so that whatever is asked is asked because of a start or a lead that passes on.
+    let state = format!("store = \"redis\"\nurl = {:?}\n", redis.url());
+    place.configure(&sandbox, &format!("{state}[balance]\nrefresh = \"1h\"\n"));
+    let config = std::fs::read_to_string(place.path("sidekey.toml")).unwrap();
+    let config = config.replace("[poll]", "[poll]\npace = \"100ms\"");
+    place.write("sidekey.toml", &config);
+    // So that kills meet submits on their way.
+    let slow = FaultRule {
+        delay_ms: 50,
+        ..FaultRule::new(Fault::Slow).endpoint("in.php")
+    };
+    sandbox.set_fault(slow).unwrap();
+    let fleet = Arc::new(Fleet::start(place, Place::start));
     let over = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| {
-            let (programs, over) = (Arc::clone(&programs), Arc::clone(&over));
-            background.spawn(async move {
-                let (mut at, mut heard) = (client, Vec::new());
-                while !over.load(Ordering::Relaxed) {
-                    at += 1;
-                    // Killed in the middle: nobody heard an id.
-                    let answer = ask(&programs, at, SUBMIT).await.unwrap_or_default();
-                    if let Some(id) = answer.strip_prefix("OK|") {
-                        solved(&programs, at + 1, id).await;
-                        heard.push(id.to_owned());
-                    }
-                }
-                heard
-            })
-        })
-        .collect();
-    for kill in 0..KILLS {
-        sleep(Duration::from_millis(700)).await;
-        // Not under the clients' lock: it is gone while they use it.
-        let pid = programs.read().await[kill % REPLICAS].pid();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-        sleep(Duration::from_millis(300)).await;
-        let again = place.start();
-        programs.write().await[kill % REPLICAS] = again;
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        clients.spawn(solve(Arc::clone(&fleet), Arc::clone(&over), client));
+    }
+    let work = || sleep(Duration::from_millis(700));
+    for round in 0..rounds {
+        for at in 0..REPLICAS {
+            work().await;
+            fleet.kill(at).await;
+        }
+        for at in 0..REPLICAS {
+            work().await;
+            fleet.roll(at).await;
+        }
+        if round == 0 {
+            work().await;
+            redis.kill();
+            sleep(Duration::from_millis(500)).await;
+            redis.start_again();
+            // Whoever is killed before it has written back takes along what only it knows.
+            sleep(Duration::from_secs(3)).await;
+        }
     }
     over.store(true, Ordering::Relaxed);
-    let mut heard = BTreeSet::new();
-    for client in clients {
-        heard.extend(client.await.unwrap());
+    let heard: BTreeSet<String> = clients.join_all().await.into_iter().flatten().collect();
+    let made = made(&sandbox, "crowd");
+    let (mut known, mut apart) = (0, 0);
+    // Asked once all are at their ends: until then a dead replica's submits may be open.
+    let mut answers = Vec::new();
+    for (turn, task) in made.values().enumerate() {
+        answers.push(fleet.answer(turn, task).await.starts_with("OK|"));
     }
+    let uncertain = fleet.uncertain().await;
+    for ((label, task), is_known) in made.iter().zip(answers) {
+        assert!(is_known != uncertain.contains(label), "{label}: {is_known}");
+        assert!(is_known || !heard.contains(task), "{task} is lost");
+        known += usize::from(is_known);
+        apart += usize::from(!is_known);
+    }
+    let upkeep = upkeep(&sandbox);
+    figures(rounds, [heard.len(), known, apart, upkeep.len()]);
     assert!(heard.len() > 100, "{}", heard.len());
-    let mut unknown = 0;
-    for task in sandbox.tasks() {
-        let answer = answer(&programs, 0, &task.id.to_string()).await;
-        let is_known = answer.starts_with("OK|");
-        assert!(
-            is_known || !heard.contains(&task.id.to_string()),
-            "{answer}"
-        );
-        unknown += usize::from(!is_known);
-    }
-    let listed = programs.read().await[0].ask_admin("/api/uncertain").await;
-    let listed: serde_json::Value = serde_json::from_str(body(listed.as_bytes())).unwrap();
-    let uncertain = listed["uncertain"].as_array().unwrap().len();
-    assert!(
-        unknown <= uncertain,
-        "{unknown} tasks are lost, {uncertain} listed"
-    );
     assert_eq!(sandbox.counts().foreign, 0, "wrong-key polls");
+    // As many as one alone asks at its first start.
+    assert_eq!(upkeep.len(), sandbox.accounts().len(), "{upkeep:?}");
 }
 
-/// None: the replica is gone.
-async fn ask(programs: &Programs, at: usize, target: &str) -> Option<String> {
-    let address = programs.read().await[at % REPLICAS].http;
-    let mut client = Client::connect(address).await.ok()?;
-    let answer = client.get(target).await.ok()?;
-    Some(id(&answer).map_or_else(|| body(&answer).to_owned(), |id| format!("OK|{id}")))
+/// Calls that no client asked for.
+fn upkeep(sandbox: &Sandbox) -> Vec<(u64, String, String)> {
+    let record = sandbox.record();
+    let own = record
+        .calls
+        .iter()
+        .filter(|call| call.endpoint == "res.php" && call.action != "get");
+    own.map(|call| {
+        (
+            call.at_ms,
+            call.action.clone(),
+            call.account.clone().unwrap_or_default(),
+        )
+    })
+    .collect()
 }
 
-async fn solved(programs: &Programs, at: usize, id: &str) {
-    let answer = answer(programs, at, id).await;
-    assert!(answer.starts_with("OK|"), "{id}: {answer}");
-}
-
-/// The first that is not "not ready", from whichever replica is there.
-async fn answer(programs: &Programs, mut at: usize, id: &str) -> String {
-    let began = Instant::now();
-    loop {
-        let target = format!("/res.php?key=x&action=get&id={id}");
-        match ask(programs, at, &target).await {
-            Some(answer) if answer != NOT_READY => return answer,
-            _ => assert!(began.elapsed() < PATIENCE, "{id} is never ready"),
+/// One after the other, each polled elsewhere, until it is over. Returns the ids that were heard.
+async fn solve(fleet: Arc<Fleet>, over: Arc<AtomicBool>, client: usize) -> Vec<String> {
+    let mut heard = Vec::new();
+    for number in 0.. {
+        if over.load(Ordering::Relaxed) {
+            break;
         }
-        at += 1;
-        sleep(Duration::from_millis(20)).await;
+        let label = format!("crowd{client}x{number}");
+        let submit = format!(
+            "/in.php?key=placeholder&{label}=1&x_project={label}&method=userrecaptcha&googlekey=k&pageurl=p"
+        );
+        // Killed in the middle: nobody heard an id.
+        let answer = fleet
+            .get(client + number, &submit)
+            .await
+            .unwrap_or_default();
+        if let Some(id) = answer.strip_prefix("OK|") {
+            let solved = fleet.answer(client + number + 1, id).await;
+            assert!(solved.starts_with("OK|"), "{id}: {solved}");
+            heard.push(id.to_owned());
+        }
     }
+    heard
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the figures of a crash test are what it is run for"
+)]
+fn figures(rounds: usize, [heard, known, uncertain, upkeep]: [usize; 4]) {
+    eprintln!(
+        "{rounds} rounds of {REPLICAS} kills and {REPLICAS} rolling restarts: {heard} ids heard, {known} tasks known, {uncertain} uncertain, {upkeep} calls for upkeep"
+    );
 }

@@ -1,5 +1,6 @@
 //! A running `sidekey`, its files, and a client that sees every byte it is sent.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ pub(crate) async fn vendor(background: &Background) -> Sandbox {
 pub(crate) async fn vendor_of(accounts: usize, background: &Background) -> Sandbox {
     let account = |n| AccountConfig {
         solve_ms: 0,
+        price_micros: 3_000,
+        balance_micros: 1_000_000_000,
         ..AccountConfig::new(format!("account-{n}"), format!("{n:032x}"))
     };
     let config = SandboxConfig {
@@ -362,6 +365,23 @@ pub(crate) fn body(answer: &[u8]) -> &str {
 /// The id that `OK|id` tells.
 pub(crate) fn id(answer: &[u8]) -> Option<&str> {
     body(answer).strip_prefix("OK|")
+}
+
+/// Labels of submits, which begin so, and the tasks that the vendor made of them, of each at most one.
+pub(crate) fn made(sandbox: &Sandbox, prefix: &str) -> BTreeMap<String, String> {
+    let record = sandbox.record();
+    assert_eq!(record.counts.dropped, 0);
+    let mut made = BTreeMap::new();
+    for call in record.calls.iter().filter(|call| call.endpoint == "in.php") {
+        let label = call.names.iter().find(|name| name.starts_with(prefix));
+        if let (Some(label), Some(id)) = (label, &call.task)
+            && call.done
+        {
+            let twice = made.insert(label.clone(), id.clone());
+            assert_eq!(twice, None, "{label} was made twice");
+        }
+    }
+    made
 }
 
 /// Asks the store's file as an operator would, beside the program that has it open.

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::text::{cell, six_decimals};
 use crate::calendar::{Month, rfc3339};
-use crate::store::{Asked, By, Ledger};
+use crate::store::{Asked, By, Ledger, LedgerError};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
@@ -19,7 +19,7 @@ pub(super) enum WriteError {
     )]
     Exists(PathBuf),
     #[error(transparent)]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] LedgerError),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -28,7 +28,7 @@ pub(super) enum WriteError {
 pub(super) fn write(
     directory: &Path,
     month: Month,
-    ledger: &Ledger,
+    ledger: &mut Ledger,
     asked: &Asked,
     overwrite: bool,
     tell: &mut impl FnMut(&Path) -> io::Result<()>,

@@ -77,6 +77,11 @@ async fn refusals_of_calls_that_were_under_way_together_count_once() {
         blame(&mut health, Class::KeyBusy, 1, now);
     }
     assert_eq!(health.cools_until(now), Some(now + Duration::from_secs(1)));
+    let mut health = healthy(now);
+    for _ in 0..50 {
+        blame(&mut health, Class::KeyEmpty, 60, now);
+    }
+    assert_eq!(health.next_change(now), Some(now + SHORTEST_EMPTY));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,11 @@ use crate::keys::key::Key;
 use crate::store::TaskKey;
 use crate::vendor::account::Threads;
 
+const FULL: NoKey = NoKey::Full {
+    again: None,
+    until: None,
+};
+
 fn limited(name: &str, max_tasks: u32) -> KeyEntry {
     KeyEntry {
         max_tasks: Some(max_tasks),
@@ -51,7 +56,7 @@ async fn a_full_key_is_skipped_until_one_of_its_tasks_ends() {
     let of_a = owners.iter().position(|owner| owner == "a").unwrap();
     owners.sort();
     assert_eq!(owners, ["a", "b", "b"]);
-    assert_eq!(submit(&set, 3), Err(NoKey::Full { until: None }));
+    assert_eq!(submit(&set, 3), Err(FULL));
     set.task_ended("a", &task(of_a), Bill::AsExpected);
     assert_eq!(submit(&set, 3), Ok("a".to_owned()));
 }
@@ -60,7 +65,7 @@ async fn a_full_key_is_skipped_until_one_of_its_tasks_ends() {
 async fn a_slot_that_is_dropped_is_free_again() {
     let set = proven(&[limited("a", 1)]);
     let taken = choose(&set).unwrap();
-    assert_eq!(submit(&set, 0), Err(NoKey::Full { until: None }));
+    assert_eq!(submit(&set, 0), Err(FULL));
     drop(taken);
     assert_eq!(used(&set, "a"), 0);
     assert!(submit(&set, 0).is_ok());
@@ -157,6 +162,72 @@ async fn a_key_over_its_rate_is_skipped_until_it_may_submit_again() {
     assert!(pick(&set, &egress).is_err());
 }
 
+/// One account with one slot, which replicas share.
+fn shared() -> KeySet {
+    let rules = Rules {
+        shared: true,
+        ..rules(Strategy::RoundRobin)
+    };
+    let entries = [limited("a", 1)];
+    let set = KeySet::default().next(&entries, &remembered(), &rules, Instant::now(), || 0.0);
+    set.keys()[0].accepted(Accepted::Submit, Instant::now(), Instant::now());
+    set
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_slot_of_all_replicas_is_told_when_another_frees_it_and_gets_it() {
+    let set = shared();
+    let account = &set.keys()[0].account;
+    account.used_together(1, Instant::now());
+    let told = set.events().next_freed();
+    tokio::pin!(told);
+    told.as_mut().enable();
+    let again = Some(Instant::now() + Duration::from_millis(250));
+    let full = NoKey::Full { again, until: None };
+    assert_eq!(submit(&set, 0), Err(full));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    account.used_together(0, Instant::now());
+    assert!(told.now_or_never().is_some());
+    assert!(submit(&set, 0).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_of_all_replicas_is_tried_again_at_the_time_that_was_said() {
+    let set = shared();
+    let account = &set.keys()[0].account;
+    account.used_together(1, Instant::now());
+    let Err(NoKey::Full { again, .. }) = choose(&set) else {
+        panic!("it is full");
+    };
+    tokio::time::advance(again.unwrap() - Instant::now()).await;
+    let taken = choose(&set).unwrap();
+    // It was in vain, and the reminder of the first time is not one of the second.
+    account.used_together(1, Instant::now());
+    drop(taken);
+    assert!(matches!(choose(&set), Err(NoKey::Full { .. })));
+    tokio::time::advance(Duration::from_millis(249)).await;
+    assert!(matches!(choose(&set), Err(NoKey::Full { .. })));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(choose(&set).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_while_each_replica_counts_alone_is_told_when_all_are_counted_again() {
+    let set = shared();
+    let account = &set.keys()[0].account;
+    account.used_together(0, Instant::now());
+    submit(&set, 0).unwrap();
+    // The store is gone, and that the task was polled to its end at another replica is not known here.
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(submit(&set, 1), Err(FULL));
+    let told = set.events().next_freed();
+    tokio::pin!(told);
+    told.as_mut().enable();
+    account.used_together(0, Instant::now());
+    assert!(told.now_or_never().is_some());
+    assert!(submit(&set, 1).is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn slots_follow_the_name_through_new_values_and_absence() {
     let set = proven(&[limited("a", 1), limited("b", 1)]);
@@ -170,7 +241,7 @@ async fn slots_follow_the_name_through_new_values_and_absence() {
     next.by_name("a")
         .unwrap()
         .accepted(Accepted::Submit, Instant::now(), Instant::now());
-    assert_eq!(submit(&next, 2), Err(NoKey::Full { until: None }));
+    assert_eq!(submit(&next, 2), Err(FULL));
     next.task_ended("a", &task(of_a), Bill::AsExpected);
     assert!(submit(&next, 2).is_ok());
     let back = after(&after(&next, &[]), &[limited("b", 1)]);

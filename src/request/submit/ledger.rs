@@ -11,9 +11,10 @@ use crate::keys::key::Key;
 use crate::request::choose::TakenSlot;
 use crate::request::clock;
 use crate::request::forward::Answered;
-use crate::request::settle::{Ending, end};
+use crate::request::settle::{Ending, Solve, end};
 use crate::store::{
-    self, Intent, IntentId, StoreError, TaskKey, TaskRecord, TaskState, UncertainRow, Written,
+    self, Intent, IntentId, StoreError, TaskKey, TaskRecord, TaskState, UncertainRow, Within,
+    Written,
 };
 use crate::tasks::kind;
 use crate::wire::Endpoint;
@@ -24,7 +25,7 @@ pub(in crate::request) const STORE_PATIENCE: Duration = Duration::from_secs(1);
 /// Why a change is not durable.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unwritten {
-    #[error("it takes longer than a second")]
+    #[error("it takes too long")]
     Late,
     #[error(transparent)]
     Refused(StoreError),
@@ -43,15 +44,12 @@ impl Submitting {
         let id = format!("solve-{}", intent_id.0);
         let record = self.record(intent, &id);
         self.give(slot, &record, key);
+        let (server, snapshot, now_ms) = (&self.server, &self.snapshot, clock::now_ms());
         let ending = Ending::solved(None, true);
-        let row = end(
-            &self.server,
-            &self.snapshot,
-            &record,
-            ending,
-            clock::now_ms(),
-        );
-        let store = &self.server.store;
+        let row = end(server, snapshot, &record, ending, now_ms);
+        let solve = Solve::of(snapshot, &record, ending, row.charge_micro_usd, now_ms);
+        solve.count(&server.tenants, &server.metrics);
+        let store = &server.store;
         let written = store.answered(intent_id, &answered.relay.body, row);
         self.stored(written, "answer").await;
     }
@@ -139,9 +137,13 @@ impl Submitting {
     /// Where replicas share the account it takes one of so many slots, too.
     pub(super) fn intend(&self, intent: Intent, slots: Option<u32>) -> (IntentId, Written) {
         let store = &self.server.store;
+        let within = Within {
+            slots,
+            reserved: self.reservation.on_server(),
+        };
         match self.parked {
-            Some(parked) => store.intend_parked_within(parked, intent, slots),
-            None => store.intend_within(intent, self.claim, slots),
+            Some(parked) => store.intend_parked_within(parked, intent, within),
+            None => store.intend_within(intent, self.claim, within),
         }
     }
 
@@ -160,12 +162,26 @@ impl Submitting {
         }
     }
 
+    /// All replicas count it against its tenant's limits. If this one dies, its intent on the server tells that it was sent.
+    pub(super) fn is_counted(&self) -> bool {
+        let reserved = self.reservation.on_server();
+        reserved.is_some_and(|reserved| reserved.is_limited)
+    }
+
     /// Waits until it is durable.
     pub(super) async fn written(&self, written: Written) -> Result<(), Unwritten> {
-        // A second of trouble in all, not a second for every change: clients give up after five.
+        self.written_within(STORE_PATIENCE, written).await
+    }
+
+    pub(super) async fn written_within(
+        &self,
+        patience: Duration,
+        written: Written,
+    ) -> Result<(), Unwritten> {
+        // So long in all, not for every change: clients give up after five seconds.
         let trouble = self.server.store.health().since;
         let patience =
-            STORE_PATIENCE.saturating_sub(trouble.map_or(Duration::ZERO, |since| since.elapsed()));
+            patience.saturating_sub(trouble.map_or(Duration::ZERO, |since| since.elapsed()));
         match timeout(patience, written).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(Unwritten::Refused(error)),

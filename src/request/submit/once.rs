@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::late::{LATE, Late};
 use super::ledger::Unwritten;
-use super::{Ended, Made, Submitting};
+use super::{Ended, Made, STORE_PATIENCE, Submitting};
 use crate::keys::key::Key;
 use crate::request::choose::TakenSlot;
 use crate::request::forward::{NO_ANSWER, Unanswered};
@@ -15,6 +15,7 @@ use crate::request::refuse::Refusal;
 use crate::request::respond::Outcome;
 use crate::request::trace::Trace;
 use crate::store::StoreError;
+use crate::tenants::shared::LIMITED_PATIENCE;
 use crate::vendor::answer::Reading;
 use crate::vendor::client::CallError;
 use crate::vendor::profile::Class;
@@ -48,7 +49,11 @@ impl Submitting {
         let intent = self.intent(key);
         let slots = key.account.most_tasks(&key.limits);
         let (intent_id, written) = self.intend(intent.clone(), slots);
-        let written = self.written(written).await;
+        let patience = match self.is_counted() {
+            true => LIMITED_PATIENCE,
+            false => STORE_PATIENCE,
+        };
+        let written = self.written_within(patience, written).await;
         match &written {
             Err(Unwritten::Refused(StoreError::Full { used })) => {
                 self.forget(intent_id);
@@ -67,6 +72,10 @@ impl Submitting {
                     None => ended,
                 });
             }
+            Err(Unwritten::Refused(StoreError::Unreserved)) => {
+                self.forget(intent_id);
+                return Tried::Done(Ended::refused(Refusal::NotCounted));
+            }
             Ok(()) | Err(_) => {}
         }
         if let Err(trouble) = written {
@@ -80,6 +89,11 @@ impl Submitting {
             if self.parked.is_some() {
                 self.forget(intent_id);
                 return Tried::NotSent;
+            }
+            // Of what is not on the server nobody would know after a crash that it was sent, and its place would be given away.
+            if self.is_counted() {
+                self.forget(intent_id);
+                return Tried::Done(Ended::refused(Refusal::NotCounted));
             }
         }
         trace.uses(key);

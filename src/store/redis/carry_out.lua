@@ -8,6 +8,6 @@ while ARGV[at] do
   results[#results + 1] = change[ARGV[at]](unpack(ARGV, at + 2, at + 1 + count))
   at = at + 2 + count
 end
--- Lives as long as anybody could ask whether it was carried out.
-if number ~= '' then call('SET', APPLIED, number, 'EX', 86400) end
+-- Lives as long as anybody could ask whether it was carried out, and what came of it.
+if number ~= '' then call('SET', APPLIED, number .. ' ' .. table.concat(results, ' ', 2), 'EX', 86400) end
 return results

@@ -11,19 +11,26 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local APPLIED = 'sidekey:applied:' .. run
 local TASKS, RUNNING = 'sidekey:tasks_by_use', 'sidekey:running'
 local UNCERTAIN, UNCERTAIN_TIMES, RESOLVED = 'sidekey:uncertain', 'sidekey:uncertain_by_time', 'sidekey:resolved'
+local SUBMIT_OF = 'sidekey:submit_of'
 local CLAIM_OF, CLAIM_TIMES = 'sidekey:claim_of', 'sidekey:claims_by_time'
 local PARKED, ORPHANS, OWN_IDS = 'sidekey:parked_by_use', 'sidekey:parked_orphans', 'sidekey:last_own_id'
 local USAGE, USAGE_BY_END = 'sidekey:usage', 'sidekey:usage_by_end'
 local AUDIT, REFUSAL_DAYS = 'sidekey:audit', 'sidekey:refusal_days'
-local CLAIMED, FULL = -1, -2
+local CLAIMED, UNRESERVED, FULL = -1, -2, -3
 
 if how == 'next' then
-  local applied = call('GET', APPLIED)
+  local known = call('GET', APPLIED)
+  local applied = known and string.match(known, '^%d+')
   -- The answer to it was lost on the way.
-  if applied == number then return { 'again' } end
+  if applied == number then
+    local results = { 'done' }
+    for result in string.gmatch(string.sub(known, #applied + 1), '%S+') do results[#results + 1] = tonumber(result) end
+    return results
+  end
   -- Redis was emptied, or came back without its last second.
   if before ~= '0' and applied ~= before then return { 'lost' } end
 end
+local is_written_back = how == 'restore'
 
 local function task_of(key) return 'sidekey:task:' .. key end
 local function slots_of(owner) return 'sidekey:slots:' .. owner end
@@ -36,6 +43,7 @@ local function run_of(id) return string.format('%d', math.floor(tonumber(id) / 4
 
 -- By whichever replica's submit it was.
 local function end_intent(id)
+  call('HDEL', SUBMIT_OF, id)
   local intents = intents_of(run_of(id))
   local intent = call('HGET', intents, id)
   if intent then
@@ -66,6 +74,24 @@ end
 local function end_reservation(tenant, member)
   call('ZREM', tenant .. ':open', member)
   call('HDEL', tenant .. ':prices', member)
+end
+
+local function reserved_of(submit) return 'sidekey:reserved:' .. run_of(submit) end
+
+-- A submit is no longer on its way.
+local function is_not_reserved(submit) call('HDEL', reserved_of(submit), submit) end
+
+-- Nobody knows whether it made a task: what it had reserved counts until the day ends.
+local function count_as_made(id, tenant)
+  local submit = call('HGET', SUBMIT_OF, id)
+  if not submit then return end
+  call('HDEL', SUBMIT_OF, id)
+  is_not_reserved(submit)
+  tenant = 'sidekey:tenant:' .. tenant
+  if call('ZREM', tenant .. ':open', submit) == 1 then
+    local day = math.floor(now / 86400000) + 1
+    call('ZADD', tenant .. ':uncertain', string.format('%d', day * 86400000), submit)
+  end
 end
 
 -- Its slot, and its place among the tasks of its tenant.
@@ -126,20 +152,53 @@ local function is_taken_over(id)
   return row and cjson.decode(row).why == cjson.null
 end
 
--- The same row again changes nothing; an expired task that was solved after all is solved, and stays whose it was.
+-- What an account was used for, for whoever compares it with its balance: `lost` are tasks of which nobody knows the price.
+local function spent(owner, field, amount)
+  local place = 'sidekey:spent:' .. owner
+  -- Numbers of another birth cannot be compared.
+  call('HSETNX', place, 'born', time[1] .. '.' .. time[2])
+  call('HINCRBY', place, field, amount)
+end
+
+local function count_spent(ended, row, rest)
+  local owner = cjson.decode(rest).owner_name
+  if ended == 'e' then
+    spent(owner, 'lost', 1)
+  elseif ended == 's' then
+    local cost = cjson.decode(row).cost_micro_usd
+    spent(owner, 'settled', string.format('%d', cost))
+    local place = 'sidekey:spent:' .. owner
+    if cost > tonumber(call('HGET', place, 'dearest') or 0) then call('HSET', place, 'dearest', string.format('%d', cost)) end
+  end
+end
+
+-- Rows that are written back are among those that were known to be missing.
+local function use(tenant, field, amount)
+  local used = tenant .. ':used'
+  call('HINCRBY', used, field, amount)
+  local missing = tonumber(is_written_back and call('HGET', used, 'missing ' .. field) or 0)
+  if missing > 0 then
+    call('HSET', used, 'missing ' .. field, string.format('%d', math.max(0, missing - tonumber(amount))))
+  end
+end
+
+-- The same row again changes nothing; an expired task that was solved after all is solved, and stays whose it was. Returns 1
+-- for what is new.
 local function put_usage(key, ended_at, field, ended, row, rest, day, month, charge)
   local old = call('HGET', USAGE, field)
   if old then
-    if string.sub(old, 1, 1) ~= 'e' or ended == 'e' then return end
+    if string.sub(old, 1, 1) ~= 'e' or ended == 'e' then return 0 end
     rest = string.sub(old, string.find(old, '\n', 1, true) + 1)
   end
   call('HSET', USAGE, field, ended .. row .. '\n' .. rest)
   call('ZADD', USAGE_BY_END, ended_at, field)
+  count_spent(ended, row, rest)
   local tenant = tenant_of(key)
   if tenant and ended == 's' then
-    call('HINCRBY', tenant .. ':used', 'd' .. day, 1)
-    call('HINCRBY', tenant .. ':used', 'm' .. month, charge)
+    use(tenant, 'd' .. day, 1)
+    use(tenant, 'm' .. month, charge)
   end
+  return 1
 end
 
 local function audit(at, row)
@@ -148,8 +207,10 @@ end
 
 local change = {}
 
--- The slot is taken with it, so that no number of replicas overshoots.
-function change.intend(id, owner, json, leased, most, scope, parameters, at)
+-- The slot is taken with it, so that no number of replicas overshoots. What a submit has reserved may be gone: its replica was taken
+-- for dead. Then it must not be sent.
+function change.intend(id, owner, json, leased, most, scope, parameters, at, submit, must_hold)
+  if must_hold == '1' and call('HEXISTS', reserved_of(submit), submit) == 0 then return UNRESERVED end
   if scope ~= '' then
     local other = call('HGET', claim_of(scope), 'intent')
     if other and run_of(other) ~= run then return CLAIMED end
@@ -162,6 +223,7 @@ function change.intend(id, owner, json, leased, most, scope, parameters, at)
   end
   call('ZADD', slots, now + leased, 'i' .. id)
   call('HSET', intents_of(run), id, json)
+  if submit ~= '' then call('HSET', SUBMIT_OF, id, submit) end
   if scope ~= '' then
     drop_claim(scope)
     call('HSET', claim_of(scope), 'parameters', parameters, 'intent', id)
@@ -202,7 +264,9 @@ end
 
 -- Its slot is held on until the lease ends.
 function change.uncertain(id, json, at)
-  call('HDEL', intents_of(run_of(id)), id)
+  local intent = cjson.decode(json)
+  count_as_made(id, intent.tenant)
+  if call('HDEL', intents_of(run_of(id)), id) == 1 then spent(intent.owner_name, 'lost', 1) end
   call('HSET', UNCERTAIN, id, json)
   call('ZADD', UNCERTAIN_TIMES, at, id)
   call('HDEL', RESOLVED, id)
@@ -213,11 +277,6 @@ function change.resolve(id, task_id, key, owner, json, used, running)
   resolve(id, task_id, used)
   claim_came_to(id, 'task', task_id)
   call('ZREM', slots_of(owner), 'i' .. id)
-  local tenant = tenant_of(key)
-  if tenant then
-    local member = call('ZPOPMIN', tenant .. ':uncertain')[1]
-    if member then call('HDEL', tenant .. ':prices', member) end
-  end
   return put_task(key, owner, json, used, running)
 end
 
@@ -227,8 +286,13 @@ change.touch = touch
 -- nobody knows counts as one that did.
 function change.give_back(name, submit, uncertain_until)
   local tenant = 'sidekey:tenant:' .. name
+  is_not_reserved(submit)
   if uncertain_until == '' then
-    end_reservation(tenant, submit)
+    -- What was asked for may come behind this: it waited on a connection of its own when the server stood still.
+    if call('ZREM', tenant .. ':open', submit) == 0 then call('SET', 'sidekey:given_back:' .. submit, '', 'PX', 60000) end
+    call('HDEL', tenant .. ':prices', submit)
+    -- The answer came late, or another replica took this one for dead.
+    call('ZREM', tenant .. ':uncertain', submit)
   elseif call('ZREM', tenant .. ':open', submit) == 1 then
     call('ZADD', tenant .. ':uncertain', uncertain_until, submit)
   end
@@ -241,8 +305,7 @@ function change.settle(key, submitted_at, ended_at, field, ended, row, rest, day
   if task and cjson.decode(task).submitted_at_ms == tonumber(submitted_at) then
     if ended == 'e' then end_holds(key) else touch(key, ended_at, '1') end
   end
-  put_usage(key, ended_at, field, ended, row, rest, day, month, charge)
-  return 0
+  return put_usage(key, ended_at, field, ended, row, rest, day, month, charge)
 end
 
 -- Each replica counts its own; whoever reads adds them up. The first of a day stands in the audit log, too.
@@ -325,52 +388,3 @@ function change.forget_claims(before_ms, most, limit)
   return #scopes
 end
 
--- What follows is written back by a replica that remembers it. What is there already is newer.
-
-function change.salt(salt, run_after, last_own_id, version)
-  call('SET', 'sidekey:version', version, 'NX')
-  if tonumber(call('GET', OWN_IDS) or 0) < tonumber(last_own_id) then call('SET', OWN_IDS, last_own_id) end
-  call('SET', 'sidekey:salt', salt, 'NX')
-  if tonumber(call('GET', 'sidekey:last_run') or 0) < tonumber(run_after) then
-    call('SET', 'sidekey:last_run', run_after)
-  end
-  -- Others remember more: until they have written it, nothing that is missing is missing for good.
-  call('SET', 'sidekey:restoring', run, 'PX', 10000)
-  return 0
-end
-
-function change.put_back_task(field, task_id, key, owner, json, used, running)
-  if call('EXISTS', task_of(key)) == 1 then return 0 end
-  local row = call('HGET', USAGE, field)
-  if row and string.sub(row, 1, 1) ~= 'e' then running = '' end
-  return put_task(key, owner, json, used, running)
-end
-
-function change.put_back_uncertain(id, json, at, resolved)
-  if call('HEXISTS', UNCERTAIN, id) == 0 then change.uncertain(id, json, at) end
-  if resolved ~= '' then call('HSET', RESOLVED, id, resolved) end
-  return 0
-end
-
--- What is parked and still waits is its replica's; a sending whose intent is open goes on.
-function change.put_back_parked(id, tenant, row, used, state, detail, is_open, ...)
-  if call('EXISTS', parked_of(id)) == 1 then return 0 end
-  call('HSET', parked_of(id), 'tenant', tenant, 'row', row, 'state', state, 'detail', detail, 'used', used, 'run', run)
-  if is_open == '1' then
-    call('SADD', open_of(run), id)
-    if select('#', ...) > 0 then call('HSET', request_of(id), ...) end
-  else
-    call('ZADD', PARKED, used, id)
-  end
-  return 0
-end
-
-function change.put_back_claim(scope, parameters, id, at, field, value)
-  local other = call('HGET', claim_of(scope), 'intent')
-  if other and other ~= id then return 0 end
-  call('HSET', claim_of(scope), 'parameters', parameters, 'intent', id)
-  if field ~= '' then call('HSET', claim_of(scope), field, value) end
-  call('HSET', CLAIM_OF, id, scope)
-  call('ZADD', CLAIM_TIMES, at, scope)
-  return 0
-end

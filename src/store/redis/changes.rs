@@ -5,10 +5,10 @@ use super::super::memory::Remembered;
 use super::super::parked::{ParkedRecord, ParkedRequest, Parking};
 use super::super::rows::{
     BAD_KEY_ANSWERS_KEPT, CameTo, Change, Endpoint, GOOD_KEYS_KEPT, IntentId, TaskRecord,
-    TaskState, UncertainRow,
+    TaskState, UncertainRow, Within,
 };
 use super::super::usage::{Refused, UsageRow};
-use super::{VERSION, rows};
+use super::{VERSION, held, rows};
 use crate::calendar::DAY_MS;
 use crate::keys::secret::Salt;
 use crate::tenants::meter::Day;
@@ -27,12 +27,14 @@ impl Arguments {
     /// False: nothing is to be carried out, and the result is 0.
     pub(super) fn add(&mut self, change: &Change) -> bool {
         match change {
-            Change::Intend(id, intent, claim, most) => {
+            Change::Intend(id, intent, claim, within) => {
                 let leased = match intent.endpoint {
                     Endpoint::Submit => SUBMIT_MS,
                     Endpoint::Solve => SOLVE_MS,
                 };
-                let most = most.map(|most| most.to_string()).unwrap_or_default();
+                let most = within.slots.map(|most| most.to_string());
+                let submit = within.reserved.map(|it| number(it.submit));
+                let is_limited = within.reserved.is_some_and(|it| it.is_limited);
                 self.change(
                     "intend",
                     [
@@ -40,10 +42,12 @@ impl Arguments {
                         intent.owner_name.as_bytes(),
                         rows::intent(intent).as_bytes(),
                         &number(leased),
-                        most.as_bytes(),
+                        most.unwrap_or_default().as_bytes(),
                         claim.as_ref().map_or(&[], |claim| &claim.scope),
                         claim.as_ref().map_or(&[], |claim| &claim.parameters),
                         &number(intent.at_ms),
+                        &submit.unwrap_or_default(),
+                        if is_limited { b"1" } else { b"" },
                     ],
                 );
             }
@@ -288,6 +292,7 @@ fn usage(row: &UsageRow) -> [Vec<u8>; 8] {
 /// All that this process remembers, in pieces of the size of a batch.
 pub(super) fn written_back(
     remembered: &Remembered,
+    held: &held::Inner,
     salt: &Salt,
     run: i64,
     last_own_id: i64,
@@ -320,7 +325,7 @@ pub(super) fn written_back(
         );
     }
     for (id, intent) in &remembered.intents {
-        let change = Change::Intend(*id, intent.clone(), None, None);
+        let change = Change::Intend(*id, intent.clone(), None, Within::default());
         pieces.change().add(&change);
     }
     for row in &remembered.uncertain {
@@ -360,6 +365,12 @@ pub(super) fn written_back(
     for (id, at_ms) in &remembered.bad_key_answers {
         pieces.change().bad_key_answer(*id, *at_ms);
     }
+    pieces.only_open(
+        "open_intents",
+        &[],
+        remembered.intents.iter().map(|(id, _)| id.0),
+    );
+    pieces.held(held);
     pieces.0
 }
 
@@ -367,6 +378,47 @@ pub(super) fn written_back(
 struct Pieces(Vec<Arguments>);
 
 impl Pieces {
+    fn held(&mut self, held: &held::Inner) {
+        let submits = held.submits.iter();
+        let submits = submits.map(|(submit, hold)| (submit.to_string(), hold));
+        let parked = held.parked.iter();
+        let parked = parked.map(|(id, hold)| (format!("p{id}"), hold));
+        for (member, hold) in submits.chain(parked) {
+            let until = hold.uncertain_until_ms.map(number).unwrap_or_default();
+            let price = number(hold.price_micro_usd);
+            let hold = [hold.tenant.as_bytes(), member.as_bytes(), &until, &price];
+            self.change().change("put_back_hold", hold);
+        }
+        for (tenant, rate) in &held.rates {
+            for (at_ms, submit) in rate {
+                let rate = [tenant.as_bytes(), &number(*at_ms), &number(*submit)];
+                self.change().change("put_back_rate", rate);
+            }
+        }
+        for (tenant, (day, used)) in &held.used {
+            let of_tenant = held.submits.iter();
+            let of_tenant = of_tenant.filter(|(_, hold)| hold.tenant == *tenant);
+            let first = [tenant.as_bytes().to_vec()];
+            self.only_open("open_submits", &first, of_tenant.map(|(submit, _)| *submit));
+            let used = [
+                tenant.as_bytes().to_vec(),
+                format!("d{}", day.day).into(),
+                number(i64::from(used.solves_today)),
+                format!("m{}", day.month).into(),
+                number(used.charged_this_month_micro_usd),
+            ];
+            self.change().list("put_back_used", used);
+        }
+    }
+
+    fn only_open(&mut self, name: &str, first: &[Vec<u8>], open: impl Iterator<Item = i64>) {
+        let open: Vec<_> = first.iter().cloned().chain(open.map(number)).collect();
+        // Lua has no room for more arguments; what has ended is then left to its lease.
+        if open.len() <= ARGUMENTS_AT_ONCE / 2 {
+            self.change().list(name, open);
+        }
+    }
+
     fn change(&mut self) -> &mut Arguments {
         if self
             .0

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::Address;
 
-pub(super) struct Conversation {
+pub(in super::super) struct Conversation {
     address: Address,
     connection: Option<Connection>,
     patience: Duration,
@@ -20,7 +20,7 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(address: &Address, patience: Duration) -> Self {
+    pub(in super::super) fn new(address: &Address, patience: Duration) -> Self {
         Self {
             address: address.clone(),
             connection: None,
@@ -29,7 +29,7 @@ impl Conversation {
         }
     }
 
-    pub(super) fn say<T>(
+    pub(in super::super) fn say<T>(
         &mut self,
         say: impl FnOnce(&mut Connection) -> RedisResult<T>,
     ) -> RedisResult<T> {

@@ -1,18 +1,16 @@
 //! What can be asked, by a thread with a conversation of its own: look-ups do not wait behind changes.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use redis::{Connection, RedisResult};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::audit::AuditRow;
-use super::super::bills::{Asked, Line, Sums};
 use super::super::rows::{CameTo, Claimed, ENDED_IN_MID_SUBMIT, TaskKey, TaskRecord, UncertainRow};
-use super::super::usage::{Ended, Refused, Settled, UsageRow};
+use super::super::usage::Refused;
 use super::connection::Conversation;
+use super::ledger::refusals;
 use super::{Redis, StoreError, rows};
-use crate::calendar::DAY_MS;
 use crate::keys::secret::Identity;
 
 type Question = Box<dyn FnOnce(&mut Conversation) + Send>;
@@ -38,8 +36,11 @@ impl Redis {
     ) -> Result<T, StoreError> {
         let (tell, answer) = oneshot::channel();
         let question: Question = Box::new(move |conversation| {
-            // Whoever asked may be gone.
-            let _ = tell.send(conversation.ask(&mut look_up));
+            // Whoever asked may be gone: after a while of trouble those behind him wait for nothing, and what he would have
+            // reserved nobody would give back.
+            if !tell.is_closed() {
+                let _ = tell.send(conversation.ask(&mut look_up));
+            }
         });
         let sent = self.questions.send(Some(question)).await;
         sent.map_err(|_| StoreError::Closed)?;
@@ -145,92 +146,8 @@ impl Redis {
         .await
     }
 
-    /// Of all replicas together.
     pub(in super::super) async fn refusals(&self, day: i64) -> Result<Vec<Refused>, StoreError> {
-        let counts = self
-            .ask(move |connection| {
-                redis::cmd("HGETALL")
-                    .arg(format!("sidekey:refusals:{day}"))
-                    .query::<Vec<(String, i64)>>(connection)
-            })
-            .await?;
-        let mut sums: HashMap<(Arc<str>, Arc<str>), i64> = HashMap::new();
-        for (field, count) in counts {
-            let mut parts = field.split('\0').map(Arc::from);
-            if let (Some(tenant), Some(reason)) = (parts.next(), parts.next()) {
-                *sums.entry((tenant, reason)).or_default() += count;
-            }
-        }
-        let refused = |((tenant, reason), count)| Refused {
-            tenant,
-            day,
-            reason,
-            count,
-        };
-        Ok(sums.into_iter().map(refused).collect())
-    }
-
-    pub(in super::super) async fn settled(
-        &self,
-        day_began_ms: i64,
-        month_began_ms: i64,
-    ) -> Result<HashMap<Arc<str>, Settled>, StoreError> {
-        let mut settled: HashMap<Arc<str>, Settled> = HashMap::new();
-        let add = |row: &UsageRow| {
-            if row.ended == Ended::Solved {
-                let tenant = settled.entry(Arc::clone(&row.task.tenant)).or_default();
-                tenant.solves_today += u32::from(row.ended_at_ms >= day_began_ms);
-                tenant.charged_this_month_micro_usd += row.charge_micro_usd;
-            }
-        };
-        self.each_usage(month_began_ms, i64::MAX, add).await?;
-        Ok(settled)
-    }
-
-    /// The rows of the bills since then, the oldest first.
-    async fn each_usage(
-        &self,
-        since_ms: i64,
-        until_ms: i64,
-        mut each: impl FnMut(&UsageRow),
-    ) -> Result<(), StoreError> {
-        let mut from = 0;
-        loop {
-            let (read, rows) = self
-                .ask(move |connection| usage_page(connection, since_ms, until_ms, from))
-                .await?;
-            rows.iter().for_each(&mut each);
-            from += read;
-            if read < PAGE {
-                return Ok(());
-            }
-        }
-    }
-
-    /// A row that is written meanwhile may be missing, as if it had come later. Others' look-ups go between the pages.
-    pub(in super::super) async fn bill(&self, asked: &Asked) -> Result<Vec<Line>, StoreError> {
-        let mut sums = Sums::new(asked);
-        self.each_usage(asked.from_ms, asked.until_ms, |row| sums.add(row))
-            .await?;
-        for row in self.uncertain(MOST_UNCERTAIN).await? {
-            if row.resolved.is_none() {
-                sums.add_uncertain(&row.intent);
-            }
-        }
-        let (from, until) = (asked.from_ms / DAY_MS, asked.until_ms / DAY_MS);
-        let days: Vec<i64> = self
-            .ask(move |connection| {
-                redis::cmd("ZRANGEBYSCORE")
-                    .arg(("sidekey:refusal_days", from, format!("({until}")))
-                    .query(connection)
-            })
-            .await?;
-        for day in days {
-            for refused in self.refusals(day).await? {
-                sums.add_refused(&refused.tenant, day, refused.count);
-            }
-        }
-        Ok(sums.lines())
+        self.ask(move |connection| refusals(connection, day)).await
     }
 
     pub(in super::super) async fn last_end(
@@ -330,7 +247,10 @@ fn claim(
     })
 }
 
-fn uncertain(connection: &mut Connection, limit: usize) -> RedisResult<Vec<UncertainRow>> {
+pub(super) fn uncertain(
+    connection: &mut Connection,
+    limit: usize,
+) -> RedisResult<Vec<UncertainRow>> {
     let last = limit as i64 - 1;
     let ids: Vec<i64> = redis::cmd("ZREVRANGE")
         .arg(("sidekey:uncertain_by_time", 0, last))
@@ -383,29 +303,6 @@ fn running(
     Ok(tasks)
 }
 
-/// How many were read, which may be more than can be understood.
-fn usage_page(
-    connection: &mut Connection,
-    since_ms: i64,
-    until_ms: i64,
-    from: usize,
-) -> RedisResult<(usize, Vec<UsageRow>)> {
-    let places: Vec<String> = redis::cmd("ZRANGEBYSCORE")
-        .arg(("sidekey:usage_by_end", since_ms, format!("({until_ms}")))
-        .arg(("LIMIT", from, PAGE))
-        .query(connection)?;
-    if places.is_empty() {
-        return Ok((0, Vec::new()));
-    }
-    let texts: Vec<Option<String>> = redis::cmd("HMGET")
-        .arg("sidekey:usage")
-        .arg(&places)
-        .query(connection)?;
-    let row = |(place, text): (&String, Option<String>)| rows::read_usage(place, &text?);
-    let rows = places.iter().zip(texts).filter_map(row).collect();
-    Ok((places.len(), rows))
-}
-
 /// The submits of a run that ended are uncertain from now on. Returns how many there were.
 pub(super) fn take_over(connection: &mut Connection, run: i64, silent_ms: i64) -> RedisResult<u64> {
     redis::cmd("EVAL")
@@ -416,7 +313,7 @@ pub(super) fn take_over(connection: &mut Connection, run: i64, silent_ms: i64) -
 
 pub(super) const INCOMPLETE: &str = "not all replicas have written to the Redis server what they know, or a newer sidekey wrote what this one cannot read";
 /// An id is relayed unwritten after a second of trouble, so whoever wrote later than this ago holds none.
-const BEHIND_MS: f64 = 900.0;
+pub(super) const BEHIND_MS: f64 = 900.0;
 const SALT: &str = "sidekey:salt";
 const RESTORING: &str = "sidekey:restoring";
 
@@ -425,6 +322,3 @@ const MAX_WAITING: usize = 64;
 
 /// Rows in one command: the server has one thread, and others wait for it.
 pub(super) const PAGE: usize = 1000;
-
-/// Each was an alarm.
-const MOST_UNCERTAIN: usize = 100_000;

@@ -2,16 +2,20 @@
 //!
 //! Changes go the way of the file's: one queue, one thread, many changes at once; here as one script, which Redis carries
 //! out whole or not at all, and only once, however often it is sent. What this process changed it remembers besides, and
-//! writes back when the server was emptied or lost its last second. `changes.lua`, with `parked.lua` and `carry_out.lua` behind it, is the
-//! truth about what is kept where.
+//! writes back when the server was emptied or lost its last second. `changes.lua`, with `parked.lua`, `write_back.lua` and
+//! `carry_out.lua` behind it, is the truth about what is kept where.
 
 mod changes;
-mod connection;
+pub(super) mod connection;
+mod held;
+mod ledger;
 mod look_ups;
 mod meeting;
 mod parked;
 mod reserve;
 mod rows;
+mod spent;
+mod told;
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
@@ -33,11 +37,16 @@ use crate::keys::account::LEASE;
 use crate::keys::secret::Salt;
 use changes::{Arguments, written_back};
 use connection::{Conversation, Script};
+use held::Held;
 use look_ups::Questions;
 
-pub use meeting::{Brought, Met};
+pub(super) use ledger::Bills;
+pub use meeting::{Brought, Met, SeenByHand, Switch};
+pub use spent::Spent;
+pub use told::Due;
 
 pub struct Redis {
+    address: Address,
     pub(super) shared: Arc<Shared>,
     questions: Questions,
     pub(super) numbers: Numbers,
@@ -45,6 +54,8 @@ pub struct Redis {
     pub(super) threads: Mutex<Option<Threads>>,
     /// What this process changed: looked at when the server does not answer, written back when it forgot.
     mirror: Arc<Tables>,
+    /// Likewise, of the limits of tenants.
+    held: Arc<Held>,
     /// This process among all that ever used the server.
     run: i64,
 }
@@ -76,10 +87,12 @@ impl Redis {
         let salt = salt.map_err(|_| unusable("its salt is damaged".to_owned()))?;
         let shared = Arc::new(Shared::new(address.to_string(), write_seconds()));
         let mirror = Arc::new(Tables::new(MOST_REMEMBERED));
+        let held = Arc::new(Held::default());
         let target = Server {
             conversation,
             script: found.script,
             mirror: Arc::clone(&mirror),
+            held: Arc::clone(&held),
             salt: salt.clone(),
             run: found.run,
             last_own_id: found.last_own_id,
@@ -96,6 +109,7 @@ impl Redis {
         // Numbers that no other run gives. Each has four thousand million; all are below 2^53.
         let first = found.run << 32;
         Ok(Self {
+            address: address.clone(),
             shared,
             questions,
             numbers: Numbers {
@@ -106,6 +120,7 @@ impl Redis {
             },
             threads: Mutex::new(Some(threads)),
             mirror,
+            held,
             run: found.run,
         })
     }
@@ -117,6 +132,7 @@ impl Redis {
     }
 
     pub(super) fn remember(&self, change: &Change) {
+        self.held.apply(change);
         self.mirror.apply(change.clone());
     }
 }
@@ -176,6 +192,7 @@ struct Server {
     conversation: Conversation,
     script: Script,
     mirror: Arc<Tables>,
+    held: Arc<Held>,
     salt: Salt,
     run: i64,
     /// Of those that this run may give.
@@ -187,9 +204,8 @@ struct Server {
 }
 
 enum Carried {
+    /// Perhaps before, and its answer was lost on the way.
     Done(Vec<i64>),
-    /// Before: its answer was lost on the way.
-    Again,
     /// Not at all: the server does not know the batch before.
     Forgot,
 }
@@ -206,8 +222,7 @@ impl Target for Server {
         let started = Instant::now();
         let numbers = loop {
             match self.carry_out(&arguments, batch.len() < MAX_BATCH)? {
-                Carried::Done(numbers) => break Some(numbers),
-                Carried::Again => break None,
+                Carried::Done(numbers) => break numbers,
                 Carried::Forgot => self.write_back()?,
             }
         };
@@ -216,7 +231,7 @@ impl Target for Server {
         shared
             .write_seconds
             .observe(started.elapsed().as_secs_f64());
-        let mut numbers = numbers.unwrap_or_default().into_iter();
+        let mut numbers = numbers.into_iter();
         let result = |counts| match counts {
             true => result(numbers.next().unwrap_or_default()),
             false => Ok(0),
@@ -251,6 +266,7 @@ impl Server {
         }
         let mut pieces = written_back(
             &self.mirror.remembered(),
+            &self.held.copy(),
             &self.salt,
             self.run,
             self.last_own_id,
@@ -292,7 +308,6 @@ impl Server {
             .next()
             .map_or(Ok(String::new()), redis::from_redis_value)?;
         Ok(match &*word {
-            "again" => Carried::Again,
             "lost" => Carried::Forgot,
             _ => Carried::Done(
                 reply
@@ -303,12 +318,13 @@ impl Server {
     }
 }
 
-/// `CLAIMED` and `FULL` of the script are below zero.
+/// `CLAIMED`, `UNRESERVED` and `FULL` of the script are below zero.
 fn result(number: i64) -> Result<u64, StoreError> {
     match number {
         -1 => Err(StoreError::Claimed),
-        ..=-2 => Err(StoreError::Full {
-            used: u32::try_from(-2 - number).unwrap_or(u32::MAX),
+        -2 => Err(StoreError::Unreserved),
+        ..=-3 => Err(StoreError::Full {
+            used: u32::try_from(-3 - number).unwrap_or(u32::MAX),
         }),
         _ => Ok(number.unsigned_abs()),
     }
@@ -318,6 +334,7 @@ fn result(number: i64) -> Result<u64, StoreError> {
 const CHANGES: &str = concat!(
     include_str!("changes.lua"),
     include_str!("parked.lua"),
+    include_str!("write_back.lua"),
     include_str!("carry_out.lua"),
 );
 

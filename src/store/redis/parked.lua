@@ -22,7 +22,11 @@ end
 local function end_parked_hold(tenant, id, state, at)
   if tenant == '' then return end
   tenant = 'sidekey:tenant:' .. tenant
-  if state ~= 'uncertain' then return end_reservation(tenant, 'p' .. id) end
+  if state ~= 'uncertain' then
+    -- The answer came late.
+    call('ZREM', tenant .. ':uncertain', 'p' .. id)
+    return end_reservation(tenant, 'p' .. id)
+  end
   if call('ZREM', tenant .. ':open', 'p' .. id) == 1 then
     local day = math.floor(tonumber(at) / 86400000) + 1
     call('ZADD', tenant .. ':uncertain', string.format('%d', day * 86400000), 'p' .. id)
@@ -72,6 +76,7 @@ function change.hold_parked(submit, id)
   if not row[1] or row[1] == '' then return 0 end
   local tenant = 'sidekey:tenant:' .. row[1]
   local price = call('HGET', tenant .. ':prices', submit)
+  is_not_reserved(submit)
   end_reservation(tenant, submit)
   if price and (row[2] == 'waiting' or row[2] == 'sending') then
     call('ZADD', tenant .. ':open', '+inf', 'p' .. id)
@@ -88,3 +93,4 @@ function change.forget_parked(unused_since, limit)
   end
   return #ids
 end
+

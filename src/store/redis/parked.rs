@@ -1,10 +1,12 @@
 //! What can be asked of parked submits.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use redis::{Connection, RedisResult};
 
-use super::super::parked::{OwnId, ParkedRecord, ParkedRequest, ParkedState};
+use super::super::parked::{OwnId, ParkedRecord, ParkedRequest, ParkedState, Parking};
+use super::super::rows::Change;
 use super::look_ups::{INCOMPLETE, PAGE, is_complete};
 use super::{Redis, StoreError, rows};
 
@@ -12,31 +14,55 @@ impl Redis {
     /// Those that are this process's to send: its own, and from now on those whose replicas have ended.
     pub(in super::super) async fn waiting_parked(&self) -> Result<Vec<ParkedRecord>, StoreError> {
         let run = self.run;
-        self.ask(move |connection| {
-            let mut ids: Vec<i64> = redis::cmd("EVAL")
-                .arg(include_str!("adopt.lua"))
-                .arg((0, run))
-                .query(connection)?;
-            ids.sort_unstable();
-            let mut waiting = Vec::with_capacity(ids.len());
-            for ids in ids.chunks(PAGE) {
+        let waiting = self
+            .ask(move |connection| waiting_parked(connection, run))
+            .await?;
+        let is_news = |record: &&ParkedRecord| {
+            let known = self.mirror.parked(record.id, &record.tenant);
+            known.is_none()
+        };
+        let taken_over: Vec<_> = waiting.iter().filter(is_news).cloned().collect();
+        for records in taken_over.chunks(REQUESTS) {
+            self.remember_parked(records.to_vec()).await?;
+        }
+        Ok(waiting)
+    }
+
+    /// As if this process had parked them: it is the one that remembers them now.
+    async fn remember_parked(&self, records: Vec<ParkedRecord>) -> Result<(), StoreError> {
+        type Found = (HashMap<String, Vec<u8>>, Option<i64>);
+        let looked = records.clone();
+        let found = self
+            .ask(move |connection| {
                 let mut look = redis::pipe();
-                for id in ids {
-                    look.cmd("HMGET")
-                        .arg(format!("sidekey:parked:{id}"))
-                        .arg(&rows::PARKED_FIELDS);
+                for ParkedRecord { id, tenant, .. } in &looked {
+                    look.cmd("HGETALL")
+                        .arg(format!("sidekey:parked_request:{id}"));
+                    let prices = format!("sidekey:tenant:{tenant}:prices");
+                    look.cmd("HGET").arg((prices, format!("p{id}")));
                 }
-                let found: Vec<rows::ParkedFields> = look.query(connection)?;
-                let records = ids.iter().zip(found);
-                waiting.extend(
-                    records
-                        .filter_map(|(id, fields)| rows::read_parked(OwnId(*id), fields))
-                        .filter(|record| record.state == ParkedState::Waiting),
-                );
+                let found: Vec<redis::Value> = look.query(connection)?;
+                let pairs = found.chunks_exact(2).map(|pair| -> RedisResult<Found> {
+                    let request = redis::from_redis_value(pair[0].clone())?;
+                    Ok((request, redis::from_redis_value(pair[1].clone())?))
+                });
+                pairs.collect::<RedisResult<Vec<_>>>()
+            })
+            .await?;
+        for (record, (request, price)) in records.into_iter().zip(found) {
+            if let Some(price_micro_usd) = price {
+                let tenant = Arc::clone(&record.tenant);
+                self.held.parked(record.id, tenant, price_micro_usd);
             }
-            Ok(waiting)
-        })
-        .await
+            if let Some(request) = rows::read_request(request) {
+                self.mirror.apply(Change::Park(Box::new(Parking {
+                    record,
+                    request,
+                    claim: None,
+                })));
+            }
+        }
+        Ok(())
     }
 
     pub(in super::super) async fn parked(
@@ -74,6 +100,31 @@ impl Redis {
     }
 }
 
+fn waiting_parked(connection: &mut Connection, run: i64) -> RedisResult<Vec<ParkedRecord>> {
+    let mut ids: Vec<i64> = redis::cmd("EVAL")
+        .arg(include_str!("adopt.lua"))
+        .arg((0, run))
+        .query(connection)?;
+    ids.sort_unstable();
+    let mut waiting = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(PAGE) {
+        let mut look = redis::pipe();
+        for id in ids {
+            look.cmd("HMGET")
+                .arg(format!("sidekey:parked:{id}"))
+                .arg(&rows::PARKED_FIELDS);
+        }
+        let found: Vec<rows::ParkedFields> = look.query(connection)?;
+        let records = ids.iter().zip(found);
+        waiting.extend(
+            records
+                .filter_map(|(id, fields)| rows::read_parked(OwnId(*id), fields))
+                .filter(|record| record.state == ParkedState::Waiting),
+        );
+    }
+    Ok(waiting)
+}
+
 fn parked(
     connection: &mut Connection,
     id: OwnId,
@@ -96,3 +147,6 @@ fn parked(
 const OF_TENANT: &str = "local place = 'sidekey:parked:' .. ARGV[1]
 if redis.call('HGET', place, 'tenant') ~= ARGV[2] then return false end
 return redis.call('HMGET', place, unpack(ARGV, 3))";
+
+/// Requests of parked submits in one command: of a hundred kilobytes each some are enough.
+const REQUESTS: usize = 20;

@@ -1,21 +1,22 @@
 //! What tenants may, counted by the server for all replicas together.
 
 use super::parked::park;
+use super::shared::{meeting, until};
 use super::*;
 use crate::config::settings::TenantLimits;
 use crate::request::clock;
 use crate::tenants::meter::Limit;
 use crate::tenants::shared::SharedReservation;
 
-const NO_LIMITS: TenantLimits = TenantLimits {
+pub(super) const NO_LIMITS: TenantLimits = TenantLimits {
     daily: None,
     rate_per_minute: None,
     budget_micro_usd: None,
     max_tasks: None,
 };
-const NOW: i64 = 1_796_000_000_000;
+pub(super) const NOW: i64 = 1_796_000_000_000;
 
-fn solve(task: &TaskRecord, ended: Ended) -> UsageRow {
+pub(super) fn solve(task: &TaskRecord, ended: Ended) -> UsageRow {
     UsageRow {
         task: task.key.clone(),
         submitted_at_ms: task.submitted_at_ms,
@@ -172,4 +173,143 @@ async fn what_a_parked_submit_has_reserved_is_held_until_it_ends() {
     assert_eq!(ask(&other).await.err(), Some(Limit::Tasks));
     other.settle(solve(&record, Ended::Failed));
     assert!(ask(&other).await.is_ok());
+}
+
+#[tokio::test]
+async fn of_what_a_dead_replica_had_reserved_only_that_of_sent_submits_is_held_on() {
+    let server = RedisServer::start();
+    let (dead, living) = (connect(&server), connect(&server));
+    let tenant: Arc<str> = Arc::from("acme");
+    let now_ms = clock::now_ms();
+    let ask = async |store, limits: TenantLimits, price| {
+        let reserve = SharedReservation::reserve(store, &tenant, &limits, price, now_ms);
+        reserve.await.unwrap().unwrap()
+    };
+    // One is sent, one waits for a key, and one has made a task that runs.
+    let reserved = [
+        ask(&dead, NO_LIMITS, 1_500).await.unwrap(),
+        ask(&dead, NO_LIMITS, 900).await.unwrap(),
+        ask(&dead, NO_LIMITS, 1_500).await.unwrap(),
+    ];
+    let mut sent = intent("main");
+    sent.tenant = Arc::clone(&tenant);
+    let (id, written) = dead.intend_within(sent.clone(), None, counted(&reserved[0]));
+    written.await.unwrap();
+    let mut runs = task("7", "main");
+    runs.key.tenant = Arc::clone(&tenant);
+    dead.learn(runs.clone()).await.unwrap();
+    assert_eq!(server.say("HLEN sidekey:reserved:0"), ":3");
+    let gone = Some(Duration::from_millis(100));
+    until(async || {
+        living.flush().await.unwrap();
+        let meeting = Brought {
+            lead_for: Duration::from_secs(60),
+            ..meeting(gone)
+        };
+        living
+            .replicas()
+            .unwrap()
+            .meet(meeting)
+            .await
+            .unwrap()
+            .taken_over
+            == 1
+    })
+    .await;
+    // The task and the uncertain one.
+    let daily = |most| TenantLimits {
+        daily: Some(most),
+        ..NO_LIMITS
+    };
+    let tasks = |most| TenantLimits {
+        max_tasks: Some(most),
+        ..NO_LIMITS
+    };
+    let budget = |most| TenantLimits {
+        budget_micro_usd: Some(most),
+        ..NO_LIMITS
+    };
+    let charge = runs.charge_micro_usd.or(runs.price_micro_usd).unwrap_or(0);
+    assert_eq!(ask(&living, daily(2), 1).await.err(), Some(Limit::Daily));
+    assert_eq!(
+        ask(&living, budget(charge + 1_500), 1).await.err(),
+        Some(Limit::Budget)
+    );
+    assert_eq!(ask(&living, tasks(1), 1).await.err(), Some(Limit::Tasks));
+    drop(ask(&living, daily(3), 1).await.unwrap());
+    living.flush().await.unwrap();
+    drop(ask(&living, budget(charge + 1_501), 1).await.unwrap());
+    living.flush().await.unwrap();
+    drop(ask(&living, tasks(2), 1).await.unwrap());
+    // It only stood still: what it had reserved is another's by now, and must not be sent.
+    let (late, written) = dead.intend_within(sent, None, counted(&reserved[1]));
+    assert_eq!(written.await, Err(StoreError::Unreserved));
+    dead.forget(late);
+    // Its submit came to nothing: that is not uncertain any more.
+    dead.forget(id);
+    drop(reserved);
+    dead.flush().await.unwrap();
+    living.flush().await.unwrap();
+    assert!(ask(&living, daily(2), 1).await.is_ok());
+    assert_eq!(server.say("HLEN sidekey:reserved:0"), ":0");
+}
+
+fn counted(reservation: &SharedReservation) -> Within {
+    let reserved = Reserved {
+        is_limited: true,
+        ..reservation.reserved()
+    };
+    Within {
+        reserved: Some(reserved),
+        ..Within::default()
+    }
+}
+
+/// Each holds its own part, so that the end of one frees no other's place.
+#[tokio::test]
+async fn an_uncertain_submit_holds_its_place_until_its_own_id_comes_late() {
+    let server = RedisServer::start();
+    let store = connect(&server);
+    let tenant: Arc<str> = Arc::from("acme");
+    let now_ms = clock::now_ms();
+    let limits = TenantLimits {
+        daily: Some(2),
+        ..NO_LIMITS
+    };
+    let ask = async || {
+        store.flush().await.unwrap();
+        let reserve = SharedReservation::reserve(&store, &tenant, &limits, 1_500, now_ms);
+        reserve.await.unwrap().unwrap()
+    };
+    let mut sent = intent("main");
+    sent.tenant = Arc::clone(&tenant);
+    let mut uncertain = Vec::new();
+    for _ in 0..2 {
+        let reservation = ask().await.unwrap();
+        let (id, written) = store.intend_within(sent.clone(), None, counted(&reservation));
+        written.await.unwrap();
+        let row = UncertainRow {
+            id,
+            intent: sent.clone(),
+            why: "the deadline passed".into(),
+            parameters_hash: None,
+            resolved: None,
+        };
+        store.uncertain(row).await.unwrap();
+        uncertain.push((id, reservation));
+    }
+    assert_eq!(ask().await.err(), Some(Limit::Daily));
+    let (late, of_late) = uncertain.pop().unwrap();
+    let mut made = task("7", "main");
+    made.key.tenant = Arc::clone(&tenant);
+    store.resolve_uncertain(late, made.clone()).await.unwrap();
+    drop(of_late);
+    assert_eq!(ask().await.err(), Some(Limit::Daily));
+    store.settle(solve(&made, Ended::Failed));
+    let (_, of_other) = uncertain.pop().unwrap();
+    of_other.keep(now_ms);
+    drop(of_other);
+    let last = ask().await.unwrap();
+    assert_eq!(ask().await.err(), Some(Limit::Daily));
+    drop(last);
 }

@@ -1,6 +1,7 @@
 //! What every store does, shown for each of them. `file` and `trouble` are about the file, `shared` about Redis.
 
 mod bills;
+mod emptied;
 mod file;
 mod limits;
 mod parked;
@@ -8,6 +9,7 @@ mod parked;
 mod redis_server;
 mod same;
 mod shared;
+mod together;
 mod trouble;
 mod versions;
 
@@ -66,6 +68,13 @@ fn task(id: &str, owner: &str) -> TaskRecord {
         state: TaskState::Running,
         submitted_at_ms: 1_000,
         used_at_ms: 1_000,
+    }
+}
+
+fn slots(slots: Option<u32>) -> Within {
+    Within {
+        slots,
+        ..Within::default()
     }
 }
 

@@ -186,7 +186,7 @@ async fn carry_out(
                 ids.push(id);
             }
             Step::IntendWithin => {
-                let (id, written) = store.intend_within(intent("main"), None, Some(1_000));
+                let (id, written) = store.intend_within(intent("main"), None, slots(Some(1_000)));
                 told.push(written.await.unwrap());
                 ids.push(id);
             }

@@ -3,7 +3,7 @@
 use super::parked::parked_submit;
 use super::*;
 
-async fn until(mut what: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(mut what: impl AsyncFnMut() -> bool) {
     let done = async {
         while !what().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -34,7 +34,7 @@ async fn replicas_together_take_no_more_slots_than_an_account_has() {
     let mut full = 0;
     for round in 0..10 {
         for store in &replicas {
-            let (id, written) = store.intend_within(intent("main"), None, Some(5));
+            let (id, written) = store.intend_within(intent("main"), None, slots(Some(5)));
             match written.await {
                 Ok(_) => taken.push((store, id)),
                 Err(StoreError::Full { used }) => {
@@ -51,7 +51,7 @@ async fn replicas_together_take_no_more_slots_than_an_account_has() {
     let (store, id) = taken[0];
     store.accept(id, task("7", "main")).await.unwrap();
     let try_again = async || {
-        let (id, written) = replicas[2].intend_within(intent("main"), None, Some(5));
+        let (id, written) = replicas[2].intend_within(intent("main"), None, slots(Some(5)));
         let taken = written.await.is_ok();
         replicas[2].forget(id);
         replicas[2].flush().await.unwrap();
@@ -62,7 +62,7 @@ async fn replicas_together_take_no_more_slots_than_an_account_has() {
     replicas[1].flush().await.unwrap();
     assert!(try_again().await && try_again().await);
     // Another account has its own.
-    let (_, written) = replicas[0].intend_within(intent("other"), None, Some(1));
+    let (_, written) = replicas[0].intend_within(intent("other"), None, slots(Some(1)));
     written.await.unwrap();
 }
 
@@ -234,7 +234,7 @@ fn an_address_without_a_server_is_an_error_that_says_what_to_do() {
     assert!(!error.contains("CANARY"), "{error}");
 }
 
-fn meeting(dead_after: Option<Duration>) -> Brought {
+pub(super) fn meeting(dead_after: Option<Duration>) -> Brought {
     Brought {
         lead_for: Duration::from_millis(300),
         dead_after,
@@ -297,7 +297,7 @@ async fn what_one_replica_learns_the_others_hear_once() {
     assert!(met.news.is_empty());
 }
 
-async fn park(store: &Store) -> OwnId {
+pub(super) async fn park(store: &Store) -> OwnId {
     let (record, request) = parked_submit(store.next_own_id(), 120);
     let id = record.id;
     store.park(record, request, None).1.await.unwrap();

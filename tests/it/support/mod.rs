@@ -1,5 +1,6 @@
 //! One Sidekey before one sandbox, in this process: started, asked, stopped and started again.
 
+pub(crate) mod fleet;
 pub(crate) mod http;
 pub(crate) mod ledger;
 pub(crate) mod series;
