@@ -33,8 +33,9 @@ pub(super) type Refused = (StatusCode, &'static str);
 
 /// SECURITY: a page in the operator's browser can reach a loopback port, by its own name (rebinding) or across sites. So
 /// the Host must be an address or `localhost`, the target must not name another one, and an Origin must be this port's
-/// own, as must be the site that a browser says it asks for. A form sends no header of its own choice and a script of another site none without asking first, which is never
-/// answered: so changes need one. Off loopback only a token opens the API; no page knows it, so it stands for all this.
+/// own, as must be the site that a browser says it asks for. A form sends no header of its own choice, and a script of
+/// another site none without asking first, which is never answered: so changes need one. Off loopback only a token opens
+/// the API; no page knows it, so it stands for all this.
 pub(super) fn who(
     head: &Parts,
     peer: Peer,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::findings::{KeyView, PoolView, Reach, View};
+use super::findings::{KeyView, Reach, View};
 use super::tenants::TenantView;
 use crate::keys::health::Condition;
 use crate::keys::key::{Key, Standing};
@@ -27,20 +27,19 @@ pub(super) fn look(server: &Server, now: Instant) -> View {
     } else {
         Reach::Reached
     };
-    let seen = |key: &Arc<Key>| key_view(&snapshot, key, now);
-    let pool = |name: &Arc<str>| PoolView {
-        name: Arc::clone(name),
+    View {
+        pools: snapshot
+            .tenants
+            .callers()
+            .map(|tenant| tenant.pool_now(&snapshot.keys, &server.egress, now))
+            .cloned()
+            .collect(),
         keys: snapshot
             .keys
-            .in_pool(name)
+            .listed()
             .filter(active)
-            .map(seen)
+            .map(|key| key_view(&snapshot, key, now))
             .collect(),
-    };
-    let pools = snapshot.keys.pools().map(pool);
-    View {
-        keys: snapshot.keys.listed().filter(active).map(seen).collect(),
-        pools: pools.filter(|pool| !pool.keys.is_empty()).collect(),
         balance: snapshot.settings.balance,
         vendor,
     }
@@ -72,7 +71,8 @@ fn key_view(snapshot: &Snapshot, key: &Key, now: Instant) -> KeyView {
             .is_some_and(|code| snapshot.settings.vendor.profile.is_no_slot(code));
     let sells_threads = key.limits.billing == Billing::Threads;
     KeyView {
-        name: key.name.clone(),
+        name: Arc::clone(&key.name),
+        pools: snapshot.keys.pools_of(&key.name).to_vec(),
         condition,
         disabled,
         sells_threads,

@@ -21,6 +21,7 @@ pub mod origin;
 mod own_listeners;
 mod reader;
 pub mod report;
+mod secret_file;
 mod section;
 pub mod settings;
 mod suggest;
@@ -36,6 +37,7 @@ use notes::Notes;
 use origin::Origin;
 use reader::Reader;
 use report::{Diagnostic, Report, Severity};
+use section::Section;
 use settings::{Admin, KeyEntry, Settings, State, TenantEntry};
 pub use variables::ADMIN_TOKEN_VARIABLE;
 use variables::CONFIG_VARIABLE;
@@ -104,26 +106,24 @@ pub fn vendor_hosts(input: &Input) -> Vec<String> {
 /// Where the admin port of a program with this configuration is. Mistakes are passed over: that program may serve an
 /// earlier version without them.
 pub fn admin(input: &Input) -> Admin {
-    let mut files = Files::default();
-    let (path, named) = config_path(input);
-    let text = config_text(&path, named, &mut files).unwrap_or_default();
-    let (table, _) = DeTable::parse_recoverable(&text);
-    let base = path.parent().unwrap_or_else(|| Path::new(""));
-    let mut reader = Reader::new(&input.environment, base);
-    let mut root = reader.root(Some(table.get_ref()));
-    listen_options::admin(root.section("admin"), &mut files)
+    part(input, |root, files| {
+        listen_options::admin(root.section("admin"), files)
+    })
 }
 
 /// Where the store of a program with this configuration is. Mistakes are passed over, as for the admin port.
 pub fn state(input: &Input) -> State {
+    part(input, |root, _| options::state(root.section("state")))
+}
+
+fn part<T>(input: &Input, read: impl FnOnce(&mut Section<'_, '_>, &mut Files) -> T) -> T {
     let mut files = Files::default();
     let (path, named) = config_path(input);
     let text = config_text(&path, named, &mut files).unwrap_or_default();
     let (table, _) = DeTable::parse_recoverable(&text);
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     let mut reader = Reader::new(&input.environment, base);
-    let mut root = reader.root(Some(table.get_ref()));
-    options::state(root.section("state"))
+    read(&mut reader.root(Some(table.get_ref())), &mut files)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep_until};
 
+use super::admit::Caller;
 use super::forward::{NOTHING_LEFT, Route, Sending, ZERO_BALANCE, forward};
 use super::refresher::question;
 use super::trace::Trace;
@@ -23,7 +24,6 @@ use crate::replicas::{News, Verdict};
 use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::profile::{Billing, Class};
-use crate::wire::Endpoint;
 
 /// Account calls are answered within tens of milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -270,26 +270,12 @@ async fn probe_vendor(server: &Server, snapshot: &Snapshot, key: &Key) {
 async fn ask(server: &Server, snapshot: &Snapshot, key: &Key, asked: Asked) -> Evidence {
     let deadline = Instant::now() + PATIENCE;
     let route = Route {
-        endpoint: Endpoint::Result,
-        user_agent: None,
-        asked,
-        deadline,
-        client_left: None,
         is_probe: true,
+        ..Route::new(Caller::OWN, asked, deadline)
     };
-    let mut trace = Trace::own();
     let sending = Sending::account(key, asked);
-    let Ok(answered) = forward(
-        server,
-        snapshot,
-        Some(key),
-        b"",
-        sending,
-        &route,
-        &mut trace,
-    )
-    .await
-    else {
+    let answered = forward(server, snapshot, sending, &route, &mut Trace::own()).await;
+    let Ok(answered) = answered else {
         return Evidence::Nothing;
     };
     match answered.reading {

@@ -5,6 +5,7 @@ const DOLLAR: i64 = 1_000_000;
 fn key(name: &str) -> KeyView {
     KeyView {
         name: name.into(),
+        pools: vec![DEFAULT_POOL.into()],
         condition: Condition::Healthy,
         disabled: false,
         why: None,
@@ -18,10 +19,7 @@ fn key(name: &str) -> KeyView {
 
 fn view(keys: Vec<KeyView>) -> View {
     View {
-        pools: vec![PoolView {
-            name: "default".into(),
-            keys: keys.clone(),
-        }],
+        pools: [DEFAULT_POOL.into()].into(),
         keys,
         balance: Balance {
             refresh: std::time::Duration::from_secs(300),
@@ -202,6 +200,46 @@ fn what_is_the_pools_holds_only_when_no_key_is_better_off() {
 }
 
 #[test]
+fn each_pool_that_serves_somebody_is_told_of_by_its_name() {
+    let of = |key: KeyView, pools: &[&str]| KeyView {
+        pools: pools.iter().map(|pool| Arc::from(*pool)).collect(),
+        ..key
+    };
+    let full = KeyView {
+        is_full: true,
+        ..key("a")
+    };
+    let suspect = KeyView {
+        condition: Condition::Suspect,
+        ..key("b")
+    };
+    let mut view = view(vec![
+        of(key("c"), &["default"]),
+        of(full, &["batch"]),
+        of(suspect.clone(), &["night", "tenant:alice"]),
+        of(suspect, &["nobodys"]),
+    ]);
+    view.pools = ["default", "batch", "night", "tenant:alice", "tenant:bob"]
+        .map(Arc::from)
+        .into();
+    let told = |cause, pool: &str| (cause, pool.to_owned());
+    let expected = [
+        told(Cause::SlotsFull, "batch"),
+        told(Cause::NoUsableKey, "night"),
+        told(Cause::NoUsableKey, "tenant:alice"),
+        told(Cause::NoUsableKey, "tenant:bob"),
+    ];
+    assert_eq!(causes(&view, &[]), expected);
+    // A trouble of all of them is told once.
+    view.vendor = Reach::OutOfReach;
+    let expected = [
+        told(Cause::NoUsableKey, "default"),
+        told(Cause::SlotsFull, "batch"),
+    ];
+    assert_eq!(causes(&view, &[]), expected);
+}
+
+#[test]
 fn a_low_balance_is_over_when_it_was_refilled_and_not_when_a_price_came_back() {
     let with = |money| {
         view(vec![KeyView {
@@ -229,45 +267,6 @@ fn a_vendor_that_answers_nobody_is_told_whatever_the_keys_are() {
         causes(&view(Vec::new()), &[]),
         of("", &[Cause::NoUsableKey])
     );
-}
-
-#[test]
-fn each_pool_is_told_of_by_its_own_name() {
-    let pool = |name: &str, key: KeyView| PoolView {
-        name: name.into(),
-        keys: vec![key],
-    };
-    let revoked = KeyView {
-        condition: Condition::Revoked,
-        ..key("b")
-    };
-    let full = KeyView {
-        is_full: true,
-        ..key("c")
-    };
-    let all = View {
-        pools: vec![
-            pool("default", key("a")),
-            pool("team", revoked.clone()),
-            pool("busy", full.clone()),
-        ],
-        ..view(vec![key("a"), revoked, full])
-    };
-    let told = causes(&all, &[]);
-    let expected = [
-        (Cause::KeyRevoked, "b"),
-        (Cause::NoUsableKey, "team"),
-        (Cause::SlotsFull, "busy"),
-    ];
-    assert_eq!(told, expected.map(|(cause, of)| (cause, of.to_owned())));
-    // What stops all of them is told once.
-    let away = View {
-        vendor: Reach::OutOfReach,
-        ..all
-    };
-    let expected = [(Cause::KeyRevoked, "b"), (Cause::NoUsableKey, "default")];
-    let told = causes(&away, &[]);
-    assert_eq!(told, expected.map(|(cause, of)| (cause, of.to_owned())));
 }
 
 #[test]
