@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
-use crate::admin::{self, Admin, metrics::Metrics};
+use crate::admin::{self, Admin, events::Events, metrics::Metrics};
 use crate::alerts::{self, Alerts};
 use crate::background::Background;
 use crate::config::settings::{ListenAddress, Settings, State, StoreKind};
@@ -21,6 +21,7 @@ use crate::listen::body::BodyBudget;
 use crate::listen::{self, CertError, Certificates, Drain, Limits};
 use crate::live::Live;
 use crate::live::reload::Reloader;
+use crate::otlp::{self, Traces};
 use crate::replicas::{self, Replicas};
 use crate::request::account::Rounds;
 use crate::request::prober::Prober;
@@ -129,7 +130,11 @@ pub async fn start(
     }
     let metrics = Arc::new(Metrics::new(&store));
     metrics.uncertain_submits(cut_off);
+    let collector = settings.log.otlp.clone();
+    let traces = collector.map(|collector| Arc::new(Traces::new(collector)));
     let limits = Arc::new(Limits::new(settings.listen.max_connections));
+    let events = Arc::new(Events::default());
+    events.add("start", "", concat!("version ", env!("CARGO_PKG_VERSION")));
     let server = Arc::new(Server {
         live: Arc::clone(&live),
         tasks: Tasks::new(store.clone()),
@@ -147,9 +152,12 @@ pub async fn start(
         outage: Outage::default(),
         prober: Prober::default(),
         alerts: Alerts::default(),
+        calls: Default::default(),
+        events: Arc::clone(&events),
         started: Instant::now(),
         rounds: Rounds::default(),
         metrics: Arc::clone(&metrics),
+        traces: traces.clone(),
         background: background.clone(),
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
@@ -169,6 +177,7 @@ pub async fn start(
         certificates.clone(),
         metrics,
         server.store.clone(),
+        events,
     );
     let state = Arc::new(Admin {
         server: Arc::clone(&server),
@@ -195,6 +204,11 @@ pub async fn start(
     background.spawn(alerts::run(Arc::clone(&server)));
     background.spawn(alerts::delivery::run(Arc::clone(&server)));
     background.spawn(request::refresher::run(Arc::clone(&server)));
+    background.spawn(admin::watch::run(Arc::clone(&server)));
+    if let Some(traces) = traces {
+        let until = background.clone();
+        background.spawn(async move { otlp::run(&traces, &until).await });
+    }
     background.spawn(upkeep::run(Arc::clone(&server)));
     background.spawn(upkeep::end_leases(Arc::clone(&server)));
     background.spawn(upkeep::note_refusals(Arc::clone(&server)));
@@ -214,7 +228,7 @@ pub async fn start(
         .into_iter()
         .for_each(|listener| data(listener, certificates.clone()));
     // Connections of its own: probes are answered also while clients fill the data ports.
-    let admin_limits = Arc::new(Limits::new(ADMIN_CONNECTIONS));
+    let admin_limits = Arc::new(Limits::of_admin());
     for listener in admin_listeners {
         let state = Arc::clone(&state);
         listen::serve(
@@ -229,8 +243,6 @@ pub async fn start(
     say_started(&running, &settings);
     Ok(running)
 }
-
-const ADMIN_CONNECTIONS: usize = 100;
 
 impl Running {
     /// Unready at once; `linger` more seconds of accepting, for those who have not heard yet; then what runs may finish.
@@ -248,6 +260,9 @@ impl Running {
         background.ask_to_stop();
         let cut_off = background.wait(DRAIN_PATIENCE).await;
         let Self { server, .. } = self;
+        if let Some(traces) = &server.traces {
+            otlp::flush(traces, background).await;
+        }
         if let Err(error) = server.store.clone().close().await {
             tracing::error!(%error, "the store was not closed in order");
         }

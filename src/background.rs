@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::log::request_id::RequestId;
+
 /// Cheap to clone; all clones spawn into the same set.
 #[derive(Clone, Debug, Default)]
 pub struct Background {
@@ -24,7 +26,12 @@ impl Background {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        tokio::spawn(self.tasks.track_future(work))
+        let work = self.tasks.track_future(work);
+        // What a request starts is the request's, in its log lines as well.
+        match RequestId::current() {
+            Some(id) => tokio::spawn(id.scope(work)),
+            None => tokio::spawn(work),
+        }
     }
 
     /// Resolves when shutdown was asked for. Long-running work selects on it.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod live;
 pub mod log;
 pub mod money;
+pub mod otlp;
 pub mod replicas;
 mod upkeep;
 

@@ -40,9 +40,10 @@ fn main() -> ExitCode {
         }
         Command::Token(args) => cli::token::run(&args, &mut out),
         Command::Import(args) => cli::import::run(&args, &mut out, &mut err),
+        Command::Completions(args) => cli::completions::run(&args, &mut out),
         Command::Run(args) => on_runtime(cli::run::run(&args, environment, &mut err)),
         Command::Sandbox(args) => on_runtime(cli::sandbox::run(&args, &mut out, &mut err)),
-        Command::Demo(args) => on_runtime(cli::demo::run(&args, &mut out, &mut err)),
+        Command::Demo(args) => on_runtime(cli::demo::run(&args, environment, &mut out, &mut err)),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -142,6 +142,13 @@ pub async fn run(server: Arc<Server>) {
         let leads = server.replicas.leads();
         if leads != led {
             tracing::info!(leads, "the lead of the replicas has passed on");
+            let kind = if leads {
+                "lead-taken"
+            } else {
+                "lead-passed-on"
+            };
+            let text = "the leader alone probes keys and asks for balances";
+            server.events.add(kind, "", text);
             server.live.load().keys.events().happened();
         }
         led = leads;

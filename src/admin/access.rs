@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, ORIGIN};
+use hyper::header::{AUTHORIZATION, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use subtle::ConstantTimeEq;
@@ -33,7 +33,7 @@ pub(super) type Refused = (StatusCode, &'static str);
 
 /// SECURITY: a page in the operator's browser can reach a loopback port, by its own name (rebinding) or across sites. So
 /// the Host must be an address or `localhost`, the target must not name another one, and an Origin must be this port's
-/// own. A form sends no header of its own choice and a script of another site none without asking first, which is never
+/// own, as must be the site that a browser says it asks for. A form sends no header of its own choice and a script of another site none without asking first, which is never
 /// answered: so changes need one. Off loopback only a token opens the API; no page knows it, so it stands for all this.
 pub(super) fn who(
     head: &Parts,
@@ -62,8 +62,11 @@ pub(super) fn who(
     let own_page =
         |origin: &[u8]| origin.eq_ignore_ascii_case(format!("http://{named}").as_bytes());
     let mut origins = head.headers.get_all(ORIGIN).iter();
+    let mut sites = head.headers.get_all(FETCH_SITE).iter();
+    let own_site = |site: &HeaderValue| site == "same-origin" || site == "none";
     if !(is_address || bare.eq_ignore_ascii_case("localhost"))
         || !origins.all(|origin| own_page(origin.as_bytes()))
+        || !sites.all(own_site)
     {
         return Err((StatusCode::FORBIDDEN, BY_ADDRESS));
     }
@@ -97,6 +100,7 @@ fn host(head: &Parts) -> Option<&str> {
     head.uri.authority().is_none_or(same).then_some(header)
 }
 
+const FETCH_SITE: &str = "sec-fetch-site";
 pub(crate) const CHANGE_HEADER: &str = "x-sidekey";
 const BY_ADDRESS: &str = "name this port by its address or as localhost, and not from a web page";
 const WITH_TOKEN: &str = "send the admin token: `Authorization: Bearer …`";
@@ -107,3 +111,59 @@ pub(super) const ADMINS_ONLY: Refused = (
     "this needs the admin token, or a tenant whose role is admin",
 );
 const WITH_HEADER: &str = "send the header `X-Sidekey: 1` with a change, which no web form can";
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    fn asks(
+        from: &str,
+        listens: &str,
+        bearer: Option<&str>,
+        token: Option<&str>,
+    ) -> Option<Refused> {
+        let mut request = Request::get("/api/keys").header("host", listens);
+        if let Some(bearer) = bearer {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let address = from.parse().unwrap();
+        let peer = Peer {
+            address,
+            tls: false,
+        };
+        let token = token.map(Secret::new);
+        who(&head, peer, token.as_ref(), &Tenants::default()).err()
+    }
+
+    #[test]
+    fn off_loopback_nothing_but_a_token_opens_the_api() {
+        let far = "192.0.2.7:1";
+        assert_eq!(
+            asks(far, "192.0.2.1:9090", None, None),
+            Some((StatusCode::FORBIDDEN, OFF_LOOPBACK))
+        );
+        assert_eq!(
+            asks(far, "localhost", None, None),
+            Some((StatusCode::FORBIDDEN, OFF_LOOPBACK))
+        );
+        let unknown = Some((StatusCode::UNAUTHORIZED, UNKNOWN_TOKEN));
+        assert_eq!(asks(far, "sidekey:9090", Some("guess"), None), unknown);
+        assert_eq!(
+            asks(far, "sidekey:9090", Some("guess"), Some("right")),
+            unknown
+        );
+        assert_eq!(
+            asks(far, "sidekey:9090", Some("right"), Some("right")),
+            None
+        );
+        // An IPv4 peer of a socket for both families is no other peer.
+        assert_eq!(
+            asks("[::ffff:127.0.0.1]:1", "127.0.0.1:9090", None, None),
+            None
+        );
+        assert_eq!(asks("[::1]:1", "[::1]:9090", None, None), None);
+    }
+}

@@ -9,6 +9,7 @@ use crate::calendar::rfc3339;
 use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
 use crate::keys::set::DEFAULT_POOL;
+use crate::live::{Reloads, Snapshot};
 use crate::money::usd;
 use crate::request::{Server, clock};
 use crate::store::StoreError;
@@ -19,7 +20,9 @@ use crate::vendor::profile::Billing;
 const UNCERTAIN_SHOWN: usize = 1000;
 const PARKED_SHOWN: usize = 1000;
 
-pub(super) fn status(server: &Server, ready: bool) -> Value {
+pub(super) async fn status(server: &Server, ready: bool) -> Value {
+    // Null while the store cannot be read.
+    let uncertain = server.store.uncertain_open().await.ok();
     let clocks = Clocks::now();
     let snapshot = server.live.load();
     let profile = &snapshot.settings.vendor.profile;
@@ -29,12 +32,25 @@ pub(super) fn status(server: &Server, ready: bool) -> Value {
         "vendor": profile.url,
         "ready": ready,
         "started": clocks.wall(server.started),
+        "reload": reload(&server.live.reloads()),
         "keys": snapshot.keys.listed().count(),
         "waiting": server.lines.waiting(),
         "parked": server.parked.count(),
-        "uncertain": server.metrics.uncertain_so_far(),
+        // Of all that are listed, those that no late id has resolved.
+        "uncertain": uncertain,
         "vendor_unreachable_since": server.outage.since().map(|since| clocks.wall(since)),
         "banned_until": server.egress.banned_until(clocks.now).map(|until| clocks.wall(until)),
+    })
+}
+
+/// `refused` is the last look at the configuration, where that cannot be used; null otherwise.
+fn reload(reloads: &Reloads) -> Value {
+    json!({
+        "adopted": rfc3339(reloads.adopted_ms),
+        "refused": reloads.refused.as_ref().map(|refused| json!({
+            "at": rfc3339(refused.at_ms),
+            "why": refused.why,
+        })),
     })
 }
 
@@ -76,7 +92,7 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
         // The end of cooling, or the next probe or refresh.
         "until": described.until.map(|until| clocks.wall(until)),
         "until_seconds": described.until.map(|until| seconds(until.saturating_duration_since(now))),
-        "why": described.why.or_else(|| by_whom(key).map(str::to_owned)),
+        "why": described.why.or_else(|| by_whom(key, &snapshot).map(str::to_owned)),
         "proven": key.look(Health::is_proven),
         "next_probe": next_probe.map(|at| clocks.wall(at)),
         "next_probe_seconds": next_probe.map(|at| seconds(at.saturating_duration_since(now))),
@@ -171,7 +187,6 @@ pub(super) async fn uncertain(server: &Server) -> Result<Value, StoreError> {
                 "id": row.id.0,
                 "at": rfc3339(row.intent.at_ms),
                 "endpoint": row.intent.endpoint.as_str(),
-                "tenant": Some(&*row.intent.tenant).filter(|name| !name.is_empty()),
                 "key": &*row.intent.owner_name,
                 "type": &*row.intent.kind,
                 "tenant": Some(&*row.intent.tenant).filter(|tenant| !tenant.is_empty()),
@@ -212,10 +227,13 @@ impl Clocks {
 }
 
 /// Who disabled it.
-fn by_whom(key: &Key) -> Option<&'static str> {
+fn by_whom(key: &Key, snapshot: &Snapshot) -> Option<&'static str> {
     match key.standing {
         Standing::Disabled => Some("disabled = true in the keys file"),
         _ if key.look(Health::is_disabled) => Some("disabled by hand"),
+        Standing::Draining if snapshot.keys.by_name(&key.name).is_some() => {
+            Some("old value, replaced")
+        }
         Standing::Draining => Some("in no keys file any more"),
         Standing::Active => None,
     }

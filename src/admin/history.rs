@@ -78,6 +78,9 @@ pub(super) async fn audit(server: &Server, query: &str) -> Told {
 /// A change by hand that was carried out. What was refused changed nothing.
 pub(super) fn note(server: &Server, who: &str, what: &str, subject: &str, told: &Told) {
     if told.0.is_success() {
+        server
+            .events
+            .add("by-hand", subject, format!("{what}, by {who}"));
         server.store.audit(AuditRow {
             at_ms: clock::now_ms(),
             who: who.into(),
@@ -99,7 +102,7 @@ fn row(row: &AuditRow) -> Value {
     })
 }
 
-fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+pub(super) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
     let text = |part: &str| {
         let spaced = part.replace('+', " ");
         percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
@@ -111,7 +114,7 @@ fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-fn wrong(takes: &str) -> Told {
+pub(super) fn wrong(takes: &str) -> Told {
     (StatusCode::BAD_REQUEST, json!({ "error": takes }))
 }
 

@@ -12,9 +12,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::alerts::cause::Cause;
+use crate::log::DroppedLines;
 use crate::store::Store;
 use crate::vendor::answer::Asked;
 use crate::vendor::profile::Class;
@@ -41,7 +41,7 @@ pub struct Metrics {
     last_reload_successful: Gauge,
     last_reload: Gauge,
     /// Set where the process has a log.
-    log_lines_dropped: OnceLock<ErrorCounter>,
+    log_lines_dropped: OnceLock<DroppedLines>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -294,15 +294,7 @@ impl Metrics {
     }
 
     pub fn vendor_call(&self, asked: Asked, class: &'static str, took: Duration) {
-        let action = match asked {
-            Asked::Submit => "submit",
-            Asked::Solve => "solve",
-            Asked::Poll => "poll",
-            Asked::Report => "report",
-            Asked::Balance => "balance",
-            Asked::Threads => "threads",
-            Asked::Other => "other",
-        };
+        let action = asked.name();
         self.vendor_requests
             .get_or_create(&VendorRequest { action, class })
             .inc();
@@ -335,6 +327,11 @@ impl Metrics {
         self.uncertain_submits.inc_by(count);
     }
 
+    /// Since the start, together with those that the last run left behind.
+    pub fn uncertain_so_far(&self) -> u64 {
+        self.uncertain_submits.get()
+    }
+
     pub fn unheard_answer(&self) {
         self.unheard_answers.inc();
     }
@@ -345,11 +342,6 @@ impl Metrics {
 
     pub fn repeated_submit(&self) {
         self.repeated_submits.inc();
-    }
-
-    /// Since the start, together with those that the last run left behind.
-    pub fn uncertain_so_far(&self) -> u64 {
-        self.uncertain_submits.get()
     }
 
     pub fn solved(&self, kind: &'static str, took: Duration) {
@@ -368,13 +360,13 @@ impl Metrics {
     }
 
     /// From now on what this counts is shown.
-    pub fn watch_log(&self, dropped: ErrorCounter) {
+    pub fn watch_log(&self, dropped: DroppedLines) {
         let _ = self.log_lines_dropped.set(dropped);
     }
 
     pub fn log_lines_dropped(&self) -> u64 {
         let dropped = self.log_lines_dropped.get();
-        dropped.map_or(0, |dropped| dropped.dropped_lines() as u64)
+        dropped.map_or(0, DroppedLines::count)
     }
 
     pub fn store_error(&self) {

@@ -1,34 +1,43 @@
-//! The admin port: probes, metrics, what the keys are doing, and the few things that can be changed by hand. Nothing
+//! The admin port: the dashboard, probes, metrics, what the keys are doing, and the few things that can be changed by hand. Nothing
 //! secret is in any answer.
 
 pub(crate) mod access;
+mod answer;
 mod api;
+pub mod calls;
 mod changes;
+pub(crate) mod config;
 mod config_series;
+pub mod events;
 mod exposition;
 mod history;
 pub mod metrics;
+mod page;
 mod pool_series;
+mod pools;
+mod recent;
+mod ring;
 mod series;
 mod tenant_series;
 mod tenants;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{ALLOW, HeaderValue, VARY};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::keys::secret::Secret;
 use crate::listen::{Peer, Reply};
 use crate::live::reload::Asks;
 use crate::request::Server;
 use access::Who;
+use answer::{guarded, plain, refused, respond, said, told};
 use exposition::Format;
 
 pub struct Admin {
@@ -42,17 +51,24 @@ pub struct Admin {
 /// What a path stands for. The table is `Route::of`.
 #[derive(Debug, PartialEq)]
 enum Route {
+    Index,
+    File(String),
     Live,
     Ready,
     Started,
     Metrics,
     Status,
+    Config,
     Keys,
+    Pools,
     Types,
     Uncertain,
     Parked,
     Usage,
     Audit,
+    Events,
+    Calls,
+    Balances,
     Enable(String),
     Disable(String),
     Probe(String),
@@ -65,13 +81,20 @@ enum Route {
 
 /// One request to the admin port.
 pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) -> Response<Reply> {
+    // No path takes a body: what comes is not read, and ends the connection.
     let (head, _) = request.into_parts();
-    let Some((method, route)) = Route::of(head.uri.path()) else {
-        return plain(StatusCode::NOT_FOUND, PATHS);
+    guarded(answer(&admin, head, peer).await)
+}
+
+async fn answer(admin: &Admin, head: Parts, peer: Peer) -> Response<Reply> {
+    let path = head.uri.path();
+    let Some((method, route)) = Route::of(path) else {
+        let sentence = format!("there is no such path: here are {}", paths());
+        return refused(path, StatusCode::NOT_FOUND, &sentence);
     };
     if head.method != method {
-        let sentence = format!("only {method} is taken here\n");
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &sentence);
+        let sentence = format!("only {method} is taken here");
+        let mut response = refused(path, StatusCode::METHOD_NOT_ALLOWED, &sentence);
         if let Ok(method) = HeaderValue::from_str(method.as_str()) {
             response.headers_mut().insert(ALLOW, method);
         }
@@ -81,20 +104,36 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
     let query = head.uri.query().unwrap_or_default();
     let who = match admin.who(&head, peer, &route) {
         Ok(who) => who,
-        Err((status, sentence)) => return plain(status, &format!("{sentence}\n")),
+        Err((status, sentence)) => return refused(path, status, sentence),
     };
+    if route.is_api() && !route.takes_query() && !query.is_empty() {
+        return refused(path, StatusCode::BAD_REQUEST, "this takes no parameters");
+    }
     let noted = |what: &str, subject: &str, done: changes::Told| {
         history::note(server, who.name(), what, subject, &done);
         told(done)
     };
     match route {
+        Route::Index => page::index(),
+        Route::File(name) => page::file(&name).unwrap_or_else(|| {
+            refused(
+                path,
+                StatusCode::NOT_FOUND,
+                "the dashboard has no such file",
+            )
+        }),
         // Listeners are bound and the state is open before the first request can come in.
         Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
         Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
         Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         Route::Metrics => metrics(server, Format::wanted(&head.headers)).await,
-        Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready())),
+        Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready()).await),
+        Route::Config => said(
+            StatusCode::OK,
+            &config::config(&server.live.load().settings),
+        ),
         Route::Keys => said(StatusCode::OK, &api::keys(server)),
+        Route::Pools => said(StatusCode::OK, &pools::pools(server)),
         Route::Parked => said(StatusCode::OK, &api::parked(server)),
         Route::Types => said(StatusCode::OK, &api::types(server)),
         Route::Uncertain => match api::uncertain(server).await {
@@ -106,6 +145,9 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
         },
         Route::Usage => told(history::usage(server, &who, query).await),
         Route::Audit => told(history::audit(server, query).await),
+        Route::Events => told(recent::events(server, query)),
+        Route::Calls => told(recent::calls(server, query)),
+        Route::Balances => told(recent::balances(server, query)),
         Route::Enable(name) => noted("enable", &name, changes::enable(server, &name)),
         Route::Disable(name) => noted("disable", &name, changes::disable(server, &name)),
         Route::Probe(name) => noted("probe", &name, changes::probe(server, &name).await),
@@ -118,41 +160,88 @@ pub async fn serve(admin: Arc<Admin>, request: Request<Incoming>, peer: Peer) ->
     }
 }
 
-impl Route {
-    /// Each path takes one method.
-    fn of(path: &str) -> Option<(Method, Self)> {
-        let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-        let name = |name: &str| Some(percent_decode_str(name).decode_utf8().ok()?.into_owned());
-        Some(match *parts.as_slice() {
-            ["livez"] => (Method::GET, Self::Live),
-            ["readyz"] => (Method::GET, Self::Ready),
-            ["startupz"] => (Method::GET, Self::Started),
-            ["metrics"] => (Method::GET, Self::Metrics),
-            ["api", "status"] => (Method::GET, Self::Status),
-            ["api", "keys"] => (Method::GET, Self::Keys),
-            ["api", "types"] => (Method::GET, Self::Types),
-            ["api", "uncertain"] => (Method::GET, Self::Uncertain),
-            ["api", "parked"] => (Method::GET, Self::Parked),
-            ["api", "usage"] => (Method::GET, Self::Usage),
-            ["api", "audit"] => (Method::GET, Self::Audit),
-            ["api", "keys", key, "enable"] => (Method::POST, Self::Enable(name(key)?)),
-            ["api", "keys", key, "disable"] => (Method::POST, Self::Disable(name(key)?)),
-            ["api", "keys", key, "probe"] => (Method::POST, Self::Probe(name(key)?)),
-            ["api", "parked", id] => (Method::DELETE, Self::Cancel(name(id)?)),
-            ["api", "tenants"] => (Method::GET, Self::Tenants),
-            ["api", "tenants", tenant, "activate"] => (Method::POST, Self::Activate(name(tenant)?)),
-            ["api", "tenants", tenant, "deactivate"] => {
-                (Method::POST, Self::Deactivate(name(tenant)?))
+type Row = (Method, &'static str, fn(String) -> Route);
+
+/// Each path takes one method. `{name}` and `{id}` stand for one part of it.
+const TABLE: &[Row] = &[
+    (Method::GET, "/", |_| Route::Index),
+    (Method::GET, "/dashboard/{name}", Route::File),
+    (Method::GET, "/livez", |_| Route::Live),
+    (Method::GET, "/readyz", |_| Route::Ready),
+    (Method::GET, "/startupz", |_| Route::Started),
+    (Method::GET, "/metrics", |_| Route::Metrics),
+    (Method::GET, "/api/status", |_| Route::Status),
+    (Method::GET, "/api/config", |_| Route::Config),
+    (Method::GET, "/api/keys", |_| Route::Keys),
+    (Method::GET, "/api/pools", |_| Route::Pools),
+    (Method::GET, "/api/types", |_| Route::Types),
+    (Method::GET, "/api/uncertain", |_| Route::Uncertain),
+    (Method::GET, "/api/parked", |_| Route::Parked),
+    (Method::GET, "/api/tenants", |_| Route::Tenants),
+    (Method::GET, "/api/usage", |_| Route::Usage),
+    (Method::GET, "/api/audit", |_| Route::Audit),
+    (Method::GET, "/api/events", |_| Route::Events),
+    (Method::GET, "/api/calls", |_| Route::Calls),
+    (Method::GET, "/api/balances", |_| Route::Balances),
+    (Method::POST, "/api/keys/{name}/enable", Route::Enable),
+    (Method::POST, "/api/keys/{name}/disable", Route::Disable),
+    (Method::POST, "/api/keys/{name}/probe", Route::Probe),
+    (Method::DELETE, "/api/parked/{id}", Route::Cancel),
+    (
+        Method::POST,
+        "/api/tenants/{name}/activate",
+        Route::Activate,
+    ),
+    (
+        Method::POST,
+        "/api/tenants/{name}/deactivate",
+        Route::Deactivate,
+    ),
+    (Method::POST, "/api/reload", |_| Route::Reload),
+];
+
+/// What there is, for whoever missed it.
+fn paths() -> String {
+    let path = |(method, path, _): &Row| format!("{method} {path}");
+    let paths: Vec<_> = TABLE.iter().map(path).collect();
+    paths.join(", ")
+}
+
+/// The part of the path that the table does not say; empty where it says all.
+fn matched(template: &str, path: &str) -> Option<String> {
+    let (mut ours, mut theirs) = (template.split('/'), path.split('/'));
+    let mut named = String::new();
+    loop {
+        match (ours.next(), theirs.next()) {
+            (None, None) => return Some(named),
+            (Some(part), Some(given)) if part.starts_with('{') => {
+                named = percent_decode_str(given).decode_utf8().ok()?.into_owned();
             }
-            ["api", "reload"] => (Method::POST, Self::Reload),
+            (Some(part), Some(given)) if part == given => {}
             _ => return None,
-        })
+        }
+    }
+}
+
+impl Route {
+    fn of(path: &str) -> Option<(Method, Self)> {
+        let route = |(method, template, route): &Row| {
+            Some((method.clone(), route(matched(template, path)?)))
+        };
+        TABLE.iter().find_map(route)
     }
 
     fn is_api(&self) -> bool {
         !matches!(
             self,
-            Self::Live | Self::Ready | Self::Started | Self::Metrics
+            Self::Index | Self::File(_) | Self::Live | Self::Ready | Self::Started | Self::Metrics
+        )
+    }
+
+    fn takes_query(&self) -> bool {
+        matches!(
+            self,
+            Self::Usage | Self::Audit | Self::Events | Self::Calls | Self::Balances
         )
     }
 
@@ -162,16 +251,12 @@ impl Route {
     }
 }
 
-const PATHS: &str = "here are /livez, /readyz, /startupz, /metrics, /api/status, /api/keys, /api/types, /api/uncertain, /api/parked, \
-    /api/tenants, /api/usage, /api/audit, and by POST /api/keys/NAME/enable, /api/keys/NAME/disable, /api/keys/NAME/probe, \
-    /api/tenants/NAME/activate, /api/tenants/NAME/deactivate and /api/reload, by DELETE /api/parked/ID\n";
-
 impl Admin {
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Probes and metrics answer everybody, and tell nothing that is anybody's own.
+    /// Probes, metrics and the page answer everybody, and tell nothing that is anybody's own.
     fn who(&self, head: &Parts, peer: Peer, route: &Route) -> Result<Who, access::Refused> {
         if !route.is_api() {
             return Ok(Who::Admin("anybody".into()));
@@ -208,28 +293,5 @@ async fn metrics(server: &Arc<Server>, format: Format) -> Response<Reply> {
     response
 }
 
-/// How a change or a question ended.
-fn told((status, value): (StatusCode, Value)) -> Response<Reply> {
-    said(status, &value)
-}
-
-fn said(status: StatusCode, value: &Value) -> Response<Reply> {
-    respond(status, "application/json", value.to_string().into())
-}
-
-fn plain(status: StatusCode, text: &str) -> Response<Reply> {
-    respond(
-        status,
-        "text/plain; charset=utf-8",
-        Bytes::copy_from_slice(text.as_bytes()),
-    )
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Reply> {
-    let mut response = Response::new(Reply::from(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
+#[cfg(test)]
+mod tests;

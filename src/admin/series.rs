@@ -14,6 +14,7 @@ use super::{api, config_series, pool_series, tenant_series};
 use crate::alerts::cause::Cause;
 use crate::keys::health::STATES;
 use crate::money::usd;
+use crate::otlp::Traces;
 use crate::request::Server;
 use crate::vendor::profile::Billing;
 
@@ -234,6 +235,18 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "log_lines_dropped",
         "Log lines that found no room because nobody read stdout fast enough",
         ConstCounter::new(server.metrics.log_lines_dropped()),
+    );
+    // Also without a collector, so that a rule about them finds them.
+    let traces = server.traces.as_deref();
+    registry.register(
+        "traces_sent",
+        "Traces of requests that the collector took",
+        ConstCounter::new(traces.map_or(0, Traces::sent)),
+    );
+    registry.register(
+        "traces_lost",
+        "Traces of requests that found no room, or that the collector did not take in time",
+        ConstCounter::new(traces.map_or(0, Traces::lost)),
     );
     config_series::register(&snapshot.origin, registry);
     pool_series::register(&snapshot, registry, now);

@@ -134,3 +134,17 @@ impl Cause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_is_documented() {
+        let document = include_str!("../../docs/webhook.md");
+        for cause in Cause::ALL {
+            let row = format!("| `{}` | {} |", cause.name(), cause.subject());
+            assert!(document.contains(&row), "{row}");
+        }
+    }
+}

@@ -82,8 +82,10 @@ fn find(server: &Server, now: Instant) -> (Vec<String>, Vec<Finding>) {
 
 fn tell(server: &Server, finding: Finding) {
     let cause = finding.cause.name();
-    tracing::warn!(cause, subject = %finding.subject, "{}", finding.text);
+    tracing::warn!(cause, subject = %finding.subject, text = finding.text, "alert");
     server.metrics.alert(finding.cause);
+    let kind = format!("alert-{}", cause.replace('_', "-"));
+    server.events.add(kind, &finding.subject, &*finding.text);
     if server.live.load().settings.alerts.webhook.is_some() {
         let alert = Alert {
             finding,

@@ -12,6 +12,7 @@ use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -117,9 +118,9 @@ impl Client {
             // An older one, or something else.
             StatusCode::NOT_FOUND => Err(AdminError::Foreign(at)),
             status => {
-                let text = String::from_utf8_lossy(&body);
-                let line = text.lines().next().unwrap_or_default();
-                let said = super::table::shortened(line, MOST_QUOTED);
+                let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+                let said = told["error"].as_str().unwrap_or_default();
+                let said = super::table::shortened(said, MOST_QUOTED);
                 Err(AdminError::Refused { at, status, said })
             }
         }

@@ -42,11 +42,18 @@ const POLL_EVERY: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Returns the exit code. `out` gets the show, `err` what went wrong.
-pub async fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
-    let _log = log::start(Log {
+pub async fn run(
+    args: &Args,
+    environment: Environment,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<u8> {
+    let warnings = Log {
         format: LogFormat::Text,
         level: LogLevel::Warn,
-    });
+        otlp: None,
+    };
+    let _log = log::start(&warnings, &environment);
     let (mut interrupt, mut terminate, mut hangup) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,

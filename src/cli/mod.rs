@@ -2,10 +2,12 @@
 
 pub mod admin;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod estimate;
 pub mod healthcheck;
 pub mod import;
+pub mod look;
 pub mod report;
 pub mod run;
 pub mod sandbox;
@@ -44,4 +46,5 @@ pub enum Command {
     Healthcheck(healthcheck::Args),
     Token(token::Args),
     Import(import::Args),
+    Completions(completions::Args),
 }

@@ -5,10 +5,11 @@ mod text;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use super::look::Look;
 use crate::bills::{Bill, asked};
 use crate::calendar::Month;
 use crate::config::environment::Environment;
@@ -82,6 +83,7 @@ pub fn run(
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<u8> {
+    let width = Look::of_stdout(&environment).width;
     let source = match Source::of(args, environment) {
         Ok(source) => source,
         Err((code, why)) => return failed(code, &why, err),
@@ -102,13 +104,20 @@ pub fn run(
     let asked = asked(args.by, args.month, tenant, args.project.as_deref(), now_ms);
     if let Some(directory) = &args.csv_dir {
         let month = args.month.unwrap_or_else(|| Month::of(now_ms));
-        return match files::write(directory, month, &mut ledger, &asked, args.overwrite) {
-            Ok(written) => {
-                written
-                    .iter()
-                    .try_for_each(|path| writeln!(out, "{}", path.display()))?;
-                Ok(DONE)
-            }
+        // Each as soon as it is there: a large month takes a while.
+        let mut tell = |path: &Path| {
+            writeln!(out, "{}", path.display())?;
+            out.flush()
+        };
+        return match files::write(
+            directory,
+            month,
+            &mut ledger,
+            &asked,
+            args.overwrite,
+            &mut tell,
+        ) {
+            Ok(()) => Ok(DONE),
             Err(files::WriteError::Io(error)) => Err(error),
             Err(files::WriteError::Store(error)) => failed(NOT_REACHED, &error.to_string(), err),
             Err(error) => failed(WRONG_USAGE, &error.to_string(), err),
@@ -121,7 +130,7 @@ pub fn run(
     let bill = Bill::new(args.by, args.month, lines, now_ms);
     let limit = |tenant: &str| source.limits.get(tenant).copied();
     match args.format {
-        Format::Table => write!(out, "{}", text::table(&bill, limit))?,
+        Format::Table => write!(out, "{}", text::table(&bill, limit, width))?,
         Format::Csv => write!(out, "{}", text::csv(&bill, limit))?,
         Format::Json => writeln!(out, "{}", bill.json(limit, true))?,
     }

@@ -46,7 +46,7 @@ pub async fn run(args: &Args, environment: Environment, err: &mut impl Write) ->
     };
     let attempt = load(&input);
     let log = match &attempt.outcome {
-        Ok(loaded) => log::start(loaded.settings.log),
+        Ok(loaded) => log::start(&loaded.settings.log, &input.environment),
         Err(report) => {
             write!(err, "{report}")?;
             return Ok(BAD_CONFIGURATION);
@@ -69,7 +69,7 @@ pub async fn run(args: &Args, environment: Environment, err: &mut impl Write) ->
     let running = match app::start(input, attempt, &background).await {
         Ok(running) => running,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(%error, "sidekey cannot start");
             return Ok(error.exit_code());
         }
     };

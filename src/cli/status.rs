@@ -1,9 +1,8 @@
 //! `sidekey status`: how the keys and the tenants of a running Sidekey are.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
-use rustix::termios::tcgetwinsize;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,6 +11,7 @@ use tokio::time::sleep;
 
 use super::admin::{AdminError, Client, Where};
 use super::check::Format;
+use super::look::Look;
 use super::table::{shortened, span, table};
 
 mod tenants;
@@ -56,9 +56,8 @@ pub async fn run(
         Err(error) => return failed(&error, err),
     };
     if args.watch {
-        let look = Look::of_stdout(&environment);
         tokio::select! {
-            done = watch(&client, args.format, look, out) => done?,
+            done = watch(&client, args.format, &environment, out) => done?,
             stopped = ctrl_c() => stopped?,
         }
         return Ok(DONE);
@@ -93,11 +92,13 @@ async fn ask(client: &Client) -> Result<Answers, AdminError> {
 async fn watch(
     client: &Client,
     format: Format,
-    look: Look,
+    environment: &Environment,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let mut in_vain = 0_u32;
     loop {
+        // Somebody may have made the terminal smaller.
+        let look = Look::of_stdout(environment);
         let text = match ask(client).await {
             Ok(answers) => {
                 in_vain = 0;
@@ -123,30 +124,6 @@ async fn watch(
 fn failed(error: &AdminError, err: &mut impl Write) -> io::Result<u8> {
     writeln!(err, "sidekey: {error}")?;
     Ok(error.exit_code())
-}
-
-/// What the output can show.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Look {
-    pub is_terminal: bool,
-    pub colours: bool,
-    /// None: lines are not cut.
-    pub width: Option<usize>,
-}
-
-impl Look {
-    fn of_stdout(environment: &Environment) -> Self {
-        let out = io::stdout();
-        let is_terminal = out.is_terminal();
-        let size = is_terminal.then(|| tcgetwinsize(&out).ok()).flatten();
-        Self {
-            is_terminal,
-            colours: is_terminal && environment.get("NO_COLOR").is_none(),
-            width: size
-                .map(|size| usize::from(size.ws_col))
-                .filter(|width| *width > 0),
-        }
-    }
 }
 
 fn shown(answers: &Answers, format: Format, look: Look) -> String {

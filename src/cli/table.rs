@@ -1,6 +1,6 @@
 //! Text for a terminal: columns as wide as what is in them, and nothing that a terminal would obey.
 
-/// Left-aligned columns. The last one takes what is left of `width` and is cut there; before it gets too narrow, the first
+/// Left-aligned columns. Without a width nothing is cut: a pipe has none. The last one takes what is left of `width` and is cut there; before it gets too narrow, the first
 /// one is cut.
 pub(super) fn table(rows: &[Vec<String>], width: Option<usize>) -> Vec<Vec<String>> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -8,7 +8,8 @@ pub(super) fn table(rows: &[Vec<String>], width: Option<usize>) -> Vec<Vec<Strin
         .map(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));
             let widest = cells.map(|cell| cell.chars().count()).max();
-            widest.unwrap_or_default().min(MOST_IN_A_CELL)
+            let most = width.map_or(usize::MAX, |_| MOST_IN_A_CELL);
+            widest.unwrap_or_default().min(most)
         })
         .collect();
     let before = |widths: &[usize]| -> usize {

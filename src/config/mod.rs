@@ -25,7 +25,7 @@ pub mod settings;
 mod suggest;
 mod tenant_checks;
 mod tenants_file;
-mod units;
+pub(crate) mod units;
 mod variables;
 mod vendor_options;
 

@@ -15,6 +15,7 @@ use super::section::Section;
 use super::settings::*;
 use super::vendor_options::vendor;
 use crate::keys::set::DEFAULT_POOL;
+use crate::otlp::collector::Collector;
 use crate::store::{Address, AddressError};
 
 /// Where keys and tenants are to be looked for.
@@ -201,6 +202,7 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "log",
         "format",
         "level",
+        "otlp",
         "true",
         "false",
     ],
@@ -412,10 +414,20 @@ fn log(mut section: Section<'_, '_>) -> Log {
         ("trace", LogLevel::Trace),
     ];
     let level = section.choice("level", LogLevel::Info, &levels);
+    let otlp = section.text("otlp").and_then(|url| {
+        Collector::parse(&url.value)
+            .inspect_err(|error| {
+                let message = format!("the url of `log.otlp` {error}");
+                let help = "write the base url of a collector: \"http://127.0.0.1:4318\"";
+                section.reader.error(&url.at, message, help);
+            })
+            .ok()
+    });
     section.done();
     Log {
         format: format.value,
         level: level.value,
+        otlp,
     }
 }
 

@@ -79,8 +79,16 @@ impl Report {
         {
             let help = help.as_deref().unwrap_or_default();
             match severity {
-                Severity::Hint => tracing::info!(help, "{message}"),
-                Severity::Error | Severity::Warning => tracing::warn!(help, "{message}"),
+                Severity::Hint => {
+                    tracing::info!(problem = message, help, "the configuration can be better")
+                }
+                Severity::Error | Severity::Warning => {
+                    tracing::warn!(
+                        problem = message,
+                        help,
+                        "the configuration is not as it should be"
+                    )
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::alerts::webhook::Webhook;
 use crate::keys::secret::Secret;
+use crate::otlp::collector::Collector;
 use crate::store::Address;
 use crate::tasks::kind;
 use crate::tenants::TokenHash;
@@ -199,10 +200,12 @@ pub enum Sync {
     Process,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     pub format: LogFormat,
     pub level: LogLevel,
+    /// Where traces go.
+    pub otlp: Option<Collector>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 mod files;
 mod secrets;
 mod shipped;
+mod shown;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

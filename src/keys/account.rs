@@ -10,6 +10,7 @@ use super::beyond::Beyond;
 use super::events::Events;
 pub use super::funds::Money;
 use super::funds::{Funds, Shortage};
+use super::history::{History, Point};
 use super::key::Availability;
 use super::rate::{Allowance, Limit, PollLimit, Window};
 pub use super::slots::LEASE;
@@ -72,6 +73,7 @@ struct State {
     polls: Allowance,
     funds: Funds,
     beyond: Beyond,
+    history: History,
     count: Count,
     tally: Tally,
 }
@@ -262,6 +264,7 @@ impl Account {
     pub fn learn_balance(&self, micro_usd: i64, now: Instant) {
         let mut state = self.state();
         state.funds.learn(micro_usd, super::chance(), now);
+        state.history.learn(micro_usd, now);
         drop(state);
         // Whoever was out of money may be back.
         self.events.freed(&self.name);
@@ -282,6 +285,11 @@ impl Account {
     pub fn money(&self, now: Instant) -> Option<Money> {
         let state = self.state();
         state.funds.money(state.slots.price_micro_usd(), now)
+    }
+
+    /// What the vendor said over the last day, oldest first. `from` None: all of it.
+    pub fn history(&self, from: Option<Instant>) -> Vec<Point> {
+        self.state().history.since(from)
     }
 
     /// What somebody else has spent of it, in micro-dollars: lately, while that is news, and since the start.

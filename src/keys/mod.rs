@@ -7,6 +7,7 @@ pub mod egress;
 pub mod events;
 mod funds;
 pub mod health;
+pub mod history;
 pub mod key;
 pub mod pool;
 pub mod rate;

@@ -39,4 +39,14 @@ impl Limits {
             connections: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
         }
     }
+    /// Of the admin port. SECURITY: whoever holds all its connections keeps probes from being answered, and a program
+    /// that answers no probe is restarted. So who says nothing leaves soon; who asks on comes back.
+    pub fn of_admin() -> Self {
+        Self {
+            header: Duration::from_secs(3),
+            idle: Duration::from_secs(10),
+            write_idle: Duration::from_secs(10),
+            ..Self::new(100)
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What a request sees: one immutable snapshot, loaded once a request and passed down, so that no request sees two configurations.
 
 mod difference;
+mod last;
 pub mod reload;
 mod watch;
 
@@ -10,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+use self::last::Last;
+pub use self::last::{Refused, Reloads};
 use crate::background::Background;
 use crate::config::Loaded;
 use crate::config::origin::Origin;
@@ -55,6 +58,7 @@ pub struct Live {
     changing: Mutex<()>,
     remembered: Remembered,
     background: Background,
+    last: Last,
 }
 
 impl Live {
@@ -75,11 +79,17 @@ impl Live {
             changing: Mutex::default(),
             remembered,
             background: background.clone(),
+            last: Last::new(),
         })
     }
 
     pub fn load(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// What became of the last looks at the configuration.
+    pub fn reloads(&self) -> Reloads {
+        self.last.seen()
     }
 
     /// All that can fail happens before the one swap, which cannot. Returns the snapshot that was replaced.
@@ -94,9 +104,15 @@ impl Live {
         };
         let next = snapshot((&old.keys, &old.tenants), loaded, client, &self.remembered);
         self.current.store(Arc::new(next));
+        self.last.adopted();
         // New keys are there to be probed, and perhaps to be used.
         old.keys.events().happened();
         Ok(old)
+    }
+
+    /// What serves goes on serving.
+    fn refused(&self, why: &str) {
+        self.last.refused(why);
     }
 
     /// Lets go of draining keys that nobody used for `poll.keep`.

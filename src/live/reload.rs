@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::difference::difference;
 use super::watch::{Cause, Watch};
 use super::{Live, Snapshot};
+use crate::admin::events::Events;
 use crate::admin::metrics::Metrics;
 use crate::background::Background;
 use crate::config::files::Seen;
@@ -31,6 +32,7 @@ pub struct Reloader {
     asks: Asks,
     asked: mpsc::Receiver<Question>,
     store: Store,
+    events: Arc<Events>,
 }
 
 /// Who asks, and where the answer goes.
@@ -67,6 +69,7 @@ impl Reloader {
         certificates: Option<Certificates>,
         metrics: Arc<Metrics>,
         store: Store,
+        events: Arc<Events>,
     ) -> Self {
         let watch = Watch::new(&live.load().settings.state.path);
         let adopted = seen.clone();
@@ -82,6 +85,7 @@ impl Reloader {
             asks: Asks(asks),
             asked,
             store,
+            events,
         }
     }
 
@@ -126,6 +130,7 @@ impl Reloader {
         let (input, live) = (self.input.clone(), Arc::clone(&self.live));
         let metrics = Arc::clone(&self.metrics);
         let store = self.store.clone();
+        let events = Arc::clone(&self.events);
         // All of it away from the threads that serve, because ten thousand keys take tens of milliseconds.
         let looked = tokio::task::spawn_blocking(move || {
             if cause != Cause::Asked && seen.look_again() == seen {
@@ -135,7 +140,9 @@ impl Reloader {
             let seen = attempt.seen.clone();
             let before = live.load();
             let adopted = adopt(&live, &metrics, attempt, &last_good);
-            store.audit(audited(&before, &live.load(), who, adopted.is_ok()));
+            let row = audited(&before, &live.load(), who, adopted.is_ok());
+            say(&events, &row);
+            store.audit(row);
             Some((seen, adopted))
         });
         match looked.await {
@@ -157,7 +164,11 @@ impl Reloader {
 
     async fn reload_certificates(&self, certificates: Certificates) {
         match tokio::task::spawn_blocking(move || certificates.reload()).await {
-            Ok(Ok(true)) => tracing::info!("the TLS certificate was replaced"),
+            Ok(Ok(true)) => {
+                tracing::info!("the TLS certificate was replaced");
+                self.events
+                    .add("certificate", "", "the TLS certificate was replaced");
+            }
             Ok(Ok(false)) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the changed TLS certificate is not used, the last good one goes on serving")
@@ -195,9 +206,13 @@ fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> 
     metrics.reloaded(adopted.is_ok());
     match &adopted {
         Ok(old) => say_what_changed(old, &live.load()),
-        Err(why) => tracing::warn!(
-            "the changed configuration is not used, the last good one goes on serving:\n{why}"
-        ),
+        Err(why) => {
+            live.refused(why);
+            tracing::warn!(
+                %why,
+                "the changed configuration is not used, the last good one goes on serving"
+            );
+        }
     }
     adopted.map(|_| ())
 }
@@ -215,6 +230,20 @@ fn audited(old: &Snapshot, new: &Snapshot, who: Arc<str>, is_adopted: bool) -> A
         subject: "".into(),
         detail: detail.into(),
     }
+}
+
+fn say(events: &Events, row: &AuditRow) {
+    let who = &row.who;
+    let (kind, text) = match &*row.what {
+        "reload" if row.detail.is_empty() => ("reload", format!("by {who}: nothing is different")),
+        "reload" => ("reload", format!("by {who}: {}", row.detail)),
+        _ => {
+            let text =
+                format!("by {who}: the last good configuration goes on serving, the log says why");
+            ("reload-refused", text)
+        }
+    };
+    events.add(kind, "", text);
 }
 
 fn say_what_changed(old: &Snapshot, new: &Snapshot) {
@@ -252,7 +281,7 @@ fn say_what_changed(old: &Snapshot, new: &Snapshot) {
             },
             settings.admin.clone(),
             settings.state.clone(),
-            settings.log,
+            settings.log.clone(),
         )
     };
     if fixed(&old.settings) != fixed(&new.settings) {

@@ -149,13 +149,13 @@ pub(super) async fn forward(
     }
     let answer = snapshot.client.call(outgoing, route.deadline).await;
     let now = Instant::now();
-    trace.asked_vendor(now - began);
     if let Some(key) = key {
         key.touch(now);
     }
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
+            trace.asked_vendor(route.asked, key, now - began, NO_ANSWER);
             let left = route
                 .client_left
                 .is_some_and(CancellationToken::is_cancelled);
@@ -173,7 +173,7 @@ pub(super) async fn forward(
             }
             server
                 .metrics
-                .vendor_call(route.asked, "no_answer", now - began);
+                .vendor_call(route.asked, NO_ANSWER, now - began);
             return Err(Unanswered::Failed(error));
         }
     };
@@ -185,9 +185,9 @@ pub(super) async fn forward(
     {
         *rule = NOTHING_LEFT;
     }
-    server
-        .metrics
-        .vendor_call(route.asked, class_label(&reading), now - began);
+    let class = class_label(&reading);
+    trace.asked_vendor(route.asked, key, now - began, class);
+    server.metrics.vendor_call(route.asked, class, now - began);
     let usable = !matches!(&reading, Reading::Trouble { .. })
         && !matches!(&reading, Reading::Code { rule, .. } if rule.class == Class::Server);
     if usable && server.outage.reached() {
@@ -365,6 +365,11 @@ impl Answered {
         }
     }
 
+    /// For metrics and traces.
+    pub(super) fn class(&self) -> &'static str {
+        class_label(&self.reading)
+    }
+
     fn is_json(&self) -> bool {
         self.relay.body.first() == Some(&b'{')
     }
@@ -390,6 +395,8 @@ fn class_label(reading: &Reading) -> &'static str {
     }
 }
 
+/// What a call came to that has no answer.
+pub(super) const NO_ANSWER: &str = "no_answer";
 /// The one word that means two things: no money, or at a vendor of thread plans no free thread.
 pub(super) const ZERO_BALANCE: &str = "ERROR_ZERO_BALANCE";
 /// No plan or no money. "Set the timeout to 60 seconds".

@@ -47,9 +47,12 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Response};
 use tokio::time::Instant;
 
+use crate::admin::calls::Calls;
+use crate::admin::events::Events;
 use crate::admin::metrics::Metrics;
 use crate::alerts::Alerts;
 use crate::background::Background;
@@ -58,6 +61,8 @@ use crate::listen::body::BodyBudget;
 use crate::listen::gate::{self, gate};
 use crate::listen::{Limits, Receipt, Reply};
 use crate::live::{Live, Snapshot};
+use crate::log::request_id::RequestId;
+use crate::otlp::Traces;
 use crate::replicas::Replicas;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -102,9 +107,14 @@ pub struct Server {
     pub prober: Prober,
     pub replicas: Replicas,
     pub alerts: Alerts,
+    /// What the admin port shows of the last minutes.
+    pub calls: Calls,
+    pub events: Arc<Events>,
     pub started: Instant,
     pub rounds: Rounds,
     pub metrics: Arc<Metrics>,
+    /// None: nobody asked for traces.
+    pub traces: Option<Arc<Traces>>,
     pub background: Background,
     pub bodies: Arc<BodyBudget>,
     pub limits: Arc<Limits>,
@@ -113,17 +123,25 @@ pub struct Server {
 /// One request. Once its head is an acceptable call, every answer is 200 in the client's own format.
 pub async fn serve(server: Arc<Server>, request: Request<Incoming>) -> Response<Reply> {
     let uri = request.uri().clone();
-    let caught = AssertUnwindSafe(answer(server, request)).catch_unwind();
+    let id = RequestId::next();
+    let caught = id.scope(AssertUnwindSafe(answer(server, request, id)).catch_unwind());
     // The panic hook has said where. A submit ran detached, so this is no submit's end.
-    caught.await.unwrap_or_else(|_| {
+    let mut response = caught.await.unwrap_or_else(|_| {
         let hints = wire::hints(uri.query().unwrap_or_default().as_bytes());
         Outcome::Refused(Refusal::Internal)
             .into_response(hints)
             .map(Reply::from)
-    })
+    });
+    // So that who has an answer finds its lines in the log.
+    if let Ok(id) = HeaderValue::from_bytes(&id.hex()) {
+        response.headers_mut().insert(REQUEST_HEADER, id);
+    }
+    response
 }
 
-async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Reply> {
+const REQUEST_HEADER: HeaderName = HeaderName::from_static("x-sidekey-request");
+
+async fn answer(server: Arc<Server>, request: Request<Incoming>, id: RequestId) -> Response<Reply> {
     // One snapshot for the whole request: two loads could see two configurations.
     let snapshot = server.live.load();
     let (head, body) = request.into_parts();
@@ -131,7 +149,10 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Rep
         Ok(gated) => gated,
         Err(refusal) => return refusal.response(),
     };
-    let mut trace = Trace::new(&server.metrics, gated.endpoint);
+    let mut trace = Trace::new(&server, gated.endpoint);
+    if let Some(traces) = &server.traces {
+        trace.draw(traces.begin(&head.headers, id));
+    }
     let request = Request::from_parts(head, body);
     let response = match read(&server, &snapshot, gated, request).await {
         Ok(received) => {

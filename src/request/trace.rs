@@ -1,4 +1,5 @@
-//! One log line and one metric for every request, however it ends: both are written when the trace is dropped.
+//! One log line and one metric for every request, and one entry among the last calls, however it ends: all are written
+//! when the trace is dropped.
 //!
 //! Never in here: a key, a token, a query string, a header's value, an answer.
 
@@ -9,14 +10,17 @@ use tokio::time::Instant;
 
 use super::call::Call;
 use super::respond::Outcome;
-use crate::admin::metrics::Metrics;
+use super::{Server, clock};
+use crate::admin::calls::Ended;
 use crate::keys::key::Key;
+use crate::otlp::{self, Draft};
 use crate::tenants::Tenant;
+use crate::vendor::answer::Asked;
 use crate::wire::Endpoint;
 
 pub struct Trace {
     /// `None` for a part of a request, whose sums go into the whole.
-    metrics: Option<Arc<Metrics>>,
+    server: Option<Arc<Server>>,
     began: Instant,
     endpoint: &'static str,
     call: &'static str,
@@ -30,22 +34,28 @@ pub struct Trace {
     repeat: bool,
     /// Stays so when the client hangs up and nothing goes on without it.
     outcome: &'static str,
+    /// For the collector, if there is one.
+    draft: Option<Box<Draft>>,
 }
 
 impl Trace {
-    pub fn new(metrics: &Arc<Metrics>, endpoint: Endpoint) -> Self {
+    pub fn new(server: &Arc<Server>, endpoint: Endpoint) -> Self {
         let endpoint = match endpoint {
             Endpoint::Submit => "in",
             Endpoint::Solve => "solve",
             Endpoint::Result => "res",
             Endpoint::Load => "load",
         };
-        Self::with(Some(Arc::clone(metrics)), endpoint)
+        Self::with(Some(Arc::clone(server)), endpoint)
     }
 
     /// For calls that no client asked for: nothing is logged as a request.
     pub fn own() -> Self {
         Self::with(None, "own")
+    }
+
+    pub fn draw(&mut self, draft: Option<Draft>) {
+        self.draft = draft.map(Box::new);
     }
 
     pub fn call(&mut self, call: &Call) {
@@ -64,15 +74,41 @@ impl Trace {
         self.key = Some(Arc::clone(&key.name));
     }
 
-    /// One more call to the vendor.
-    pub fn asked_vendor(&mut self, took: Duration) {
+    /// One more call to the vendor, which ends now.
+    pub fn asked_vendor(
+        &mut self,
+        asked: Asked,
+        key: Option<&Key>,
+        took: Duration,
+        came_to: &'static str,
+    ) {
         self.vendor += took;
         self.tries += 1;
+        if let Some(draft) = &mut self.draft {
+            draft.call(otlp::Call {
+                what: asked.name(),
+                came_to,
+                key: key.map(|key| Arc::clone(&key.name)),
+                ended: Instant::now(),
+                took,
+            });
+        }
     }
 
     /// For a call that others share, or for its turn.
     pub fn waited(&mut self, took: Duration) {
         self.vendor += took;
+        if let Some(draft) = &mut self.draft
+            && took >= SHOWN_WAIT
+        {
+            draft.call(otlp::Call {
+                what: "shared call",
+                came_to: "waited",
+                key: None,
+                ended: Instant::now(),
+                took,
+            });
+        }
     }
 
     /// The answer belongs to an earlier, identical submit whose client had hung up.
@@ -95,9 +131,9 @@ impl Trace {
         };
     }
 
-    fn with(metrics: Option<Arc<Metrics>>, endpoint: &'static str) -> Self {
+    fn with(server: Option<Arc<Server>>, endpoint: &'static str) -> Self {
         Self {
-            metrics,
+            server,
             began: Instant::now(),
             endpoint,
             call: "unread",
@@ -109,20 +145,26 @@ impl Trace {
             unheard: false,
             repeat: false,
             outcome: "client_left",
+            draft: None,
         }
     }
 
     /// For one of several calls that run at the same time.
     pub fn part(&self) -> Self {
         Self {
-            metrics: None,
+            server: None,
             began: self.began,
             tenant: None,
             task: None,
             key: None,
             vendor: Duration::ZERO,
             tries: 0,
-            ..*self
+            unheard: false,
+            repeat: false,
+            endpoint: self.endpoint,
+            call: self.call,
+            outcome: self.outcome,
+            draft: self.draft.as_ref().map(|draft| Box::new(draft.part())),
         }
     }
 
@@ -133,14 +175,24 @@ impl Trace {
         if part.key.is_some() {
             self.key.clone_from(&part.key);
         }
+        if let (Some(draft), Some(part)) = (&mut self.draft, &part.draft) {
+            draft.add(part);
+        }
     }
 }
 
+/// In a trace. A look at whether there is anything to wait for is none.
+const SHOWN_WAIT: Duration = Duration::from_millis(1);
+
 impl Drop for Trace {
     fn drop(&mut self) {
-        let Some(metrics) = &self.metrics else { return };
+        let Some(server) = self.server.take() else {
+            return;
+        };
         let took = self.began.elapsed();
-        metrics.request(self.endpoint, self.call, self.outcome, took, self.vendor);
+        server
+            .metrics
+            .request(self.endpoint, self.call, self.outcome, took, self.vendor);
         let own = took.saturating_sub(self.vendor);
         tracing::info!(
             target: "sidekey::request",
@@ -157,5 +209,32 @@ impl Drop for Trace {
             repeat = self.repeat.then_some(true),
             "request"
         );
+        if let Some(draft) = self.draft.take() {
+            let said = otlp::Said {
+                endpoint: self.endpoint,
+                call: self.call,
+                outcome: self.outcome,
+                tenant: self.tenant.clone(),
+                task: self.task.clone(),
+                key: self.key.clone(),
+                vendor: self.vendor,
+                own,
+                tries: self.tries,
+                unheard: self.unheard,
+                repeat: self.repeat,
+            };
+            draft.end(said, took);
+        }
+        server.calls.ended(Ended {
+            at_ms: clock::now_ms(),
+            tenant: self.tenant.take(),
+            call: self.call,
+            task: self.task.take(),
+            key: self.key.take(),
+            outcome: self.outcome,
+            vendor: self.vendor,
+            own,
+            tries: self.tries,
+        });
     }
 }

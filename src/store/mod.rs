@@ -242,6 +242,17 @@ impl Store {
         }
     }
 
+    /// Those of which no id came late.
+    pub async fn uncertain_open(&self) -> Result<u64, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.tables.uncertain_open()),
+            Self::Redis(redis) => redis.uncertain_open().await,
+            Self::Sqlite(sqlite) => {
+                reader::ask(&sqlite.questions, statements::uncertain::open).await
+            }
+        }
+    }
+
     /// What a repeat of this claim is to hear.
     pub async fn find_claim(&self, scope: &[u8; 32]) -> Result<Option<Claimed>, StoreError> {
         match self {

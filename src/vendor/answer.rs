@@ -22,6 +22,21 @@ pub enum Asked {
     Other,
 }
 
+impl Asked {
+    /// In metrics and traces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Solve => "solve",
+            Self::Poll => "poll",
+            Self::Report => "report",
+            Self::Balance => "balance",
+            Self::Threads => "threads",
+            Self::Other => "other",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
     /// A submit was taken. The id is the vendor's own text, digit by digit also where JSON has a number.

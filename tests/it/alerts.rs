@@ -1,37 +1,34 @@
 //! A balance that falls is told to a webhook: once, and again after a refill, whatever the receiver is like.
 
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
+use sidekey::background::Background;
+use sidekey::config::environment::Environment;
 use sidekey::sandbox::Dialect;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::support::{World, name, until, vendor};
+use crate::receiver::{Mood, Receiver};
+use crate::support::{TASK, World, name, until, vendor};
 
 #[tokio::test]
 async fn a_low_balance_is_told_once_and_again_after_a_refill() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let receiving = Background::new();
+    let receiver = Receiver::start(Mood::Fails, &receiving).await;
+    let url = format!("http://{}/hook", receiver.address);
     let mut config = vendor(Dialect::Twocaptcha, 1);
     config.accounts[0].balance_micros = 520_000;
     let lines = format!("alerts.webhook = {url:?}\nbalance.refresh = \"1s\"");
     let world = World::start(config, &lines).await;
-    let taken = Arc::new(Mutex::new(Vec::new()));
-    world.background().spawn({
-        let (taken, stop) = (Arc::clone(&taken), world.background().clone());
-        async move {
-            tokio::select! {
-                () = receive(listener, &taken) => {}
-                () = stop.stopping() => {}
-            }
-        }
-    });
     // Money that is gone without a task is another cause, and told as well.
-    let of_low = |told: &&Value| told["cause"] == "balance_low";
-    let count = || taken.lock().unwrap().iter().filter(of_low).count();
+    let lows = || -> Vec<Value> {
+        let bodies = receiver.bodies().into_iter();
+        bodies
+            .filter(|told| told["cause"] == "balance_low")
+            .collect()
+    };
+    let count = || lows().len();
     let active = async || {
         world
             .metric("sidekey_alerts_active{cause=\"balance_low\"}")
@@ -44,6 +41,9 @@ async fn a_low_balance_is_told_once_and_again_after_a_refill() {
         let began = Instant::now();
         world.poll(&id).await;
         assert!(began.elapsed() < Duration::from_secs(1));
+        if receiver.tries() > 1 {
+            receiver.becomes(Mood::Takes);
+        }
         count() == 1
     })
     .await;
@@ -65,46 +65,103 @@ async fn a_low_balance_is_told_once_and_again_after_a_refill() {
         .await;
     assert_eq!(told, 2.0);
     assert_eq!(active().await, 1.0);
-    let first: Value = taken.lock().unwrap()[0].clone();
+    let first = &lows()[0];
     assert_eq!(first["cause"], "balance_low");
     assert_eq!(first["key"], name(1));
     let text = first["text"].as_str().unwrap();
     assert!(text.starts_with("sidekey: account-1 has $0."), "{text}");
     world.end().await;
+    receiving.ask_to_stop();
 }
 
-/// Fails twice, then takes what comes.
-async fn receive(listener: TcpListener, taken: &Mutex<Vec<Value>>) {
-    for n in 0.. {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let body = read(&mut stream).await;
-        let answer = match n {
-            0 => "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            1 => continue,
-            _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
-        };
-        if n > 1 {
-            taken
-                .lock()
-                .unwrap()
-                .push(serde_json::from_slice(&body).unwrap());
+/// `DOWN_SECONDS=60 cargo test --test it a_webhook_that_is_down -- --nocapture` is the long form.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "what was measured")]
+async fn a_webhook_that_is_down_gets_every_alert_once_afterwards_and_requests_are_not_slowed() {
+    let environment = Environment::of_this_process();
+    let down = environment.get("DOWN_SECONDS");
+    let down = Duration::from_secs(down.map_or(3, |seconds| seconds.parse().unwrap()));
+    let receiving = Background::new();
+    let receiver = Receiver::start(Mood::Gone, &receiving).await;
+    let url = format!("http://{}/hook", receiver.address);
+    let poor = |balance_micros| {
+        let mut config = vendor(Dialect::Twocaptcha, 5);
+        for account in &mut config.accounts {
+            account.balance_micros = balance_micros;
         }
-        stream.write_all(answer.as_bytes()).await.unwrap();
+        config
+    };
+    // Beside it, in the same seconds: one that has nothing to tell.
+    let calm = World::start(poor(5_000_000), "").await;
+    let world = World::start(poor(500_000), &format!("alerts.webhook = {url:?}")).await;
+    let (of_calm, id) = (calm.submit().await, world.submit().await);
+
+    let began = Instant::now();
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let moods = [Mood::Gone, Mood::Fails, Mood::Hangs];
+    for (mood, part) in moods.into_iter().zip(1..) {
+        receiver.becomes(mood);
+        while began.elapsed() < down * part / 3 {
+            without.push(took(calm.poll(&of_calm)).await);
+            with.push(took(world.poll(&id)).await);
+        }
     }
+    assert!(receiver.tries() > 0);
+    assert!(receiver.taken().is_empty());
+    receiver.becomes(Mood::Takes);
+    let told = || -> BTreeSet<String> {
+        let bodies = receiver.bodies().into_iter();
+        let low = bodies.filter(|told| told["cause"] == "balance_low");
+        low.map(|told| told["key"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    until("all are told", async || told().len() == 5).await;
+    // Alerts go out one after the other: what came twice has come before the next one.
+    world.sandbox.remove_account(&name(1)).unwrap();
+    until("the last is told", async || {
+        world.get(&format!("/in.php?key={{}}&{TASK}")).await;
+        let bodies = receiver.bodies();
+        bodies.iter().any(|told| told["cause"] == "key_revoked")
+    })
+    .await;
+    let bodies = receiver.bodies();
+    let low = bodies.iter().filter(|told| told["cause"] == "balance_low");
+    assert_eq!(low.count(), 5);
+    assert_eq!(world.metric("sidekey_alerts_lost_total{").await, 0.0);
+
+    let [without, with] = [without, with].map(Times::of);
+    println!(
+        "a poll without alerts took {without:?}, with a webhook that was down for {down:?} {with:?}"
+    );
+    // Half as much again, and a millisecond for a machine that has other things to do.
+    assert!(with.median < without.median * 3 / 2 + Duration::from_millis(1));
+    assert!(with.p99 < without.p99 * 2 + Duration::from_millis(20));
+    calm.end().await;
+    world.end().await;
+    receiving.ask_to_stop();
 }
 
-async fn read(stream: &mut TcpStream) -> Vec<u8> {
-    let mut read = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&read).to_ascii_lowercase();
-        if let Some(end) = text.find("\r\n\r\n") {
-            let length = text
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
-            if read.len() >= end + 4 + length.unwrap().parse::<usize>().unwrap() {
-                return read.split_off(end + 4);
-            }
+async fn took(call: impl Future) -> Duration {
+    let began = Instant::now();
+    call.await;
+    began.elapsed()
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "the count is printed")]
+struct Times {
+    calls: usize,
+    median: Duration,
+    p99: Duration,
+}
+
+impl Times {
+    fn of(mut all: Vec<Duration>) -> Self {
+        all.sort();
+        Self {
+            calls: all.len(),
+            median: all[all.len() / 2],
+            p99: all[all.len() * 99 / 100],
         }
-        assert!(stream.read_buf(&mut read).await.unwrap() > 0);
     }
 }

@@ -287,10 +287,12 @@ impl Client {
     }
 }
 
-/// All of it but the second in which it was written.
+/// All of it but the second in which it was written and the number of the request, which is drawn by chance.
 fn undated(mut answer: Answer) -> Answer {
     let lines = answer.head.split("\r\n");
-    let kept: Vec<_> = lines.filter(|line| !line.starts_with("date:")).collect();
+    let kept: Vec<_> = lines
+        .filter(|line| !line.starts_with("date:") && !line.starts_with("x-sidekey-request:"))
+        .collect();
     answer.head = kept.join("\r\n");
     answer
 }

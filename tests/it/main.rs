@@ -1,6 +1,7 @@
 //! The whole program, from outside: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "test support")]
 
+mod admin_port;
 mod alerts;
 mod allowances;
 mod bad_keys;
@@ -10,11 +11,13 @@ mod by_hand;
 mod calls;
 mod check;
 mod codes;
+mod dashboard;
 mod failover;
 mod fairness;
 mod faulty_vendor;
 mod guesses;
 mod hang_up;
+mod help;
 mod hot_reload;
 mod idempotency;
 mod limits;
@@ -24,6 +27,9 @@ mod parked;
 mod polls;
 mod pools;
 mod process;
+#[path = "../support/receiver.rs"]
+mod receiver;
+mod recent;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 mod reload_under_load;
@@ -36,3 +42,4 @@ mod tenant_limits;
 mod tenants;
 mod threads;
 mod together;
+mod traces;

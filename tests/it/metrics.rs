@@ -13,7 +13,7 @@ use crate::support::team::{tenants, token};
 use crate::support::{TASK, World, key, keys, name, until, vendor, write};
 
 /// What needs a process of its own, and the test that has it.
-const MOVED_ELSEWHERE: [(&str, &str); 7] = [
+const MOVED_ELSEWHERE: [(&str, &str); 9] = [
     ("sidekey_build_info", "nothing moves it"),
     ("sidekey_config_file_static", "process::static_mount"),
     ("sidekey_log_lines_dropped_total", "log"),
@@ -21,6 +21,8 @@ const MOVED_ELSEWHERE: [(&str, &str); 7] = [
     ("sidekey_store_lost_total", "store::tests"),
     ("sidekey_store_queued", "process::store_trouble"),
     ("sidekey_store_writing", "process::store_trouble"),
+    ("sidekey_traces_lost_total", "it::traces"),
+    ("sidekey_traces_sent_total", "it::traces"),
 ];
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";

@@ -144,6 +144,7 @@ async fn the_log_has_one_line_a_request_with_stable_names_and_nothing_secret() {
         "message",
         "outcome",
         "own_us",
+        "request",
         "target",
         "task",
         "timestamp",

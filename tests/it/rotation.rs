@@ -23,6 +23,10 @@ async fn tasks_outlive_a_new_value_under_their_keys_name_and_a_restart() {
         .adopts(|| world.write_keys(&keys([(name(1), new), (name(2), key(2))])))
         .await;
     let (before, after) = ids.split_at(TASKS / 2);
+    let described = world.api("/api/keys").await;
+    let described = described["keys"].as_array().unwrap();
+    let old = described.iter().find(|key| key["state"] == "draining");
+    assert_eq!(old.unwrap()["why"], "old value, replaced");
     to_the_end(&world, before).await;
     assert!(
         world.sandbox.counts().unknown_key <= 1,

@@ -6,7 +6,8 @@ use std::fs;
 
 use clap::Parser;
 use serde_json::Value;
-use sidekey::cli::status::{Look, draw};
+use sidekey::cli::look::Look;
+use sidekey::cli::status::draw;
 use sidekey::cli::{Arguments, Command, estimate, healthcheck, status};
 use sidekey::config::environment::Environment;
 use sidekey::sandbox::Dialect;

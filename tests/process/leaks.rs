@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use sidekey::background::Background;
+use sidekey::config::environment::Environment;
 use sidekey::config::settings::{Log, LogFormat, LogLevel};
 use sidekey::sandbox::{
     self, AccountConfig, Fault, FaultRule, Place as At, Sandbox, SandboxConfig,
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::canary::{Search, canary};
+use crate::receiver::{Mood, Receiver};
 use crate::support::{PATIENCE, Place, Program, sidekey};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,6 +36,7 @@ async fn no_secret_is_anywhere_with_a_json_log() {
 /// Everything that was seen of the program, by where it was seen.
 struct Watched {
     sandbox: Sandbox,
+    collector: Receiver,
     place: Place,
     program: Program,
     keys: [String; 3],
@@ -50,13 +53,17 @@ impl Watched {
         let keys = [canary(), canary(), canary()];
         let sandbox = vendor(&keys, &background).await;
         let place = Place::new(&sandbox);
+        let collector = Receiver::start(Mood::Takes, &background).await;
         let admin_token = canary();
         place.write("admin-token", &admin_token);
         place.write("key-3", &format!("{}\n", keys[2]));
         place.write("keys.toml", &good_keys(&keys));
         place.configure(
             &sandbox,
-            &format!("[log]\nlevel = \"trace\"\nformat = \"{format}\"\n"),
+            &format!(
+                "[log]\nlevel = \"trace\"\nformat = \"{format}\"\notlp = \"http://{}\"\n",
+                collector.address
+            ),
         );
         let settings = fs::read_to_string(place.path("sidekey.toml")).unwrap();
         place.write(
@@ -68,6 +75,7 @@ impl Watched {
         let program = place.start();
         let mut watched = Self {
             sandbox,
+            collector,
             place,
             program,
             keys,
@@ -282,16 +290,23 @@ impl Watched {
             "/api/status",
             "/api/keys",
             "/api/types",
+            "/api/pools",
+            "/api/config",
+            "/api/calls",
+            "/api/events",
+            "/api/balances",
+            "/api/usage",
+            "/api/audit",
             "/api/uncertain",
             "/TOKEN",
         ] {
-            for sent in [token, "TOKEN"] {
+            for (sent, query) in [(token, ""), (token, "?key=TOKEN"), ("TOKEN", "?key=TOKEN")] {
                 let request = format!(
-                    "GET {path}?key=TOKEN HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {sent}\r\n\r\n"
+                    "GET {path}{query} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {sent}\r\n\r\n"
                 );
                 let request = request.replace("TOKEN", &self.token());
                 let answer = exchange(self.program.admin, &request).await;
-                if path == "/api/uncertain" && sent == token {
+                if path == "/api/uncertain" && query.is_empty() {
                     let text = String::from_utf8_lossy(&answer);
                     assert!(text.contains("\"why\""), "nothing was uncertain: {text}");
                 }
@@ -374,6 +389,11 @@ impl Watched {
         self.program.signal(Signal::KILL);
         let (_, printed) = self.program.wait();
         self.seen.push(("the log".to_owned(), printed.into_bytes()));
+        let traces = self.collector.taken();
+        assert!(!traces.is_empty(), "where are the traces?");
+        let traces = traces.into_iter();
+        self.seen
+            .extend(traces.map(|bytes| ("a trace".to_owned(), bytes)));
         for (path, bytes) in self.place.files() {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             if !["keys.toml", "key-3", "admin-token"].contains(&name.as_str()) {
@@ -433,8 +453,9 @@ fn panics() {
     let log = Log {
         format: LogFormat::Text,
         level: LogLevel::Trace,
+        otlp: None,
     };
-    let guard = sidekey::log::start(log);
+    let guard = sidekey::log::start(&log, &Environment::default());
     let panicked = std::thread::spawn(|| panic!("a secret")).join();
     assert!(panicked.is_err());
     drop(guard);

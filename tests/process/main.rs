@@ -8,8 +8,12 @@ mod demo;
 mod first_files;
 mod fleet;
 mod leaks;
+mod logs;
 mod parked;
 mod parked_replicas;
+#[path = "../support/receiver.rs"]
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod receiver;
 #[path = "../support/redis_server.rs"]
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod redis_server;

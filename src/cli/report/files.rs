@@ -24,14 +24,15 @@ pub(super) enum WriteError {
     Io(#[from] io::Error),
 }
 
-/// Returns what was written. A bill is never replaced unasked; if one stands in the way, none is written.
+/// Tells what was written. A bill is never replaced unasked; if one stands in the way, none is written.
 pub(super) fn write(
     directory: &Path,
     month: Month,
     ledger: &mut Ledger,
     asked: &Asked,
     overwrite: bool,
-) -> Result<Vec<PathBuf>, WriteError> {
+    tell: &mut impl FnMut(&Path) -> io::Result<()>,
+) -> Result<(), WriteError> {
     fs::create_dir_all(directory)?;
     let by_tenant = Asked {
         by: By::Tenant,
@@ -43,12 +44,11 @@ pub(super) fn write(
             return Err(WriteError::Exists(path));
         }
     }
-    let mut written = Vec::new();
     let mut open: Option<Open> = None;
     ledger.solves(&by_tenant, |solve| {
         if open.as_ref().is_none_or(|open| open.tenant != solve.tenant) {
             if let Some(done) = open.take() {
-                written.push(done.finish(overwrite)?);
+                tell(&done.finish(overwrite)?)?;
             }
             open = Some(Open::new(directory, month, &solve.tenant)?);
         }
@@ -60,9 +60,9 @@ pub(super) fn write(
         Ok(())
     })??;
     if let Some(done) = open {
-        written.push(done.finish(overwrite)?);
+        tell(&done.finish(overwrite)?)?;
     }
-    Ok(written)
+    Ok(())
 }
 
 /// A bill that is being written, under another name until it is whole.

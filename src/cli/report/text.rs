@@ -7,7 +7,12 @@ use crate::cli::table::shortened;
 use crate::money::decimal;
 use crate::store::{By, Line};
 
-pub(super) fn table(bill: &Bill, limit: impl Fn(&str) -> Option<u32>) -> String {
+/// Without a `width` no name is cut.
+pub(super) fn table(
+    bill: &Bill,
+    limit: impl Fn(&str) -> Option<u32>,
+    width: Option<usize>,
+) -> String {
     // Only where somebody is charged something else than the vendor takes.
     let differs = bill.lines.iter().any(|line| line.charged != line.cost);
     let has_today = bill.has_today && !matches!(bill.by, By::Day | By::Month);
@@ -35,11 +40,7 @@ pub(super) fn table(bill: &Bill, limit: impl Fn(&str) -> Option<u32>) -> String 
             or_dash(line.refused),
             line.uncertain.to_string(),
         ];
-        row(
-            shortened(of, WIDEST_NAME),
-            values,
-            columns.map(|(_, is)| is),
-        )
+        row(shortened(of, usize::MAX), values, columns.map(|(_, is)| is))
     };
     let mut rows = vec![row(
         bill.by.name().to_uppercase(),
@@ -50,6 +51,9 @@ pub(super) fn table(bill: &Bill, limit: impl Fn(&str) -> Option<u32>) -> String 
         rows.push(cells(shown(&line.of), line, limit(&line.of)));
     }
     rows.push(cells("TOTAL", &bill.total, None));
+    if let Some(width) = width {
+        cut_names(&mut rows, width);
+    }
     aligned(&rows)
 }
 
@@ -112,6 +116,20 @@ fn row<const N: usize>(first: String, values: [String; N], is_shown: [bool; N]) 
 }
 
 /// Names to the left, numbers to the right.
+/// So that the lines fit, but to no less than can be told apart.
+fn cut_names(rows: &mut [Vec<String>], width: usize) {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max()
+    };
+    let others: usize = (1..columns).filter_map(widest).map(|it| it + 2).sum();
+    let room = width.saturating_sub(others).max(LEAST_NAME);
+    for row in rows {
+        row[0] = shortened(&row[0], room);
+    }
+}
+
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -140,11 +158,27 @@ fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-const WIDEST_NAME: usize = 40;
+const LEAST_NAME: usize = 12;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_cut_where_the_terminal_ends() {
+        let mut rows = vec![
+            vec!["TENANT".to_owned(), "SOLVES".to_owned()],
+            vec!["a".repeat(40), "1".to_owned()],
+        ];
+        cut_names(&mut rows, 30);
+        let lines = aligned(&rows);
+        assert_eq!(
+            lines.lines().map(|line| line.chars().count()).max(),
+            Some(30)
+        );
+        cut_names(&mut rows, 3);
+        assert_eq!(rows[1][0].chars().count(), LEAST_NAME);
+    }
 
     #[test]
     fn no_cell_is_a_formula_or_more_than_one_cell() {

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use super::super::table::{span, table};
-use super::{Look, in_cents};
+use super::in_cents;
+use crate::cli::look::Look;
 use crate::money::decimal;
 
 #[derive(Deserialize)]

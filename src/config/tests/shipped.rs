@@ -201,7 +201,7 @@ fn sample(files: &[(String, String)], config: &str) -> Loaded {
 }
 
 /// Every option that the parser asks for.
-fn options() -> BTreeSet<String> {
+pub(super) fn options() -> BTreeSet<String> {
     let environment = Environment::default();
     let mut reader = Reader::new(&environment, Path::new(""));
     super::super::options::read(

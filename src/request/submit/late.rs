@@ -63,10 +63,7 @@ impl Submitting {
             let route = Route {
                 endpoint: self.admitted.endpoint,
                 user_agent: self.admitted.user_agent.as_ref(),
-                asked: match self.admitted.endpoint {
-                    Endpoint::Solve => Asked::Solve,
-                    _ => Asked::Submit,
-                },
+                asked: self.asked(),
                 deadline,
                 client_left: Some(&give_up),
                 is_probe: false,
@@ -77,6 +74,13 @@ impl Submitting {
             let key = Some(&*key);
             forward(server, snapshot, key, token, sending, &route, &mut trace).await
         })
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        match self.admitted.endpoint {
+            Endpoint::Solve => Asked::Solve,
+            _ => Asked::Submit,
+        }
     }
 
     /// The client has heard that nobody knows. Whoever asks later hears the id, if it comes.

@@ -10,7 +10,7 @@ use super::ledger::Unwritten;
 use super::{Ended, Made, STORE_PATIENCE, Submitting};
 use crate::keys::key::Key;
 use crate::request::choose::TakenSlot;
-use crate::request::forward::Unanswered;
+use crate::request::forward::{NO_ANSWER, Unanswered};
 use crate::request::refuse::Refusal;
 use crate::request::respond::Outcome;
 use crate::request::trace::Trace;
@@ -110,7 +110,12 @@ impl Submitting {
             give_up.cancel();
             answered = call.as_mut().now_or_never();
         }
-        trace.asked_vendor(began.elapsed());
+        let came_to = match &answered {
+            Some(Ok(answered)) => answered.class(),
+            Some(Err(_)) | None => NO_ANSWER,
+        };
+        let asked = self.asked();
+        trace.asked_vendor(asked, Some(key), began.elapsed(), came_to);
         let answered = match answered {
             Some(answered) => answered,
             None => match self.server.late.room() {

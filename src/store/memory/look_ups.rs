@@ -19,6 +19,12 @@ impl Tables {
         self.lock().claims.get(scope).map(|row| row.claimed.clone())
     }
 
+    pub(in crate::store) fn uncertain_open(&self) -> u64 {
+        let inner = self.lock();
+        let rows = inner.uncertain.values();
+        rows.filter(|row| row.resolved.is_none()).count() as u64
+    }
+
     pub(in crate::store) fn uncertain(&self, limit: usize) -> Vec<UncertainRow> {
         let tables = self.lock();
         tables

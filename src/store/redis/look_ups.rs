@@ -98,6 +98,19 @@ impl Redis {
             .await
     }
 
+    pub(in super::super) async fn uncertain_open(&self) -> Result<u64, StoreError> {
+        self.ask(|connection| {
+            let (all, resolved): (u64, u64) = redis::pipe()
+                .cmd("ZCARD")
+                .arg("sidekey:uncertain_by_time")
+                .cmd("HLEN")
+                .arg("sidekey:resolved")
+                .query(connection)?;
+            Ok(all.saturating_sub(resolved))
+        })
+        .await
+    }
+
     /// The latest first.
     pub(in super::super) async fn running_tasks(
         &self,

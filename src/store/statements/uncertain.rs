@@ -6,6 +6,14 @@ use super::super::rows::{Endpoint, Intent, IntentId, Resolved, UncertainRow};
 use super::{digest, optional_text, text};
 use crate::keys::secret::Identity;
 
+pub(in crate::store) fn open(connection: &Connection) -> Result<u64> {
+    const COUNT: &str = "SELECT count(*) FROM uncertain WHERE resolved_at_ms IS NULL";
+    let count: i64 = connection
+        .prepare_cached(COUNT)?
+        .query_row([], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 pub(in crate::store) fn list(connection: &Connection, limit: usize) -> Result<Vec<UncertainRow>> {
     connection
         .prepare_cached(LIST_UNCERTAIN)?

@@ -212,6 +212,7 @@ async fn an_uncertain_submit_is_listed_and_a_late_id_resolves_it() {
         };
         store.uncertain(row.clone()).await.unwrap();
         assert_eq!(store.uncertain_list(10).await.unwrap(), [row.clone()]);
+        assert_eq!(store.uncertain_open().await.unwrap(), 1);
 
         store
             .resolve_uncertain(id, task("7", "main"))
@@ -222,6 +223,7 @@ async fn an_uncertain_submit_is_listed_and_a_late_id_resolves_it() {
             at_ms: 1_000,
         });
         assert_eq!(store.uncertain_list(10).await.unwrap(), [row]);
+        assert_eq!(store.uncertain_open().await.unwrap(), 0);
         assert!(store.find_task(&key("", "7")).await.unwrap().is_some());
     }
 }

@@ -1,0 +1,104 @@
+//! How each pool is: what is usable, what runs, and how long the money lasts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::api;
+use crate::keys::health::{Condition, HEALTHY};
+use crate::keys::key::Key;
+use crate::money::usd;
+use crate::request::Server;
+use crate::vendor::profile::Billing;
+
+/// By name, also those without a key.
+pub(super) fn pools(server: &Server) -> Value {
+    let now = Instant::now();
+    let snapshot = server.live.load();
+    let mut names: Vec<_> = snapshot.keys.pools().collect();
+    names.sort_unstable();
+    let pools: Vec<_> = names
+        .into_iter()
+        .map(|name| {
+            let sum = Sum::of(snapshot.keys.in_pool(name), now);
+            json!({
+                "name": &**name,
+                // Without those that the file disables.
+                "keys": sum.keys,
+                "usable": sum.usable(),
+                // How many are in each state that any is in.
+                "states": sum.states,
+                // `max` is null where some key has no known limit.
+                "slots": { "used": sum.used, "max": sum.max },
+                // Of accounts that pay for each solve; null where there is none, or nobody knows yet.
+                "left_micro_usd": sum.left,
+                "burn_per_hour": usd(sum.burn),
+                "hours_left": sum.hours_left(),
+            })
+        })
+        .collect();
+    json!({ "pools": pools })
+}
+
+#[derive(Debug, Default)]
+struct Sum {
+    keys: usize,
+    states: BTreeMap<&'static str, usize>,
+    used: usize,
+    max: Option<u64>,
+    left: Option<i64>,
+    burn: i64,
+}
+
+impl Sum {
+    fn of<'a>(keys: impl Iterator<Item = &'a Arc<Key>>, now: Instant) -> Self {
+        let mut sum = Self {
+            max: Some(0),
+            ..Self::default()
+        };
+        keys.for_each(|key| sum.add(key, now));
+        sum
+    }
+
+    fn add(&mut self, key: &Key, now: Instant) {
+        self.keys += 1;
+        *self.states.entry(api::state(key, now)).or_default() += 1;
+        let slots = key.account.slots(&key.limits, now);
+        self.used += slots.used;
+        let is_out =
+            key.look(|health| health.is_disabled() || health.condition(now) == Condition::Revoked);
+        if !is_out {
+            let max = slots.max.map(u64::from);
+            self.max = self.max.zip(max).map(|(sum, max)| sum + max);
+        }
+        if key.limits.billing != Billing::Balance {
+            return;
+        }
+        let Some(money) = key.account.money(now) else {
+            return;
+        };
+        // The others go on with what a key that fell out would have spent, but not with its money.
+        self.burn = self.burn.saturating_add(money.burn_micro_usd_per_hour);
+        let more = if is_out {
+            0
+        } else {
+            money.virtual_micro_usd.max(0)
+        };
+        self.left = Some(self.left.unwrap_or_default().saturating_add(more));
+    }
+
+    fn usable(&self) -> usize {
+        self.states.get(HEALTHY).copied().unwrap_or_default()
+    }
+
+    /// At the spending of the last hour. Nothing lasts no time, also when nobody could spend any of it.
+    fn hours_left(&self) -> Option<f64> {
+        match self.left? {
+            0 => Some(0.0),
+            left if self.burn > 0 => Some(left as f64 / self.burn as f64),
+            _ => None,
+        }
+    }
+}
