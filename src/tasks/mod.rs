@@ -240,13 +240,11 @@ impl Tasks {
         if !course.is_to_be_noted(every, now) {
             return;
         }
-        let state = if course.is_finished() {
-            TaskState::Final
-        } else {
-            TaskState::Running
-        };
         drop(course);
-        self.store.touch(&task.record.key, now_ms, state);
+        // Also when it has ended: only its settlement, which may come behind this, ends it in the store. Else its tenant's place
+        // would be free before its solve is counted.
+        self.store
+            .touch(&task.record.key, now_ms, TaskState::Running);
     }
 
     /// The vendor has answered. `heard` is that answer as one view gives it, to be kept if it is final. True for the

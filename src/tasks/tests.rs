@@ -65,5 +65,14 @@ async fn a_task_that_is_polled_still_stands_in_the_store_as_running_when_a_resta
         tasks.polled(&task, view, &rules, Instant::now(), now_ms);
         let held = store.running_tasks(now_ms - millis(LEASE), 1).await;
         assert_eq!(held.unwrap().len(), 1, "after {:?}", start.elapsed());
+    } // It has ended. Its settlement says so in the store; a poll that comes before that must not.
+    let now = Instant::now();
+    assert!(tasks.heard(&task, News::Final(None), None, &rules, now));
+    for _ in 0..60 {
+        tokio::time::advance(Duration::from_secs(20)).await;
+        let now_ms = millis(start.elapsed());
+        tasks.polled(&task, view, &rules, Instant::now(), now_ms);
     }
+    let held = store.find_task(&task.record.key).await.unwrap();
+    assert_eq!(held.unwrap().state, TaskState::Running);
 }

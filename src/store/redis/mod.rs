@@ -16,6 +16,7 @@ mod reserve;
 mod rows;
 mod spent;
 mod told;
+mod write_back;
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
@@ -35,10 +36,11 @@ use super::writer::{Results, Shared, Target, Writer};
 use super::{Address, Numbers, StoreError, Threads};
 use crate::keys::account::LEASE;
 use crate::keys::secret::Salt;
-use changes::{Arguments, written_back};
+use changes::Arguments;
 use connection::{Conversation, Script};
 use held::Held;
 use look_ups::Questions;
+use write_back::written_back;
 
 pub(super) use ledger::Bills;
 pub use meeting::{Brought, Met, SeenByHand, Switch};
