@@ -21,6 +21,7 @@ use crate::listen::body::BodyBudget;
 use crate::listen::{self, CertError, Certificates, Drain, Limits};
 use crate::live::Live;
 use crate::live::reload::Reloader;
+use crate::loops::Loops;
 use crate::otlp::{self, Traces};
 use crate::replicas::{self, Replicas};
 use crate::request::account::Rounds;
@@ -106,7 +107,8 @@ pub async fn start(
         salt: store.salt(),
         good_keys: store.good_keys().await?,
     };
-    let live = Arc::new(Live::new(loaded, remembered, background)?);
+    let loops = Loops::new(addresses(http.iter().chain(&https))?);
+    let live = Arc::new(Live::new(loaded, remembered, loops.clone(), background)?);
     if store.replicas().is_none() {
         hold_slots(&store, &live).await?;
     }
@@ -184,6 +186,7 @@ pub async fn start(
         token: settings.admin.token.clone(),
         ready: AtomicBool::new(true),
         reload: reloader.asks(),
+        scrapes: Default::default(),
     });
 
     // From here on nothing fails.
@@ -218,6 +221,7 @@ pub async fn start(
             listener,
             tls,
             &limits,
+            &loops,
             &running.data_drain,
             background,
             move |request, _| request::serve(Arc::clone(&server), request),
@@ -235,6 +239,7 @@ pub async fn start(
             listener,
             None,
             &admin_limits,
+            &loops,
             &running.admin_drain,
             background,
             move |request, peer| admin::serve(Arc::clone(&state), request, peer),
@@ -274,8 +279,10 @@ fn bind(addresses: &[ListenAddress]) -> Result<Vec<TcpListener>, listen::BindErr
     listen::bind(addresses)
 }
 
-fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
-    listeners.iter().map(TcpListener::local_addr).collect()
+fn addresses<'a>(
+    listeners: impl IntoIterator<Item = &'a TcpListener>,
+) -> io::Result<Vec<SocketAddr>> {
+    listeners.into_iter().map(TcpListener::local_addr).collect()
 }
 
 /// Also, how many submits the last run was in the middle of.

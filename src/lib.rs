@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod live;
 pub mod log;
+pub mod loops;
 pub mod money;
 pub mod otlp;
 pub mod replicas;

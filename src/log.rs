@@ -4,6 +4,7 @@
 
 pub mod colours;
 mod line;
+pub mod obeyed;
 pub mod request_id;
 mod writer;
 

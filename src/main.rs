@@ -18,8 +18,11 @@ fn main() -> ExitCode {
         Err(usage) => {
             // clap's own code for wrong usage is 2; 64 is what sysexits names it.
             let code = if usage.use_stderr() { 64 } else { 0 };
-            let code = if usage.print().is_ok() { code } else { 70 };
-            return ExitCode::from(code);
+            return ExitCode::from(match usage.print() {
+                Ok(()) => code,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+                Err(_) => 70,
+            });
         }
     };
     let environment = Environment::of_this_process();
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         }
         Command::Token(args) => cli::token::run(&args, &mut out),
         Command::Import(args) => cli::import::run(&args, &mut out, &mut err),
+        Command::Cert(args) => cli::cert::run(&args, environment, &mut out, &mut err),
         Command::Completions(args) => cli::completions::run(&args, &mut out),
         Command::Run(args) => on_runtime(cli::run::run(&args, environment, &mut err)),
         Command::Sandbox(args) => on_runtime(cli::sandbox::run(&args, &mut out, &mut err)),

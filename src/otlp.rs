@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 use crate::log::request_id::RequestId;
+use crate::request::trace::Said;
 use collector::Collector;
 use parent::Parent;
 
@@ -86,22 +87,6 @@ pub struct Call {
     pub key: Option<Arc<str>>,
     pub ended: Instant,
     pub took: Duration,
-}
-
-/// What the log line says, too.
-#[derive(Clone, Debug)]
-pub struct Said {
-    pub endpoint: &'static str,
-    pub call: &'static str,
-    pub outcome: &'static str,
-    pub tenant: Option<Arc<str>>,
-    pub task: Option<String>,
-    pub key: Option<Arc<str>>,
-    pub vendor: Duration,
-    pub own: Duration,
-    pub tries: u32,
-    pub unheard: bool,
-    pub repeat: bool,
 }
 
 impl Draft {

@@ -33,8 +33,9 @@ pub(super) type Refused = (StatusCode, &'static str);
 
 /// SECURITY: a page in the operator's browser can reach a loopback port, by its own name (rebinding) or across sites. So
 /// the Host must be an address or `localhost`, the target must not name another one, and an Origin must be this port's
-/// own, as must be the site that a browser says it asks for. A form sends no header of its own choice and a script of another site none without asking first, which is never
-/// answered: so changes need one. Off loopback only a token opens the API; no page knows it, so it stands for all this.
+/// own, as must be the site that a browser says it asks for. A form sends no header of its own choice, and a script of
+/// another site none without asking first, which is never answered: so changes need one. Off loopback only a token opens
+/// the API; no page knows it, so it stands for all this.
 pub(super) fn who(
     head: &Parts,
     peer: Peer,
@@ -43,8 +44,11 @@ pub(super) fn who(
 ) -> Result<Who, Refused> {
     let named = host(head).ok_or((StatusCode::FORBIDDEN, BY_ADDRESS))?;
     if let Some(sent) = head.headers.get(AUTHORIZATION) {
-        let sent = sent.as_bytes().strip_prefix(b"Bearer ");
-        return sent
+        // A scheme is the same in any case, says RFC 9110.
+        let parts = sent.as_bytes().split_at_checked(BEARER.len());
+        let bearer = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
+        return bearer
+            .map(|(_, sent)| sent)
             .and_then(|sent| by_token(sent, token, tenants))
             .ok_or((StatusCode::UNAUTHORIZED, UNKNOWN_TOKEN));
     }
@@ -100,6 +104,7 @@ fn host(head: &Parts) -> Option<&str> {
     head.uri.authority().is_none_or(same).then_some(header)
 }
 
+const BEARER: &[u8] = b"Bearer ";
 const FETCH_SITE: &str = "sec-fetch-site";
 pub(crate) const CHANGE_HEADER: &str = "x-sidekey";
 const BY_ADDRESS: &str = "name this port by its address or as localhost, and not from a web page";
@@ -136,6 +141,28 @@ mod tests {
         };
         let token = token.map(Secret::new);
         who(&head, peer, token.as_ref(), &Tenants::default()).err()
+    }
+
+    #[test]
+    fn the_scheme_is_the_same_in_any_case() {
+        for (scheme, opens) in [
+            ("bearer", true),
+            ("BEARER", true),
+            ("Basic", false),
+            ("", false),
+        ] {
+            let request = Request::get("/api/keys")
+                .header("host", "localhost")
+                .header("authorization", format!("{scheme} right"));
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let peer = Peer {
+                address: "192.0.2.7:1".parse().unwrap(),
+                tls: false,
+            };
+            let token = Some(Secret::new("right"));
+            let who = who(&head, peer, token.as_ref(), &Tenants::default());
+            assert_eq!(who.is_ok(), opens, "{scheme}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::keys::key::{Key, Standing};
 use crate::keys::set::DEFAULT_POOL;
 use crate::live::{Reloads, Snapshot};
 use crate::money::usd;
+use crate::request::prober::is_probed;
 use crate::request::{Server, clock};
 use crate::store::StoreError;
 use crate::tasks::kind;
@@ -65,6 +66,11 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
     let clocks = Clocks::now();
     let now = clocks.now;
     let described = key.describe(now);
+    // Of what `state` says: the files' word comes before the health.
+    let since = match key.standing {
+        Standing::Active => described.since.max(key.standing_since),
+        Standing::Disabled | Standing::Draining => key.standing_since,
+    };
     let slots = key.account.slots(&key.limits, now);
     let solves = key.account.solves();
     let next_probe = next_probe(server, key, now);
@@ -87,8 +93,8 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
             Standing::Draining => "draining",
         },
         "state": state(key, now),
-        "since": clocks.wall(described.since),
-        "since_seconds": seconds(now.duration_since(described.since)),
+        "since": clocks.wall(since),
+        "since_seconds": seconds(now.saturating_duration_since(since)),
         // The end of cooling, or the next probe or refresh.
         "until": described.until.map(|until| clocks.wall(until)),
         "until_seconds": described.until.map(|until| seconds(until.saturating_duration_since(now))),
@@ -241,6 +247,9 @@ fn by_whom(key: &Key, snapshot: &Snapshot) -> Option<&'static str> {
 
 /// Also the limits on all probes together hold it up.
 pub(super) fn next_probe(server: &Server, key: &Key, now: Instant) -> Option<Instant> {
+    if !is_probed(&server.live.load().keys, key, now) {
+        return None;
+    }
     let due = key.look(|health| health.next_probe(now))?;
     let waits = match key.look(|health| health.condition(now)) {
         Condition::Empty => None,

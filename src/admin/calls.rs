@@ -1,28 +1,13 @@
 //! The last calls of clients, with what their log lines say and no more.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::ring::Ring;
 use crate::calendar::rfc3339;
-
-#[derive(Clone, Debug)]
-pub struct Ended {
-    pub at_ms: i64,
-    pub tenant: Option<Arc<str>>,
-    pub call: &'static str,
-    pub task: Option<String>,
-    pub key: Option<Arc<str>>,
-    pub outcome: &'static str,
-    pub vendor: Duration,
-    pub own: Duration,
-    pub tries: u32,
-}
+use crate::request::trace::Said;
 
 #[derive(Debug)]
-pub struct Calls(Ring<Ended>);
+pub struct Calls(Ring<(i64, Said)>);
 
 /// About 30 KB. Whoever looks holds the lock for some microseconds, a call for some nanoseconds.
 pub(super) const MOST: usize = 200;
@@ -34,8 +19,8 @@ impl Default for Calls {
 }
 
 impl Calls {
-    pub fn ended(&self, call: Ended) {
-        self.0.push(call);
+    pub fn ended(&self, call: Said, at_ms: i64) {
+        self.0.push((at_ms, call));
     }
 
     pub(super) fn json(&self, most: usize) -> Value {
@@ -45,9 +30,9 @@ impl Calls {
     }
 }
 
-fn row(call: &Ended) -> Value {
+fn row((at_ms, call): &(i64, Said)) -> Value {
     json!({
-        "at": rfc3339(call.at_ms),
+        "at": rfc3339(*at_ms),
         "tenant": call.tenant.as_deref(),
         "call": call.call,
         "task": call.task,

@@ -11,6 +11,7 @@ use crate::config::units::{show_duration as time, show_size};
 use crate::money::usd;
 use crate::otlp::collector::Collector;
 use crate::vendor::profile::{Billing, Class, Profile};
+use crate::vendor::way::Resolver;
 
 pub(crate) fn config(settings: &Settings) -> Value {
     json!({
@@ -118,6 +119,12 @@ fn vendor(settings: &Settings) -> Value {
         "url": url,
         "has_ca_file": settings.vendor.ca_pem.is_some(),
         "connect_timeout": time(settings.vendor.connect_timeout),
+        "resolver": match settings.vendor.way.resolver {
+            Resolver::System => "system",
+            Resolver::Dns => "dns",
+        },
+        // Its address alone.
+        "proxy": settings.vendor.way.proxy.as_ref().map(ToString::to_string),
         "billing": match billing {
             Billing::Balance => "balance",
             Billing::Threads => "threads",

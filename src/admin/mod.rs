@@ -17,6 +17,7 @@ mod pool_series;
 mod pools;
 mod recent;
 mod ring;
+pub mod scrape;
 mod series;
 mod tenant_series;
 mod tenants;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue, VARY};
+use hyper::header::{ALLOW, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -37,8 +38,8 @@ use crate::listen::{Peer, Reply};
 use crate::live::reload::Asks;
 use crate::request::Server;
 use access::Who;
-use answer::{guarded, plain, refused, respond, said, told};
-use exposition::Format;
+use answer::{guarded, plain, refused, said, told};
+use scrape::Scrapes;
 
 pub struct Admin {
     pub server: Arc<Server>,
@@ -46,6 +47,7 @@ pub struct Admin {
     /// Set while the listeners are bound and nothing is being drained.
     pub ready: AtomicBool,
     pub reload: Asks,
+    pub scrapes: Scrapes,
 }
 
 /// What a path stands for. The table is `Route::of`.
@@ -126,7 +128,7 @@ async fn answer(admin: &Admin, head: Parts, peer: Peer) -> Response<Reply> {
         Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
         Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
         Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        Route::Metrics => metrics(server, Format::wanted(&head.headers)).await,
+        Route::Metrics => scrape::metrics(&admin.scrapes, server, &head.headers).await,
         Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready()).await),
         Route::Config => said(
             StatusCode::OK,
@@ -267,30 +269,6 @@ impl Admin {
             who => Ok(who),
         }
     }
-}
-
-async fn metrics(server: &Arc<Server>, format: Format) -> Response<Reply> {
-    let server = Arc::clone(server);
-    // Away from the threads that serve, because ten thousand keys are a hundred thousand series.
-    let written = tokio::task::spawn_blocking(move || {
-        let text = server
-            .metrics
-            .text(|registry| series::register(&server, registry));
-        format.write(text)
-    });
-    let text = match written.await {
-        Ok(text) => text,
-        Err(error) => {
-            tracing::error!(%error, "writing the metrics panicked");
-            let sentence = "the metrics could not be written, the log says why\n";
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, sentence);
-        }
-    };
-    let mut response = respond(StatusCode::OK, format.content_type(), text.into());
-    response
-        .headers_mut()
-        .insert(VARY, HeaderValue::from_static("Accept"));
-    response
 }
 
 #[cfg(test)]

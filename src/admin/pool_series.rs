@@ -10,12 +10,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use super::api;
+use super::pools::Sum;
 use crate::keys::health::STATES;
-use crate::keys::key::Key;
 use crate::live::Snapshot;
 use crate::money::usd;
-use crate::vendor::profile::Billing;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Member {
@@ -48,46 +46,34 @@ pub(super) fn register(snapshot: &Snapshot, registry: &mut Registry, now: Instan
     let runway = Family::<Pool, Gauge<f64, AtomicU64>>::default();
     for pool in snapshot.keys.pools() {
         let name = || Arc::clone(pool);
+        let sum = Sum::of(snapshot.keys.in_pool(pool), now);
         for state in STATES {
+            let count = sum.states.get(state).copied().unwrap_or_default();
             keys.get_or_create(&Keys {
                 pool: name(),
                 state,
             })
-            .set(0);
+            .set(count as i64);
         }
-        let (mut used, mut max) = (0, Some(0));
-        let mut money = Money::default();
         for key in snapshot.keys.in_pool(pool) {
             let member = Member {
                 pool: name(),
                 key: Arc::clone(&key.name),
             };
             members.get_or_create(&member).set(1);
-            let state = api::state(key, now);
-            keys.get_or_create(&Keys {
-                pool: name(),
-                state,
-            })
-            .inc();
-            let is_out = matches!(state, "revoked" | "disabled");
-            let seen = key.account.slots(&key.limits, now);
-            used += i64::try_from(seen.used).unwrap_or(i64::MAX);
-            if !is_out {
-                max = max.zip(seen.max).map(|(sum, max)| sum + i64::from(max));
-            }
-            money.add(key, is_out, now);
         }
-        for (kind, count) in [("used", Some(used)), ("max", max)] {
+        for (kind, count) in [("used", Some(sum.used as u64)), ("max", sum.max)] {
             if let Some(count) = count {
                 slots
                     .get_or_create(&Slots { pool: name(), kind })
-                    .set(count);
+                    .set(count as i64);
             }
         }
-        if let Some(left) = money.left {
+        if let Some(left) = sum.left {
             balance.get_or_create(&Pool { pool: name() }).set(usd(left));
         }
-        if let Some(seconds) = money.lasts() {
+        if let Some(hours) = sum.hours_left() {
+            let seconds = hours * 3600.0;
             runway.get_or_create(&Pool { pool: name() }).set(seconds);
         }
     }
@@ -116,64 +102,4 @@ pub(super) fn register(snapshot: &Snapshot, registry: &mut Registry, now: Instan
         "How long that lasts at the spending of the last hour; none while nothing is spent",
         runway,
     );
-}
-
-/// Of accounts that pay for each solve.
-#[derive(Debug, Default)]
-struct Money {
-    left: Option<i64>,
-    burn_per_hour: i64,
-}
-
-impl Money {
-    fn add(&mut self, key: &Key, is_out: bool, now: Instant) {
-        if key.limits.billing != Billing::Balance {
-            return;
-        }
-        let Some(money) = key.account.money(now) else {
-            return;
-        };
-        // The others go on with what a key that fell out would have spent, but without its money.
-        self.burn_per_hour = self
-            .burn_per_hour
-            .saturating_add(money.burn_micro_usd_per_hour);
-        let left = self.left.unwrap_or_default();
-        let more = if is_out {
-            0
-        } else {
-            money.virtual_micro_usd.max(0)
-        };
-        self.left = Some(left.saturating_add(more));
-    }
-
-    /// In seconds. Nothing lasts no time, also when nobody could spend any of it.
-    fn lasts(&self) -> Option<f64> {
-        match self.left? {
-            0 => Some(0.0),
-            left if self.burn_per_hour > 0 => {
-                Some(left as f64 / self.burn_per_hour as f64 * 3600.0)
-            }
-            _ => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn money_lasts_as_long_as_it_was_spent_of_late() {
-        let lasts = |left, burn_per_hour| {
-            Money {
-                left,
-                burn_per_hour,
-            }
-            .lasts()
-        };
-        assert_eq!(lasts(Some(3_000_000), 1_000_000), Some(3.0 * 3600.0));
-        assert_eq!(lasts(Some(3_000_000), 0), None);
-        assert_eq!(lasts(Some(0), 0), Some(0.0));
-        assert_eq!(lasts(None, 0), None);
-    }
 }

@@ -34,7 +34,7 @@ pub(super) fn pools(server: &Server) -> Value {
                 "slots": { "used": sum.used, "max": sum.max },
                 // Of accounts that pay for each solve; null where there is none, or nobody knows yet.
                 "left_micro_usd": sum.left,
-                "burn_per_hour": usd(sum.burn),
+                "burn_per_hour": usd(sum.burn_per_hour),
                 "hours_left": sum.hours_left(),
             })
         })
@@ -42,18 +42,21 @@ pub(super) fn pools(server: &Server) -> Value {
     json!({ "pools": pools })
 }
 
+/// Of a pool's active keys.
 #[derive(Debug, Default)]
-struct Sum {
-    keys: usize,
-    states: BTreeMap<&'static str, usize>,
-    used: usize,
-    max: Option<u64>,
-    left: Option<i64>,
-    burn: i64,
+pub(super) struct Sum {
+    pub keys: usize,
+    pub states: BTreeMap<&'static str, usize>,
+    pub used: usize,
+    /// None where some key has no known limit.
+    pub max: Option<u64>,
+    /// Of accounts that pay for each solve; None where there is none, or nobody knows yet.
+    pub left: Option<i64>,
+    pub burn_per_hour: i64,
 }
 
 impl Sum {
-    fn of<'a>(keys: impl Iterator<Item = &'a Arc<Key>>, now: Instant) -> Self {
+    pub(super) fn of<'a>(keys: impl Iterator<Item = &'a Arc<Key>>, now: Instant) -> Self {
         let mut sum = Self {
             max: Some(0),
             ..Self::default()
@@ -80,7 +83,8 @@ impl Sum {
             return;
         };
         // The others go on with what a key that fell out would have spent, but not with its money.
-        self.burn = self.burn.saturating_add(money.burn_micro_usd_per_hour);
+        let burn = money.burn_micro_usd_per_hour;
+        self.burn_per_hour = self.burn_per_hour.saturating_add(burn);
         let more = if is_out {
             0
         } else {
@@ -94,11 +98,32 @@ impl Sum {
     }
 
     /// At the spending of the last hour. Nothing lasts no time, also when nobody could spend any of it.
-    fn hours_left(&self) -> Option<f64> {
+    pub(super) fn hours_left(&self) -> Option<f64> {
         match self.left? {
             0 => Some(0.0),
-            left if self.burn > 0 => Some(left as f64 / self.burn as f64),
+            left if self.burn_per_hour > 0 => Some(left as f64 / self.burn_per_hour as f64),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_lasts_as_long_as_it_was_spent_of_late() {
+        let lasts = |left, burn_per_hour| {
+            let sum = Sum {
+                left,
+                burn_per_hour,
+                ..Sum::default()
+            };
+            sum.hours_left()
+        };
+        assert_eq!(lasts(Some(3_000_000), 1_000_000), Some(3.0));
+        assert_eq!(lasts(Some(3_000_000), 0), None);
+        assert_eq!(lasts(Some(0), 0), Some(0.0));
+        assert_eq!(lasts(None, 0), None);
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! The texts are for whoever is woken by them: they say what to do.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cause::Cause;
 use crate::config::settings::Balance;
 use crate::keys::health::Condition;
+use crate::keys::set::DEFAULT_POOL;
 use crate::money::decimal;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +22,8 @@ pub struct Finding {
 /// All that alerts are about, as plain values.
 #[derive(Clone, Debug)]
 pub struct View {
-    pub pool: Arc<str>,
+    /// From which somebody is served now. Of others nobody misses anything.
+    pub pools: BTreeSet<Arc<str>>,
     /// Those that stand in a file and are not disabled there.
     pub keys: Vec<KeyView>,
     pub balance: Balance,
@@ -30,6 +33,7 @@ pub struct View {
 #[derive(Clone, Debug)]
 pub struct KeyView {
     pub name: Arc<str>,
+    pub pools: Vec<Arc<str>>,
     pub condition: Condition,
     pub disabled: bool,
     /// The vendor's word for the condition.
@@ -55,7 +59,6 @@ pub enum Reach {
 
 /// `is_active` says what was told already: what is over is over by some distance, not by a hair.
 pub fn find(view: &View, is_active: impl Fn(Cause, &str) -> bool) -> Vec<Finding> {
-    let keys = || view.keys.iter().filter(|key| !key.disabled);
     let mut found = Vec::new();
     let mut add = |cause, subject: &Arc<str>, text| {
         found.push(Finding {
@@ -64,7 +67,7 @@ pub fn find(view: &View, is_active: impl Fn(Cause, &str) -> bool) -> Vec<Finding
             text,
         });
     };
-    for key in keys() {
+    for key in view.keys.iter().filter(|key| !key.disabled) {
         let name = &key.name;
         if let Some(text) = nothing_left(key, &view.balance) {
             add(Cause::BalanceCritical, name, text);
@@ -98,20 +101,40 @@ pub fn find(view: &View, is_active: impl Fn(Cause, &str) -> bool) -> Vec<Finding
             add(Cause::SpendBeyondLedger, name, text);
         }
     }
-    let is_usable = |key: &&KeyView| is_usable(key, &view.balance);
-    if let Some(text) = no_usable_key(view, keys().any(|key| is_usable(&key))) {
-        add(Cause::NoUsableKey, &view.pool, text);
+    if let Some(text) = no_vendor(view.vendor) {
+        // Once, however many pools miss it.
+        add(Cause::NoUsableKey, &DEFAULT_POOL.into(), text);
     }
-    let mut usable = keys().filter(is_usable).peekable();
-    if usable.peek().is_some() && usable.all(|key| key.is_full) {
-        let text = format!(
-            "every slot of every usable key in pool {} has been taken for {} seconds: add a key or a larger plan, or submit less",
-            view.pool,
-            Cause::SlotsFull.told_after().as_secs()
-        );
-        add(Cause::SlotsFull, &view.pool, text);
+    for (pool, keys) in by_pool(view) {
+        let is_usable = |key: &&&KeyView| is_usable(key, &view.balance);
+        let mut usable = keys.iter().filter(is_usable).peekable();
+        if usable.peek().is_none() {
+            if view.vendor == Reach::Reached {
+                let text = no_usable_key(pool, &keys, &view.balance);
+                add(Cause::NoUsableKey, pool, text);
+            }
+        } else if usable.all(|key| key.is_full) {
+            let text = format!(
+                "every slot of every usable key in pool {pool} has been taken for {} seconds: add a key or a larger plan, or submit less",
+                Cause::SlotsFull.told_after().as_secs()
+            );
+            add(Cause::SlotsFull, pool, text);
+        }
     }
     found
+}
+
+/// Also those without a key.
+fn by_pool(view: &View) -> BTreeMap<&Arc<str>, Vec<&KeyView>> {
+    let mut pools: BTreeMap<_, Vec<_>> = view.pools.iter().map(|pool| (pool, Vec::new())).collect();
+    for key in &view.keys {
+        for pool in &key.pools {
+            if let Some(keys) = pools.get_mut(pool) {
+                keys.push(key);
+            }
+        }
+    }
+    pools
 }
 
 fn nothing_left(key: &KeyView, limits: &Balance) -> Option<String> {
@@ -146,58 +169,50 @@ fn is_usable(key: &KeyView, limits: &Balance) -> bool {
         Condition::Cooling => !key.rests_long,
         Condition::Unproven | Condition::Suspect | Condition::Empty | Condition::Revoked => false,
     };
-    serves && !is_spent(key, limits)
+    serves && !key.disabled && !is_spent(key, limits)
 }
 
-fn no_usable_key(view: &View, any: bool) -> Option<String> {
-    let refused = "submits are refused until then";
-    match view.vendor {
-        Reach::Banned => {
-            return Some(format!(
-                "the vendor refuses every call from this address for a while, mostly after calls with bad keys: take those out of the keys file; {refused}"
-            ));
-        }
-        Reach::OutOfReach => {
-            return Some(format!(
-                "the vendor cannot be reached: see whether it is down, or the network; {refused}"
-            ));
-        }
-        Reach::Reached if any => return None,
-        Reach::Reached => {}
+fn no_vendor(vendor: Reach) -> Option<String> {
+    match vendor {
+        Reach::Reached => None,
+        Reach::Banned => Some(format!(
+            "the vendor refuses every call from this address for a while, mostly after calls with bad keys: take those out of the keys file; {REFUSED}"
+        )),
+        Reach::OutOfReach => Some(format!(
+            "the vendor cannot be reached: see whether it is down, or the network; {REFUSED}"
+        )),
     }
-    if view.keys.is_empty() {
-        return Some(
-            "there is no key: add one to the keys file; submits are refused until then".to_owned(),
-        );
+}
+
+fn no_usable_key(pool: &str, keys: &[&KeyView], limits: &Balance) -> String {
+    if keys.is_empty() {
+        return format!("there is no key in pool {pool}: add one to the keys file; {REFUSED}");
     }
-    let count = |condition| {
-        let of = |key: &&KeyView| !key.disabled && key.condition == condition;
-        view.keys.iter().filter(of).count()
+    let count = |is: &dyn Fn(&KeyView) -> bool| keys.iter().filter(|key| is(key)).count();
+    let are = |condition| count(&|key| !key.disabled && key.condition == condition);
+    let is_spent = |key: &KeyView| {
+        !key.disabled && key.condition == Condition::Healthy && is_spent(key, limits)
     };
-    let disabled = view.keys.iter().filter(|key| key.disabled).count();
-    let spent = |key: &&KeyView| {
-        !key.disabled && key.condition == Condition::Healthy && is_spent(key, &view.balance)
-    };
-    let spent = view.keys.iter().filter(spent).count();
     let counts = [
-        (count(Condition::Revoked), "refused by the vendor"),
-        (count(Condition::Empty) + spent, "empty"),
-        (count(Condition::Cooling), "resting"),
-        (count(Condition::Suspect), "suspect"),
-        (count(Condition::Unproven), "not proven yet"),
-        (disabled, "disabled"),
+        (are(Condition::Revoked), "refused by the vendor"),
+        (are(Condition::Empty) + count(&is_spent), "empty"),
+        (are(Condition::Cooling), "resting"),
+        (are(Condition::Suspect), "suspect"),
+        (are(Condition::Unproven), "not proven yet"),
+        (count(&|key| key.disabled), "disabled"),
     ];
     let counts: Vec<_> = counts
         .into_iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    Some(format!(
-        "no key in pool {} can be used ({}): add a key or refill an account; {refused}",
-        view.pool,
+    format!(
+        "no key in pool {pool} can be used ({}): add a key or refill an account; {REFUSED}",
         counts.join(", ")
-    ))
+    )
 }
+
+const REFUSED: &str = "submits are refused until then";
 
 fn why(key: &KeyView) -> &str {
     key.why.as_deref().unwrap_or("no reason given")

@@ -16,8 +16,6 @@ use crate::vendor::profile::Billing;
 
 /// No client waits that long for a submit.
 const LONG_REST: Duration = Duration::from_secs(60);
-/// There is one pool.
-const POOL: &str = "default";
 
 pub(super) fn look(server: &Server, now: Instant) -> View {
     let snapshot = server.live.load();
@@ -30,7 +28,12 @@ pub(super) fn look(server: &Server, now: Instant) -> View {
         Reach::Reached
     };
     View {
-        pool: POOL.into(),
+        pools: snapshot
+            .tenants
+            .callers()
+            .map(|tenant| tenant.pool_now(&snapshot.keys, &server.egress, now))
+            .cloned()
+            .collect(),
         keys: snapshot
             .keys
             .listed()
@@ -68,7 +71,8 @@ fn key_view(snapshot: &Snapshot, key: &Key, now: Instant) -> KeyView {
             .is_some_and(|code| snapshot.settings.vendor.profile.is_no_slot(code));
     let sells_threads = key.limits.billing == Billing::Threads;
     KeyView {
-        name: key.name.clone(),
+        name: Arc::clone(&key.name),
+        pools: snapshot.keys.pools_of(&key.name).to_vec(),
         condition,
         disabled,
         sells_threads,

@@ -9,13 +9,14 @@ use super::Arguments;
 
 /// Print what a shell needs to complete commands and options
 ///
-/// Install the output where your shell looks for it, and start a new shell.
+/// Install the output where your shell looks for it, and start a new shell. Make the directory if it is not there yet.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   sidekey completions bash > ~/.local/share/bash-completion/completions/sidekey
   sidekey completions zsh > \"${fpath[1]}/_sidekey\"
-  sidekey completions fish > ~/.config/fish/completions/sidekey.fish")]
+  sidekey completions fish > ~/.config/fish/completions/sidekey.fish
+  source <(sidekey completions bash)                for this shell only")]
 pub struct Args {
     #[arg(value_enum)]
     pub shell: Shell,

@@ -158,6 +158,7 @@ impl Demo {
         writeln!(out, "vendor (sandbox)  {}", self.sandbox.url())?;
         writeln!(out, "sidekey           {}", self.url)?;
         if let Some(admin) = self.running.admin.first() {
+            writeln!(out, "dashboard         http://{admin}/")?;
             writeln!(
                 out,
                 "admin port        http://{admin}/metrics  http://{admin}/api/keys"

@@ -27,6 +27,7 @@ Examples:
   sidekey estimate --type image --count 50000 --format json
   sidekey estimate --type turnstile --count 5000 || echo \"refill first\"")]
 pub struct Args {
+    /// What is to be solved; what has no name here, as hCaptcha, is `other`
     #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(kind::ALL))]
     pub kind: String,
     /// How many solves
@@ -233,12 +234,7 @@ impl OfBalance {
         let mut text = format!("{count} {type} at ${price} ([prices]) cost ${cost}\n");
         let left = decimal(self.left_micro_usd);
         text += &format!("pool {pool} has ${left} on {}\n", usable(self.keys));
-        if self.unknown > 0 {
-            text += &format!(
-                "of {} of them the balance is not known yet; they count nothing here\n",
-                self.unknown
-            );
-        }
+        text += &unknown(self.unknown, "balance is");
         text += &match self.covers {
             _ if self.need_micro_usd > 0 => {
                 format!("need ${} more\n", decimal(self.need_micro_usd))
@@ -284,12 +280,7 @@ impl OfThreads {
         let mut text = format!("{count} {type} at {seconds} s each ({source})\n");
         let (threads, keys) = (self.threads, usable(self.keys));
         text += &format!("pool {pool} has {threads} threads on {keys} with a thread plan\n");
-        if self.unknown > 0 {
-            text += &format!(
-                "of {} of them the threads are not known yet; they count nothing here\n",
-                self.unknown
-            );
-        }
+        text += &unknown(self.unknown, "threads are");
         text += &match self.hours {
             Some(hours) if hours < 1.0 => {
                 format!("takes about {} minutes\n", (hours * 60.0).ceil())
@@ -305,6 +296,13 @@ fn usable(keys: usize) -> String {
     match keys {
         1 => "1 usable key".to_owned(),
         _ => format!("{keys} usable keys"),
+    }
+}
+
+fn unknown(keys: usize, what: &str) -> String {
+    match keys {
+        0 => String::new(),
+        _ => format!("of {keys} of them the {what} not known yet; they count nothing here\n"),
     }
 }
 

@@ -124,7 +124,9 @@ pub fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Resul
     }
     writeln!(
         out,
-        "{} tenants, {} keys; hand each tenant its token, then `sidekey check`",
+        "tenants: {}, keys: {}\n\
+         in sidekey.toml write tenants_file = \"tenants.toml\" and, in [clients], mode = \"tenants\"; then `sidekey check`,\n\
+         and hand each tenant its token",
         made.tenant_count, made.key_count
     )?;
     Ok(0)

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod admin;
+pub mod cert;
 pub mod check;
 pub mod completions;
 pub mod demo;
@@ -46,5 +47,6 @@ pub enum Command {
     Healthcheck(healthcheck::Args),
     Token(token::Args),
     Import(import::Args),
+    Cert(cert::Args),
     Completions(completions::Args),
 }

@@ -24,9 +24,11 @@ const BAD_CONFIGURATION: u8 = 78;
 
 /// Show what was used and what it costs: solves and money of a month, by tenant or by something else
 ///
-/// Reads the store's file or the Redis server, also while `sidekey run` has it open. Months and days are those of UTC. COST is what the tenants
-/// are charged; VENDOR, shown where that differs, is what the vendor takes. Only solves cost anything. FAILED tasks ended with a
-/// code, EXPIRED ones with nobody hearing the end, REFUSED submits reached a limit, UNCERTAIN submits may have made a task.
+/// Reads the store's file or the Redis server, also while `sidekey run` has it open. Months and days are those of UTC. COST is
+/// what the tenants are charged; VENDOR, shown where that differs, is what the vendor takes. Only solves cost anything: their
+/// price in [prices], also on a thread plan, where the vendor takes nothing for them. FAILED tasks ended with a code, EXPIRED
+/// ones with nobody hearing the end, REFUSED submits reached a limit, UNCERTAIN submits may have made a task.
+///
 /// Exit code 64: wrong usage, or a file of --csv-dir is there already. 69: there is no store, or it cannot be read.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\

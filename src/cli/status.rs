@@ -23,11 +23,10 @@ const DONE: u8 = 0;
 const LAST_CHANGES: &str = "/api/audit?limit=5";
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Show the keys of the running sidekey and its tenants: state, next probe, slots, balance, solves, limits; and what was
-/// changed last
+/// Show the keys and tenants of the running sidekey, and what was changed last
 ///
-/// Asks its admin port. Where a token is configured, it is read from the same admin.token_file, or from
-/// SIDEKEY_ADMIN_TOKEN. Exit code 69: it cannot be reached.
+/// Keys with state, next probe, slots, balance and solves; tenants with their limits. Asks its admin port. Where a token is
+/// configured, it is read from the same admin.token_file, or from SIDEKEY_ADMIN_TOKEN. Exit code 69: it cannot be reached.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -106,7 +105,7 @@ async fn watch(
             }
             Err(error) => {
                 in_vain = in_vain.saturating_add(1);
-                format!("{error}\nno answer {in_vain} times in a row; asked again every 2 s\n")
+                format!("{error}\ntries without an answer: {in_vain}; asked again every 2 s\n")
             }
         };
         // To the top and clear: what is drawn anew stays where it was.
@@ -266,6 +265,11 @@ fn headlines(status: &Value) -> Vec<String> {
     }
     if let Some(until) = status["banned_until"].as_str() {
         lines.push(format!("THE VENDOR BANS THIS ADDRESS until {until}"));
+    }
+    if let Some(at) = status["reload"]["refused"]["at"].as_str() {
+        lines.push(format!(
+            "THE FILES CANNOT BE USED since {at}: `sidekey check` says why"
+        ));
     }
     lines
 }

@@ -1,5 +1,9 @@
 //! Text for a terminal: columns as wide as what is in them, and nothing that a terminal would obey.
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::log::obeyed::is_obeyed;
+
 /// Left-aligned columns. Without a width nothing is cut: a pipe has none. The last one takes what is left of `width` and is cut there; before it gets too narrow, the first
 /// one is cut.
 pub(super) fn table(rows: &[Vec<String>], width: Option<usize>) -> Vec<Vec<String>> {
@@ -7,7 +11,7 @@ pub(super) fn table(rows: &[Vec<String>], width: Option<usize>) -> Vec<Vec<Strin
     let mut widths: Vec<usize> = (0..columns)
         .map(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));
-            let widest = cells.map(|cell| cell.chars().count()).max();
+            let widest = cells.map(|cell| cell.width()).max();
             let most = width.map_or(usize::MAX, |_| MOST_IN_A_CELL);
             widest.unwrap_or_default().min(most)
         })
@@ -30,7 +34,7 @@ pub(super) fn table(rows: &[Vec<String>], width: Option<usize>) -> Vec<Vec<Strin
                     return shortened(cell, room.unwrap_or(usize::MAX).max(LEAST));
                 }
                 let cell = shortened(cell, widths[column]);
-                let fill = widths[column] - cell.chars().count() + GAP;
+                let fill = widths[column].saturating_sub(cell.width()) + GAP;
                 cell + &" ".repeat(fill)
             });
             cells.collect()
@@ -38,17 +42,22 @@ pub(super) fn table(rows: &[Vec<String>], width: Option<usize>) -> Vec<Vec<Strin
         .collect()
 }
 
-/// At most so many characters, none of them a control character: names and codes come from elsewhere.
+/// At most so many columns, and nothing that a terminal obeys: names and codes come from elsewhere.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     let text: String = text
         .chars()
-        .map(|char| if char.is_control() { '?' } else { char })
+        .map(|char| if is_obeyed(char) { '?' } else { char })
         .collect();
-    if text.chars().count() <= most {
+    if text.width() <= most {
         return text;
     }
-    let kept = text.chars().take(most.saturating_sub(1));
-    kept.chain(['…']).collect()
+    let mut room = most.saturating_sub(1);
+    let fits = |char: &char| {
+        let left = room.checked_sub(char.width().unwrap_or(0));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
 }
 
 /// The two largest units that matter: `8s`, `4m`, `3h10m`, `2d4h`.
@@ -92,7 +101,18 @@ mod tests {
     #[test]
     fn nothing_reaches_the_terminal_that_it_would_obey() {
         assert_eq!(shortened("a\u{1b}[2Jb\r\n", 80), "a?[2Jb??");
+        assert_eq!(shortened("a\u{202e}b", 80), "a?b");
         assert_eq!(shortened("a long name", 6), "a lon…");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        assert_eq!(shortened("鍵鍵鍵", 6), "鍵鍵鍵");
+        assert_eq!(shortened("鍵鍵鍵鍵", 6), "鍵鍵…");
+        let row = |name: &str| vec![name.to_owned(), "|".to_owned()];
+        let rows = table(&[row("鍵鍵"), row("keys")], None);
+        assert_eq!(rows[0].concat(), "鍵鍵  |");
+        assert_eq!(rows[1].concat(), "keys  |");
     }
 
     #[test]

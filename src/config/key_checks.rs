@@ -76,9 +76,7 @@ fn written_secret(what: &str, written: &str, environment: &Environment) -> Resul
         ));
     }
     // Somebody may have written the key itself behind `ENV:`.
-    let looks_like_a_name = is_plain_name(variable)
-        || (variable.contains('_') && !variable.contains(|c: char| c.is_ascii_lowercase()));
-    let place = match looks_like_a_name {
+    let place = match looks_like_a_variable(variable) {
         true => format!("the environment variable {variable}"),
         false => "that environment variable".to_owned(),
     };
@@ -89,6 +87,11 @@ fn written_secret(what: &str, written: &str, environment: &Environment) -> Resul
         )),
         Some(value) => check_secret(what, value).map_err(|problem| problem.found_in(&place)),
     }
+}
+
+/// And not like a key in the place of one.
+pub(crate) fn looks_like_a_variable(name: &str) -> bool {
+    is_plain_name(name) || (name.contains('_') && !name.contains(|c: char| c.is_ascii_lowercase()))
 }
 
 pub(crate) fn value_in_file(path: &Path, files: &mut Files) -> Result<Secret, Problem> {

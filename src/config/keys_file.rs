@@ -1,6 +1,5 @@
 //! `keys.toml`.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -12,6 +11,7 @@ use super::key_sources::Collected;
 use super::notes::Quoting;
 use super::reader::{At, Reader, Value, is_plain_name};
 use super::report::Diagnostic;
+use super::secret_file;
 use super::section::Section;
 use super::settings::KeyEntry;
 use super::vendor_options::billing;
@@ -49,30 +49,13 @@ pub(crate) fn read(
     found: &mut Vec<Diagnostic>,
 ) -> bool {
     let origin = path.value.display().to_string();
-    let content = match files.read(&path.value) {
-        Ok(content) => content,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            if path.is_written() {
-                let help = "it is looked for again while sidekey runs";
-                found.push(
-                    Problem::warning("the keys file does not exist (yet)", help).in_source(&origin),
-                );
-            }
-            return false;
-        }
-        Err(error) => {
-            let message = format!("cannot read the keys file: {error}");
-            found.push(
-                Problem::error(message, "check the path and its permissions").in_source(&origin),
-            );
-            return false;
-        }
+    let missing = path.is_written().then(|| {
+        let help = "it is looked for again while sidekey runs";
+        Problem::warning("the keys file does not exist (yet)", help)
+    });
+    let Some(content) = secret_file::read(&path.value, "keys", missing, files, found) else {
+        return false;
     };
-    if let Some(mode) = files.readable_by_others(&path.value) {
-        let message =
-            format!("the keys file can be read by others than its owner (mode {mode:04o})");
-        found.push(Problem::warning(message, "chmod 600").in_source(&origin));
-    }
     let text = match text_of(&content) {
         Ok(text) => text,
         Err(problem) => {

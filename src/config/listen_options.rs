@@ -212,9 +212,10 @@ fn token(reader: &mut Reader<'_>, files: &mut Files, file: &Value<PathBuf>) -> O
     let content = match files.read(&file.value) {
         Ok(content) => content,
         Err(error) => {
+            // Without its path: somebody may have written the token itself there.
             reader.error(
                 &file.at,
-                format!("cannot read {path}: {error}"),
+                format!("cannot read it: {error}"),
                 "check the path and its permissions",
             );
             return None;

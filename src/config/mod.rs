@@ -18,8 +18,10 @@ mod mounts;
 mod notes;
 mod options;
 pub mod origin;
+mod own_listeners;
 mod reader;
 pub mod report;
+mod secret_file;
 mod section;
 pub mod settings;
 mod suggest;
@@ -35,6 +37,7 @@ use notes::Notes;
 use origin::Origin;
 use reader::Reader;
 use report::{Diagnostic, Report, Severity};
+use section::Section;
 use settings::{Admin, KeyEntry, Settings, State, TenantEntry};
 pub use variables::ADMIN_TOKEN_VARIABLE;
 use variables::CONFIG_VARIABLE;
@@ -87,9 +90,9 @@ pub fn reload(input: &Input) -> Attempt {
     attempt(input, Occasion::Reload)
 }
 
-/// Where the admin port of a program with this configuration is. Mistakes are passed over: that program may serve an
-/// earlier version without them.
-pub fn admin(input: &Input) -> Admin {
+/// The names by which clients may call the configured vendor. Mistakes are passed over: files that are named may have to
+/// be made yet.
+pub fn vendor_hosts(input: &Input) -> Vec<String> {
     let mut files = Files::default();
     let (path, named) = config_path(input);
     let text = config_text(&path, named, &mut files).unwrap_or_default();
@@ -97,19 +100,30 @@ pub fn admin(input: &Input) -> Admin {
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     let mut reader = Reader::new(&input.environment, base);
     let mut root = reader.root(Some(table.get_ref()));
-    listen_options::admin(root.section("admin"), &mut files)
+    vendor_options::vendor(root.section("vendor"), &mut files).hosts()
+}
+
+/// Where the admin port of a program with this configuration is. Mistakes are passed over: that program may serve an
+/// earlier version without them.
+pub fn admin(input: &Input) -> Admin {
+    part(input, |root, files| {
+        listen_options::admin(root.section("admin"), files)
+    })
 }
 
 /// Where the store of a program with this configuration is. Mistakes are passed over, as for the admin port.
 pub fn state(input: &Input) -> State {
+    part(input, |root, _| options::state(root.section("state")))
+}
+
+fn part<T>(input: &Input, read: impl FnOnce(&mut Section<'_, '_>, &mut Files) -> T) -> T {
     let mut files = Files::default();
     let (path, named) = config_path(input);
     let text = config_text(&path, named, &mut files).unwrap_or_default();
     let (table, _) = DeTable::parse_recoverable(&text);
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     let mut reader = Reader::new(&input.environment, base);
-    let mut root = reader.root(Some(table.get_ref()));
-    options::state(root.section("state"))
+    read(&mut reader.root(Some(table.get_ref())), &mut files)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::report::{Diagnostic, Place, Quote, Severity};
+use crate::tasks::kind;
 
 /// SECURITY: a file may be one line of megabytes; this much of it is quoted.
 const LONGEST_QUOTE: usize = 4096;
@@ -28,10 +29,17 @@ struct Finding {
 /// How a text is quoted when something is wrong in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quoting {
-    /// Names that are shown wherever they stand; everything else is masked unless `show` was called for it.
+    /// Names that are shown wherever they stand, as those of prices are; everything else is masked unless `show` was called
+    /// for it.
     pub words: &'static [&'static str],
     /// The text is a list of secrets: where it is not TOML, not one value is shown.
     pub secret: bool,
+}
+
+impl Quoting {
+    fn knows(self, word: &str) -> bool {
+        self.words.contains(&word) || kind::ALL.contains(&word)
+    }
 }
 
 impl Notes {
@@ -54,6 +62,11 @@ impl Notes {
     /// This part is known to hold no secret.
     pub(crate) fn show(&mut self, part: Range<usize>) {
         self.shown.push(part);
+    }
+
+    /// Whether it is no TOML.
+    pub(crate) fn is_broken(&self) -> bool {
+        !self.broken.is_empty()
     }
 
     /// The parser's own finding. Its message is one of toml's fixed sentences; its rendering, which prints the line, is never used.
@@ -132,18 +145,13 @@ impl Notes {
                 let number = lines.of(at.start);
                 let line = lines.range(number);
                 if is_broken(number) && !quoting.secret {
-                    shown_in_broken(text, line.clone(), quoting.words, &mut quoted_broken);
+                    shown_in_broken(text, line.clone(), quoting, &mut quoted_broken);
                 }
                 let first = shown.partition_point(|part| part.start < line.start);
                 let parts = shown[first..]
                     .iter()
                     .take_while(|part| part.start < line.end);
-                let masked = mask(
-                    text,
-                    line.clone(),
-                    quoting.words,
-                    parts.chain(&quoted_broken),
-                );
+                let masked = mask(text, line.clone(), quoting, parts.chain(&quoted_broken));
                 quoted_broken.clear();
                 cut(
                     number,
@@ -166,11 +174,11 @@ impl Notes {
     }
 }
 
-/// Replaces by `*` whatever is neither one of `words`, nor in `shown`, nor blank or bracket. Offsets stay as they are.
+/// Replaces by `*` whatever is neither a known word, nor in `shown`, nor blank or bracket. Offsets stay as they are.
 fn mask<'s>(
     text: &str,
     line: Range<usize>,
-    words: &[&str],
+    quoting: Quoting,
     shown: impl Iterator<Item = &'s Range<usize>>,
 ) -> String {
     let mut masked = String::with_capacity(line.len());
@@ -192,7 +200,7 @@ fn mask<'s>(
         let rest = &text[at..line.end];
         let word = rest.bytes().take_while(|b| is_word(*b)).count();
         if word > 0 {
-            if quote.is_none() && words.contains(&&rest[..word]) {
+            if quote.is_none() && quoting.knows(&rest[..word]) {
                 masked.push_str(&rest[..word]);
             } else {
                 masked.extend(std::iter::repeat_n('*', word));
@@ -224,12 +232,17 @@ fn mask<'s>(
 
 /// On a broken line of a file that holds no secrets, `option = value` may be shown if the option exists:
 /// a forgotten quote is seen best with the value in sight.
-fn shown_in_broken(text: &str, line: Range<usize>, words: &[&str], shown: &mut Vec<Range<usize>>) {
+fn shown_in_broken(
+    text: &str,
+    line: Range<usize>,
+    quoting: Quoting,
+    shown: &mut Vec<Range<usize>>,
+) {
     let Some((name, value)) = text[line.clone()].split_once('=') else {
         return;
     };
     let quiet = name.trim() != "url" && !value.contains(['"', '\'', '#', '{', '@']);
-    if quiet && words.contains(&name.trim()) {
+    if quiet && quoting.knows(name.trim()) {
         shown.push(line.start + name.len()..line.end);
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::Occasion;
 use super::alert_options::alerts;
 use super::files::Files;
-use super::key_checks::{Problem, check_name};
+use super::key_checks::{Problem, check_name, looks_like_a_variable};
 use super::listen_options::{admin, listen};
 use super::money_options::{balance, prices};
 use super::notes::Quoting;
+use super::own_listeners::check_loop;
 use super::reader::{At, Value, shown};
 use super::section::Section;
 use super::settings::*;
@@ -43,8 +44,7 @@ pub(crate) fn read(
             .path("keys_file")
             .unwrap_or_else(|| Value::default(root.reader.in_base("keys.toml"))),
         directory: root.path("keys_dir"),
-        variable: root
-            .text("keys_env")
+        variable: keys_variable(root)
             .unwrap_or_else(|| Value::default("CAPTCHAAI_KEYS".to_owned())),
     };
     let tenants = root.path("tenants_file");
@@ -82,6 +82,7 @@ pub(crate) fn read(
             "give [admin] listen a port of its own",
         );
     }
+    check_loop(root.reader, &settings);
     let parks = settings.submit.when_busy == WhenBusy::Park
         || settings.submit.when_empty == WhenEmpty::Park;
     if parks && settings.state.store == StoreKind::Memory {
@@ -93,6 +94,18 @@ pub(crate) fn read(
     }
     let tenants = tenants_source(root, tenants, settings.clients.mode);
     (settings, Sources { keys, tenants })
+}
+
+/// Somebody may have written the keys themselves there, and the name of a variable is shown.
+fn keys_variable(root: &mut Section<'_, '_>) -> Option<Value<String>> {
+    let variable = root.secret_text("keys_env")?;
+    let reader = &mut *root.reader;
+    if looks_like_a_variable(&variable.value) || reader.environment.get(&variable.value).is_some() {
+        return Some(variable);
+    }
+    let help = "such as \"CAPTCHAAI_KEYS\"; the keys themselves stand in that variable, or in the keys file";
+    reader.error(&variable.at, "this cannot be the name of a variable", help);
+    None
 }
 
 fn tenants_source(
@@ -142,6 +155,8 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "allow_plaintext",
         "ca_file",
         "connect_timeout",
+        "resolver",
+        "proxy",
         "billing",
         "hosts",
         "endpoints",
@@ -186,13 +201,6 @@ pub(crate) const QUOTING: Quoting = Quoting {
         "default",
         "strategy",
         "prices",
-        "recaptcha_v2",
-        "recaptcha_v3",
-        "turnstile",
-        "geetest",
-        "image",
-        "bls",
-        "other",
         "clients",
         "origins",
         "state",

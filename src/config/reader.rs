@@ -138,7 +138,11 @@ impl<'a> Reader<'a> {
 
     /// To be called when every option was asked for: what is left over is unknown.
     pub(crate) fn finish(mut self) -> (Notes, Vec<Diagnostic>) {
-        for stray in std::mem::take(&mut self.strays) {
+        // Below a header that cannot be read options seem to stand at the top of the file.
+        let lost = |stray: &Stray| stray.section.is_empty() && self.notes.is_broken();
+        let mut strays = std::mem::take(&mut self.strays);
+        strays.retain(|stray| !lost(stray));
+        for stray in strays {
             self.note_stray(&stray);
         }
         for (name, value) in self.environment.iter() {
@@ -173,9 +177,13 @@ impl<'a> Reader<'a> {
             });
         let near = nearest(name, siblings.iter().copied());
         let showable = belongs.is_some() || near.is_some() || (!self.secret && is_plain_name(name));
-        let help = belongs
-            .or_else(|| near.map(|near| format!("did you mean `{near}`?")))
-            .unwrap_or_else(|| format!("known here: {}", siblings.join(", ")));
+        let near = near.map(|near| format!("did you mean `{near}`?"));
+        // A section that is misspelt may have the name of an option elsewhere.
+        let likely = match stray.is_section {
+            true => near.or(belongs),
+            false => belongs.or(near),
+        };
+        let help = likely.unwrap_or_else(|| format!("known here: {}", siblings.join(", ")));
         let message = if showable {
             self.notes.show(at.clone());
             format!("unknown {what} `{name}`{inside}")

@@ -70,24 +70,15 @@ impl Report {
 
     /// For a program that serves all the same.
     pub fn log(&self) {
-        for Diagnostic {
-            severity,
-            message,
-            help,
-            ..
-        } in &self.diagnostics
-        {
-            let help = help.as_deref().unwrap_or_default();
-            match severity {
+        for found in &self.diagnostics {
+            let problem = found.one_line();
+            let help = found.help.as_deref().unwrap_or_default();
+            match found.severity {
                 Severity::Hint => {
-                    tracing::info!(problem = message, help, "the configuration can be better")
+                    tracing::info!(problem, help, "the configuration can be better")
                 }
                 Severity::Error | Severity::Warning => {
-                    tracing::warn!(
-                        problem = message,
-                        help,
-                        "the configuration is not as it should be"
-                    )
+                    tracing::warn!(problem, help, "the configuration is not as it should be")
                 }
             }
         }
@@ -181,6 +172,7 @@ impl fmt::Display for Diagnostic {
             Severity::Hint => Level::NOTE.with_name("hint"),
         };
         let mut group = Group::with_title(level.primary_title(&self.message));
+        let mut has_line = false;
         match &self.place {
             None => {}
             Some(Place {
@@ -191,6 +183,7 @@ impl fmt::Display for Diagnostic {
                 origin,
                 quote: Some(quote),
             }) => {
+                has_line = true;
                 group = group.element(
                     Snippet::source(&quote.text)
                         .path(origin)
@@ -202,6 +195,13 @@ impl fmt::Display for Diagnostic {
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help));
         }
-        f.write_str(&Renderer::plain().render(&[group]))
+        let text = Renderer::plain().render(&[group]);
+        if has_line {
+            return f.write_str(&text);
+        }
+        // The renderer sets these further to the left than those with a line, and a rule where there is nothing to divide.
+        let lines = text.lines().filter(|line| line.trim() != "|");
+        let lines: Vec<_> = lines.collect();
+        f.write_str(&lines.join("\n "))
     }
 }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::Uri;
+
 use crate::alerts::webhook::Webhook;
 use crate::keys::secret::Secret;
 use crate::otlp::collector::Collector;
@@ -12,6 +14,7 @@ use crate::store::Address;
 use crate::tasks::kind;
 use crate::tenants::TokenHash;
 use crate::vendor::profile::{Billing, Profile};
+use crate::vendor::way::Way;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -67,6 +70,18 @@ pub struct Vendor {
     /// PEM certificates trusted besides the system's roots, read when the configuration was read.
     pub ca_pem: Option<Vec<u8>>,
     pub connect_timeout: Duration,
+    pub way: Way,
+}
+
+impl Vendor {
+    /// Host names by which clients may call it.
+    pub fn hosts(&self) -> Vec<String> {
+        let url: Option<Uri> = self.profile.url.parse().ok();
+        let own = url.and_then(|url| url.host().map(str::to_owned));
+        let mut hosts = self.profile.hosts.clone();
+        hosts.extend(own);
+        hosts
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,6 @@
 //! `tenants.toml`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -12,6 +11,7 @@ use super::key_checks::{Problem, SHORTEST_SCRUBBED, check_name, named, text_of, 
 use super::notes::Quoting;
 use super::reader::{At, Reader, Value};
 use super::report::Diagnostic;
+use super::secret_file;
 use super::section::Section;
 use super::settings::{Role, TenantEntry, TenantLimits};
 use crate::tasks::kind;
@@ -37,13 +37,6 @@ const QUOTING: Quoting = Quoting {
         "role",
         "project",
         "prices",
-        "recaptcha_v2",
-        "recaptcha_v3",
-        "turnstile",
-        "geetest",
-        "image",
-        "bls",
-        "other",
         "admin",
         "user",
         "service",
@@ -61,28 +54,14 @@ pub(crate) fn read(
     found: &mut Vec<Diagnostic>,
 ) -> Vec<TenantEntry> {
     let origin = path.value.display().to_string();
-    let content = match files.read(&path.value) {
-        Ok(content) => content,
-        Err(error) => {
-            let problem = match error.kind() {
-                ErrorKind::NotFound => Problem::warning(
-                    "the tenants file does not exist (yet): every call will be refused",
-                    "it is looked for again while sidekey runs",
-                ),
-                _ => Problem::error(
-                    format!("cannot read the tenants file: {error}"),
-                    "check the path and its permissions",
-                ),
-            };
-            found.push(problem.in_source(&origin));
-            return Vec::new();
-        }
+    let missing = Problem::warning(
+        "the tenants file does not exist (yet): every call will be refused",
+        "it is looked for again while sidekey runs",
+    );
+    let Some(content) = secret_file::read(&path.value, "tenants", Some(missing), files, found)
+    else {
+        return Vec::new();
     };
-    if let Some(mode) = files.readable_by_others(&path.value) {
-        let message =
-            format!("the tenants file can be read by others than its owner (mode {mode:04o})");
-        found.push(Problem::warning(message, "chmod 600").in_source(&origin));
-    }
     let text = match text_of(&content) {
         Ok(text) => text,
         Err(problem) => {

@@ -12,6 +12,8 @@ use super::section::Section;
 use super::settings::Vendor;
 use super::suggest::nearest;
 use crate::vendor::profile::{Billing, Class, CodeRule, Profile, Rates};
+use crate::vendor::proxy::Proxy;
+use crate::vendor::way::{Resolver, Way};
 
 pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor {
     let (mut profile, profile_at) = profile(&mut section);
@@ -23,6 +25,7 @@ pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor 
         Duration::from_secs(2),
         Duration::from_millis(10)..=Duration::from_secs(60),
     );
+    let way = way(&mut section);
     if let Some(billing) = billing(&mut section) {
         profile.billing = billing;
     }
@@ -92,6 +95,33 @@ pub(crate) fn vendor(mut section: Section<'_, '_>, files: &mut Files) -> Vendor 
         profile,
         ca_pem,
         connect_timeout: connect_timeout.value,
+        way,
+    }
+}
+
+fn way(section: &mut Section<'_, '_>) -> Way {
+    let choices = [("system", Resolver::System), ("dns", Resolver::Dns)];
+    let resolver = section.choice("resolver", Resolver::System, &choices);
+    // Never quoted: it may hold a password.
+    let proxy = section.secret_text("proxy").and_then(|url| {
+        let proxy = Proxy::parse(url.value.trim());
+        let report = |error| {
+            let message = format!("the url of `vendor.proxy` {error}");
+            let help = "write it like \"http://user:password@proxy.example.com:3128\"";
+            section.reader.error(&url.at, message, help);
+        };
+        proxy.map_err(report).ok()
+    });
+    if proxy.is_some() && resolver.value == Resolver::Dns {
+        section.reader.warn(
+            &resolver.at,
+            "`resolver` is used by nothing: the proxy looks up the vendor's name",
+            "remove it",
+        );
+    }
+    Way {
+        resolver: resolver.value,
+        proxy,
     }
 }
 

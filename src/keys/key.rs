@@ -21,6 +21,7 @@ pub struct Key {
     pub weight: u32,
     pub priority: i32,
     pub standing: Standing,
+    pub standing_since: Instant,
     pub limits: Limits,
     /// What the name stands for: the same for every value under it.
     pub account: Arc<Account>,

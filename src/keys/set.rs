@@ -247,7 +247,14 @@ impl KeySet {
 
     fn key(&self, entry: &KeyEntry, remembered: &Remembered, rules: &Rules, now: Instant) -> Key {
         let identity = Identity::of(&entry.value, &remembered.salt);
-        let life = match self.by_identity(&identity) {
+        let standing = if entry.disabled {
+            Standing::Disabled
+        } else {
+            Standing::Active
+        };
+        let old = self.by_identity(&identity);
+        let stands = old.filter(|old| old.standing == standing);
+        let life = match old {
             Some(old) => Arc::clone(&old.life),
             None => {
                 let mut health = if remembered.good_keys.contains(&identity) {
@@ -274,11 +281,8 @@ impl KeySet {
             pool: entry.pool.as_deref().map(Arc::from),
             weight: entry.weight,
             priority: entry.priority,
-            standing: if entry.disabled {
-                Standing::Disabled
-            } else {
-                Standing::Active
-            },
+            standing,
+            standing_since: stands.map_or(now, |old| old.standing_since),
             limits: limits(entry, rules),
             account,
             life,
@@ -289,8 +293,10 @@ impl KeySet {
 
 impl Key {
     fn draining(&self, now: Instant) -> Self {
+        let mut since = self.standing_since;
         if self.standing != Standing::Draining {
             self.touch(now);
+            since = now;
         }
         Self {
             name: Arc::clone(&self.name),
@@ -299,6 +305,7 @@ impl Key {
             weight: self.weight,
             priority: self.priority,
             standing: Standing::Draining,
+            standing_since: since,
             limits: self.limits,
             account: Arc::clone(&self.account),
             life: Arc::clone(&self.life),

@@ -336,6 +336,36 @@ async fn a_disabled_key_gets_no_submits_but_is_known_by_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_says_since_when_the_files_have_it_so() {
+    let on = [entry("a", 1, 0), entry("b", 1, 0)];
+    let off = [
+        KeyEntry {
+            disabled: true,
+            ..entry("a", 1, 0)
+        },
+        entry("b", 1, 0),
+    ];
+    let start = Instant::now();
+    let set = proven(&on);
+    let a = set.by_name("a").unwrap().identity;
+    let since = |set: &KeySet| set.by_identity(&a).unwrap().standing_since - start;
+    let minute = Duration::from_secs(60);
+    tokio::time::advance(minute).await;
+    let set = after(&set, &off);
+    assert_eq!(since(&set), minute);
+    tokio::time::advance(minute).await;
+    let set = after(&set, &off);
+    assert_eq!(since(&set), minute, "another reload changes nothing");
+    let set = after(&set, &[entry("b", 1, 0)]);
+    assert_eq!(since(&set), 2 * minute, "it drains");
+    tokio::time::advance(minute).await;
+    let set = after(&set, &[entry("b", 1, 0)]);
+    assert_eq!(since(&set), 2 * minute, "it still drains");
+    let set = after(&set, &on);
+    assert_eq!(since(&set), 3 * minute, "it is back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn processes_that_submit_once_spread_over_the_keys_by_weight() {
     let entries = [entry("a", 1, 0), entry("b", 2, 0), entry("c", 1, 0)];
     let mut first: HashMap<String, u32> = HashMap::new();

@@ -16,12 +16,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::connection::Connection;
 use super::{Certificates, Drain, Limits, Peer, Reply};
 use crate::background::Background;
+use crate::loops::Loops;
 
 /// Serves a bound listener until `drain` finishes or `background` stops. Returns at once; the work is in `background`.
 pub fn serve<H, F>(
     listener: TcpListener,
     tls: Option<Certificates>,
     limits: &Arc<Limits>,
+    loops: &Loops,
     drain: &Drain,
     background: &Background,
     handler: H,
@@ -32,6 +34,7 @@ pub fn serve<H, F>(
     let acceptor = Acceptor {
         tls,
         limits: Arc::clone(limits),
+        loops: loops.clone(),
         drain: drain.clone(),
         background: background.clone(),
         handler,
@@ -42,6 +45,7 @@ pub fn serve<H, F>(
 struct Acceptor<H> {
     tls: Option<Certificates>,
     limits: Arc<Limits>,
+    loops: Loops,
     drain: Drain,
     background: Background,
     handler: H,
@@ -82,6 +86,11 @@ where
                     // flood is left in the kernel's backlog. The cost: honest clients queue behind it until its
                     // connections meet their deadlines. Taken after the accept, because a listener that waits for
                     // its first client must not keep the last permit from the others.
+                    if let Some(crowded) = &self.limits.crowded
+                        && self.limits.connections.available_permits() == 0
+                    {
+                        crowded.notify_one();
+                    }
                     let Ok(permit) = Arc::clone(&self.limits.connections).acquire_owned().await
                     else {
                         return;
@@ -102,6 +111,7 @@ where
             },
             tls: self.tls.clone(),
             limits: Arc::clone(&self.limits),
+            loops: self.loops.clone(),
             drain: self.drain.clone(),
             handler: self.handler.clone(),
         };

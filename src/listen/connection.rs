@@ -18,11 +18,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::io::{ClientIo, Turn};
 use super::line::{Line, Socket};
 use super::{Certificates, Drain, Limits, Peer, Receipt, Reply};
+use crate::loops::Loops;
 
 pub(super) struct Connection<H> {
     pub(super) peer: Peer,
     pub(super) tls: Option<Certificates>,
     pub(super) limits: Arc<Limits>,
+    pub(super) loops: Loops,
     pub(super) drain: Drain,
     pub(super) handler: H,
 }
@@ -37,6 +39,15 @@ where
         // Answers are small and written whole; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
         if !self.speaks(&stream, deadline).await {
+            return;
+        }
+        // After the first byte: before it our own end may not be noted yet.
+        if self.loops.are_closed_by(self.peer.address) {
+            tracing::error!(
+                peer = %self.peer.address,
+                help = "a rule of this host redirects the vendor's port: exempt sidekey's user from it",
+                "a loop: sidekey's own call to the vendor came back to it and was dropped"
+            );
             return;
         }
         let socket = Socket::new(stream);
@@ -64,6 +75,7 @@ where
         let first = tokio::select! {
             first = &mut first => first,
             () = sleep_until(deadline) => return false,
+            () = self.limits.must_leave(|| false) => return false,
             () = self.drain.finishing() => match timeout(LAST_CALL, first).await {
                 Ok(first) => first,
                 Err(_) => return false,
@@ -136,6 +148,7 @@ where
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            () = limits.must_leave(|| turn.is_answering()) => return,
         };
         if let Err(error) = ended {
             tracing::debug!(peer = %peer.address, %error, "connection ended early");

@@ -57,6 +57,10 @@ impl Turn {
         self.turns() > 0
     }
 
+    pub(super) fn is_answering(&self) -> bool {
+        self.turns() % 2 == 1
+    }
+
     /// Nothing of the request that is being answered is left to read.
     pub(super) fn is_request_complete(&self) -> bool {
         let requests = self.turns().div_ceil(2);

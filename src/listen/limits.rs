@@ -1,9 +1,11 @@
 //! What one connection may take, and how many there may be.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until};
 
 #[derive(Debug)]
 pub struct Limits {
@@ -23,6 +25,8 @@ pub struct Limits {
     pub body: Duration,
     /// All listeners that share this value share these.
     pub(super) connections: Arc<Semaphore>,
+    /// Told when there is no room for one more. None: newcomers wait.
+    pub(super) crowded: Option<Notify>,
 }
 
 impl Limits {
@@ -37,16 +41,43 @@ impl Limits {
             body_rate: 1024,
             body: Duration::from_secs(120),
             connections: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+            crowded: None,
         }
     }
+
     /// Of the admin port. SECURITY: whoever holds all its connections keeps probes from being answered, and a program
-    /// that answers no probe is restarted. So who says nothing leaves soon; who asks on comes back.
+    /// that answers no probe is restarted. So who says nothing leaves soon, and at once where a newcomer finds no room;
+    /// who asks on comes back.
     pub fn of_admin() -> Self {
         Self {
             header: Duration::from_secs(3),
             idle: Duration::from_secs(10),
             write_idle: Duration::from_secs(10),
+            crowded: Some(Notify::new()),
             ..Self::new(100)
         }
     }
+
+    /// Resolves where this connection is the one that makes room: the oldest of those for which nothing is done.
+    pub(super) async fn must_leave(&self, is_busy: impl Fn() -> bool) {
+        let Some(crowded) = &self.crowded else {
+            return pending().await;
+        };
+        let began = Instant::now();
+        loop {
+            crowded.notified().await;
+            // Whoever came just now, a probe among them, is heard first.
+            sleep_until(began + GRACE).await;
+            if !is_busy() {
+                return;
+            }
+            crowded.notify_one();
+            // So that busy ones do not pass it round and round.
+            sleep(BUSY).await;
+        }
+    }
 }
+
+const BUSY: Duration = Duration::from_millis(100);
+/// A thousand connections that say nothing are through in a second.
+const GRACE: Duration = Duration::from_millis(100);

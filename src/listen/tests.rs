@@ -2,6 +2,7 @@
 
 mod framing;
 mod hang_up;
+mod loops;
 mod overload;
 mod slow;
 mod tls;
@@ -24,11 +25,13 @@ use super::gate::{Violation, gate};
 use super::*;
 use crate::background::Background;
 use crate::config::settings::ListenAddress;
+use crate::loops::Loops;
 
 /// A listener whose handler gates, reads the body and says what it understood.
 struct Server {
     address: SocketAddr,
     drain: Drain,
+    loops: Loops,
     background: Background,
     seen: Arc<Seen>,
 }
@@ -56,6 +59,7 @@ impl Server {
         let server = Self {
             address: listener.local_addr().expect("it is bound"),
             drain: Drain::new(),
+            loops: Loops::default(),
             background: Background::new(),
             seen: Arc::default(),
         };
@@ -65,6 +69,7 @@ impl Server {
             listener,
             tls,
             &limits,
+            &server.loops,
             &server.drain,
             &server.background,
             handler,

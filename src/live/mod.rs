@@ -20,6 +20,7 @@ use crate::config::report::Report;
 use crate::config::settings::{KeyEntry, Settings, StoreKind, Strategy, TenantEntry};
 use crate::keys::chance;
 use crate::keys::set::{DEFAULT_POOL, KeySet, Members, PoolRule, Remembered, Rules};
+use crate::loops::Loops;
 use crate::store::ParkedRecord;
 use crate::tenants::{Tenants, own_pool};
 use crate::vendor::client::{Client, ClientError};
@@ -57,6 +58,7 @@ pub struct Live {
     /// One change at a time: each next snapshot is made from the current one.
     changing: Mutex<()>,
     remembered: Remembered,
+    loops: Loops,
     background: Background,
     last: Last,
 }
@@ -65,9 +67,10 @@ impl Live {
     pub fn new(
         loaded: Loaded,
         remembered: Remembered,
+        loops: Loops,
         background: &Background,
     ) -> Result<Self, ClientError> {
-        let client = client(&loaded.settings, background)?;
+        let client = Client::of_vendor(&loaded.settings.vendor, &loops, background)?;
         let snapshot = snapshot(
             (&KeySet::default(), &Tenants::default()),
             loaded,
@@ -78,6 +81,7 @@ impl Live {
             current: ArcSwap::from_pointee(snapshot),
             changing: Mutex::default(),
             remembered,
+            loops,
             background: background.clone(),
             last: Last::new(),
         })
@@ -100,7 +104,7 @@ impl Live {
         let client = if same_vendor(&old.settings, &loaded.settings) {
             old.client.clone()
         } else {
-            client(&loaded.settings, &self.background)?
+            Client::of_vendor(&loaded.settings.vendor, &self.loops, &self.background)?
         };
         let next = snapshot((&old.keys, &old.tenants), loaded, client, &self.remembered);
         self.current.store(Arc::new(next));
@@ -162,8 +166,7 @@ fn snapshot(
     };
     let keys = old.next(&entries, remembered, &rules, Instant::now(), chance);
     let profile_name = settings.vendor.profile.name.as_str().into();
-    let mut hosts = settings.vendor.profile.hosts.clone();
-    hosts.extend(host_of(&settings.vendor.profile.url));
+    let hosts = settings.vendor.hosts();
     Snapshot {
         tenants: old_tenants.next(settings.clients.mode, &tenant_entries),
         settings,
@@ -215,21 +218,6 @@ fn pool_rules(settings: &Settings, keys: &[KeyEntry], tenants: &[TenantEntry]) -
     shared.chain(own).collect()
 }
 
-fn host_of(url: &str) -> Option<String> {
-    let uri: hyper::Uri = url.parse().ok()?;
-    uri.host().map(str::to_owned)
-}
-
-fn client(settings: &Settings, background: &Background) -> Result<Client, ClientError> {
-    let vendor = &settings.vendor;
-    Client::new(
-        &vendor.profile.url,
-        vendor.ca_pem.as_deref(),
-        vendor.connect_timeout,
-        background,
-    )
-}
-
 fn same_vendor(old: &Settings, new: &Settings) -> bool {
     let of = |settings: &Settings| {
         let vendor = &settings.vendor;
@@ -237,6 +225,7 @@ fn same_vendor(old: &Settings, new: &Settings) -> bool {
             vendor.profile.url.clone(),
             vendor.ca_pem.clone(),
             vendor.connect_timeout,
+            vendor.way.clone(),
         )
     };
     of(old) == of(new)

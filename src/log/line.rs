@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
+use super::obeyed::is_obeyed;
 use super::request_id::RequestId;
 use crate::calendar;
 use crate::config::settings::LogFormat;
@@ -181,8 +182,9 @@ struct Escaped<'a> {
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
-        // 0xc2 begins the control characters beyond ASCII.
-        let is_harmless = |b: u8| b >= 0x20 && b != 0x7f && b != 0xc2 && b != b'"' && b != b'\\';
+        // 0xc2 begins the control characters beyond ASCII, 0xd8 and 0xe2 those that reorder text.
+        let is_harmless =
+            |b: u8| b >= 0x20 && !matches!(b, 0x7f | 0xc2 | 0xd8 | 0xe2 | b'"' | b'\\');
         if piece.bytes().all(is_harmless) {
             self.text.push_str(piece);
             return Ok(());
@@ -196,7 +198,7 @@ impl Write for Escaped<'_> {
                 '\n' if self.has_quotes => self.text.push_str("\\n"),
                 // A report of several lines stays readable, and none of them can begin as a line of the log does.
                 '\n' => self.text.push_str("\n    "),
-                char if char.is_control() => write!(self.text, "\\u{:04x}", u32::from(char))?,
+                char if is_obeyed(char) => write!(self.text, "\\u{:04x}", u32::from(char))?,
                 char => self.text.push(char),
             }
         }
@@ -268,7 +270,7 @@ mod tests {
     fn say() {
         tracing::warn!(
             key = "a \"b\" \\",
-            code = %"x\ny\u{1b}[2J\u{9b}",
+            code = %"x\ny\u{1b}[2J\u{9b}\u{202e}",
             tries = 3_u32,
             none = None::<&str>,
             unheard = true,
@@ -285,7 +287,7 @@ mod tests {
         assert!(time.len() == "2026-11-21T14:36:23.123456Z".len() && time.ends_with('Z'));
         assert_eq!(
             rest,
-            " WARN sidekey::log::line::tests: line 1 key=\"a \\\"b\\\" \\\\\" code=x\n    y\\u001b[2J\\u009b tries=3 unheard=true ratio=null\n"
+            " WARN sidekey::log::line::tests: line 1 key=\"a \\\"b\\\" \\\\\" code=x\n    y\\u001b[2J\\u009b\\u202e tries=3 unheard=true ratio=null\n"
         );
     }
 
@@ -296,7 +298,7 @@ mod tests {
         assert!(line["timestamp"].take().is_string());
         let expected = json!({
             "timestamp": null, "level": "WARN", "target": "sidekey::log::line::tests", "message": "line 1",
-            "key": "a \"b\" \\", "code": "x\ny\u{1b}[2J\u{9b}", "tries": 3, "unheard": true, "ratio": null,
+            "key": "a \"b\" \\", "code": "x\ny\u{1b}[2J\u{9b}\u{202e}", "tries": 3, "unheard": true, "ratio": null,
         });
         assert_eq!(line, expected);
     }

@@ -4,8 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::{Call, Ended, Said};
+use super::{Call, Ended};
 use crate::log::request_id::RequestId;
+use crate::request::trace::Said;
 
 /// A body for `/v1/traces`. `run` tells processes apart that run side by side.
 pub(super) fn body(requests: &[Ended], run: RequestId) -> String {

@@ -114,7 +114,15 @@ impl<'a> Line<'a> {
         let until = Instant::now() + GIVEN_UP_AFTER;
         let mut pause = FIRST_PAUSE;
         loop {
-            let retry_after = match self.send(batch, PATIENCE).await {
+            let shutdown = async {
+                background.stopping().await;
+                sleep(LAST).await;
+            };
+            let sent = tokio::select! {
+                sent = self.send(batch, PATIENCE) => sent,
+                () = shutdown => return self.traces.lose(batch.traces),
+            };
+            let retry_after = match sent {
                 Ok(()) => return,
                 Err(None) => return self.traces.lose(batch.traces),
                 Err(Some(retry_after)) => retry_after,

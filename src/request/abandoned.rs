@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep};
 
 use super::admit::Caller;
-use super::forward::Sending;
+use super::forward::{Route, Sending};
 use super::poll::{POLL_PATIENCE, ask, hears};
 use super::settle::{Ending, settle};
 use super::together::{Together, ask_vendor, read_piece};
@@ -19,6 +19,7 @@ use crate::live::Snapshot;
 use crate::tasks::Task;
 use crate::tasks::company::{self, Account};
 use crate::tasks::course::{Action, News, View};
+use crate::vendor::answer::Asked;
 
 const ROUND: Duration = Duration::from_secs(1);
 /// What the store says of all that run, against what is known here. Less than a task waits before it is followed.
@@ -112,28 +113,17 @@ async fn round(server: &Server) {
 
 async fn alone(server: &Server, snapshot: &Snapshot, task: &Arc<Task>) {
     let id = task.record.key.id.as_bytes();
-    let sending = |key: &_| Sending::own(key, &[("action", b"get"), ("id", id)]);
-    let deadline = Instant::now() + POLL_PATIENCE;
+    let with = |key| Sending::own(key, &[("action", b"get"), ("id", id)]);
+    let route = Route::new(Caller::OWN, Asked::Poll, Instant::now() + POLL_PATIENCE);
     let mut trace = Trace::own();
     // What it comes to stands with the task.
-    let _heard = ask(
-        server,
-        snapshot,
-        &Caller::OWN,
-        OWN_VIEW,
-        task,
-        sending,
-        deadline,
-        &mut trace,
-    )
-    .await;
+    let _heard = ask(server, snapshot, OWN_VIEW, task, with, &route, &mut trace).await;
 }
 
 async fn together(server: &Server, snapshot: &Snapshot, tasks: &[Arc<Task>]) {
     let mut trace = Trace::own();
-    let deadline = Instant::now() + POLL_PATIENCE;
-    let caller = Caller::OWN;
-    let pieces = match ask_vendor(server, snapshot, &caller, tasks, deadline, &mut trace).await {
+    let route = Route::new(Caller::OWN, Asked::Poll, Instant::now() + POLL_PATIENCE);
+    let pieces = match ask_vendor(server, snapshot, tasks, &route, &mut trace).await {
         Together::Pieces(pieces) => pieces,
         Together::Unclear => {
             for task in tasks {

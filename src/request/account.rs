@@ -11,7 +11,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::admit::Admitted;
+use super::admit::{Admitted, Caller};
 use super::choose::LEARNING;
 use super::forward::{Answered, Route, Sending, forward};
 use super::refuse::Refusal;
@@ -29,15 +29,14 @@ use crate::wire::Endpoint;
 /// a moment after: clients ask as often as they like, and some account may never answer.
 #[derive(Default)]
 pub struct Rounds {
-    /// As many as pools were ever named.
-    by_pool: std::sync::Mutex<HashMap<Arc<str>, Arc<OfPool>>>,
+    /// As many as pools were ever named, for each of both questions.
+    last: std::sync::Mutex<HashMap<Of, Arc<Last>>>,
 }
 
-#[derive(Default)]
-struct OfPool {
-    balance: Mutex<Option<Round>>,
-    threads: Mutex<Option<Round>>,
-}
+/// Of which pool, and which question.
+type Of = (Arc<str>, Asked);
+/// None: nobody has asked yet.
+type Last = Mutex<Option<Round>>;
 
 struct Round {
     ended: Instant,
@@ -46,9 +45,9 @@ struct Round {
 }
 
 impl Rounds {
-    fn of(&self, pool: &Arc<str>) -> Arc<OfPool> {
-        let mut rounds = self.by_pool.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(rounds.entry(Arc::clone(pool)).or_default())
+    fn last(&self, pool: &Arc<str>, asked: Asked) -> Arc<Last> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(last.entry((Arc::clone(pool), asked)).or_default())
     }
 }
 
@@ -71,20 +70,15 @@ pub(super) async fn balance(
         Told::Keys(pool) => pool,
         Told::Limits(_) => return Outcome::Bare(decimal(allowed(server, snapshot, admitted))),
     };
-    let known = |key: &Key| key.account.balance(&key.limits, Instant::now());
-    let (round, asked) = (server.rounds.of(pool), Asked::Balance);
-    let round = &round.balance;
-    match known_of_all(
+    let question = Question {
         server,
         snapshot,
         admitted,
-        asked,
-        (pool, round),
-        known,
-        trace,
-    )
-    .await
-    {
+        asked: Asked::Balance,
+        pool,
+    };
+    let known = |key: &Key| key.account.balance(&key.limits, Instant::now());
+    match question.of_all(known, trace).await {
         Ok(balances) => {
             let sum = balances.into_iter().fold(0, i64::saturating_add);
             Outcome::Bare(decimal(sum))
@@ -115,20 +109,15 @@ pub(super) async fn threads(
             (pool, Some(working))
         }
     };
-    let known = |key: &Key| key.account.threads(&key.limits, Instant::now());
-    let (round, asked) = (server.rounds.of(pool), Asked::Threads);
-    let round = &round.threads;
-    match known_of_all(
+    let question = Question {
         server,
         snapshot,
         admitted,
-        asked,
-        (pool, round),
-        known,
-        trace,
-    )
-    .await
-    {
+        asked: Asked::Threads,
+        pool,
+    };
+    let known = |key: &Key| key.account.threads(&key.limits, Instant::now());
+    match question.of_all(known, trace).await {
         Ok(threads) => Outcome::Threads {
             total: threads.iter().map(|it| u64::from(it.total)).sum(),
             working: working
@@ -150,19 +139,11 @@ fn told<'a>(server: &Server, snapshot: &Snapshot, tenant: &'a Tenant) -> Told<'a
     match &tenant.pools {
         Pools::Shared(pool) if tenant.is_everybody() => Told::Keys(pool),
         Pools::Shared(pool) => Told::Limits(pool),
-        Pools::Own {
-            pool,
-            fallback,
-            fallback_when_empty,
-        } => {
-            let keys = &snapshot.keys;
-            let (egress, now) = (&server.egress, Instant::now());
-            let is_empty = || keys.pool(pool).is_some_and(|own| own.is_empty(egress, now));
-            match fallback {
-                Some(fallback) if keys.has_none(pool) || *fallback_when_empty && is_empty() => {
-                    Told::Limits(fallback)
-                }
-                _ => Told::Keys(pool),
+        Pools::Own { pool: own, .. } => {
+            let pool = tenant.pool_now(&snapshot.keys, &server.egress, Instant::now());
+            match pool == own {
+                true => Told::Keys(pool),
+                false => Told::Limits(pool),
             }
         }
     }
@@ -178,127 +159,133 @@ fn allowed(server: &Server, snapshot: &Snapshot, admitted: &Admitted) -> i64 {
     allowance::balance(tenant, left, &settings.prices, nominal)
 }
 
-/// What is known of each proven key, at least one, after those were asked of which nothing is.
-async fn known_of_all<T>(
-    server: &Server,
-    snapshot: &Snapshot,
-    admitted: &Admitted,
+/// One account call of a client, for all keys of a pool.
+struct Question<'a> {
+    server: &'a Server,
+    snapshot: &'a Snapshot,
+    admitted: &'a Admitted,
     asked: Asked,
-    (pool, round): (&str, &Mutex<Option<Round>>),
-    known: impl Fn(&Key) -> Option<T>,
-    trace: &mut Trace,
-) -> Result<Vec<T>, Outcome> {
-    let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
-    let trusted = || trusted(snapshot, pool);
-    let all = || trusted().filter_map(|key| known(key)).collect();
-    let missing = || trusted().filter(|key| known(key).is_none()).cloned();
-    if missing().next().is_none() && trusted().next().is_some() {
-        return Ok(all());
-    }
-    let came = Instant::now();
-    let deadline = came + PATIENCE;
-    // Somebody else's round may take as long as this client waits.
-    let Ok(mut last) = timeout_at(deadline, round.lock()).await else {
-        return Err(none_answered(snapshot, pool, None, admitted));
-    };
-    let found: Vec<T> = all();
-    let rests = |last: &Round| last.ended.elapsed() < BETWEEN_ROUNDS;
-    if !found.is_empty() && (last.as_ref().is_some_and(rests) || missing().next().is_none()) {
-        return Ok(found);
-    }
-    // Who waited for a round in vain does not wait for one more: the last in line would wait for all of them. And clients
-    // that ask again at once must not each cost another round.
-    let in_vain = |last: &&Round| last.ended > came || rests(last);
-    if let Some(last) = last.as_ref().filter(in_vain) {
-        return Err(match &last.refused {
-            Some(code) => Outcome::Code(code.clone()),
-            None => none_answered(snapshot, pool, None, admitted),
-        });
-    }
-    let keys = missing().collect();
-    let answers = ask(server, snapshot, admitted, asked, keys, deadline, trace).await;
-    let found: Vec<T> = all();
-    let refused = match found.is_empty() {
-        true => refused(answers),
-        false => None,
-    };
-    *last = Some(Round {
-        ended: Instant::now(),
-        refused: refused.as_ref().map(|(code, _)| code.clone()),
-    });
-    if found.is_empty() {
-        return Err(none_answered(snapshot, pool, refused, admitted));
-    }
-    Ok(found)
+    pool: &'a Arc<str>,
 }
 
-/// Unproven keys are the prober's: asking with them here could be a bad-key answer each.
-fn trusted<'a>(snapshot: &'a Snapshot, pool: &'a str) -> impl Iterator<Item = &'a Arc<Key>> {
-    let now = Instant::now();
-    let is_good =
-        move |key: &&Arc<Key>| key.look(|health| health.is_proven() && !health.is_called_bad(now));
-    snapshot.keys.in_pool(pool).filter(is_good)
-}
-
-/// A few at a time. What they say is learnt on the way.
-async fn ask(
-    server: &Server,
-    snapshot: &Snapshot,
-    admitted: &Admitted,
-    asked: Asked,
-    keys: Vec<Arc<Key>>,
-    deadline: Instant,
-    trace: &mut Trace,
-) -> Vec<Answered> {
-    let (turns, one_is_good) = (Mutex::new(()), AtomicBool::new(false));
-    let (turns, one_is_good) = (&turns, &one_is_good);
-    let ask = |key: Arc<Key>, mut part: Trace| async move {
-        let turn = timeout(ALONE, turns.lock()).await.ok();
-        let _turn = turn.filter(|_| !one_is_good.load(Ordering::Relaxed));
-        // Keys that were all revoked at once must not each cost an answer that says so.
-        if server.egress.exhausted_until(Instant::now()).is_some() {
-            return (None, part);
+impl<'a> Question<'a> {
+    /// What is known of each proven key, at least one, after those were asked of which nothing is.
+    async fn of_all<T>(
+        &self,
+        known: impl Fn(&Key) -> Option<T>,
+        trace: &mut Trace,
+    ) -> Result<Vec<T>, Outcome> {
+        let server = self.server;
+        let _ = timeout_at(server.started + LEARNING, server.prober.has_learnt()).await;
+        let trusted = || self.trusted();
+        let all = || trusted().filter_map(|key| known(key)).collect();
+        let missing = || trusted().filter(|key| known(key).is_none()).cloned();
+        if missing().next().is_none() && trusted().next().is_some() {
+            return Ok(all());
         }
-        let sending = Sending::account(&key, asked);
-        let user_agent = admitted.user_agent.as_ref();
-        let route = Route {
-            endpoint: Endpoint::Result,
-            user_agent,
-            asked,
-            deadline,
-            client_left: None,
-            is_probe: false,
+        let came = Instant::now();
+        let deadline = came + PATIENCE;
+        let last = server.rounds.last(self.pool, self.asked);
+        // Somebody else's round may take as long as this client waits.
+        let Ok(mut last) = timeout_at(deadline, last.lock()).await else {
+            return Err(self.none_answered(None));
         };
-        let answered = forward(
-            server,
-            snapshot,
-            Some(&key),
-            admitted.token(),
-            sending,
-            &route,
-            &mut part,
-        )
-        .await
-        .ok();
-        let is_good = |answered: &Answered| matches!(answered.reading, Reading::Said);
-        if answered.as_ref().is_some_and(is_good) {
-            one_is_good.store(true, Ordering::Relaxed);
+        let found: Vec<T> = all();
+        let rests = |last: &Round| last.ended.elapsed() < BETWEEN_ROUNDS;
+        if !found.is_empty() && (last.as_ref().is_some_and(rests) || missing().next().is_none()) {
+            return Ok(found);
         }
-        (answered, part)
-    };
-    let mut answers = Vec::new();
-    let mut hear = |(answered, part): (Option<Answered>, Trace), trace: &mut Trace| {
-        trace.add(&part);
-        answers.extend(answered);
-    };
-    let parts: Vec<_> = keys.iter().map(|_| trace.part()).collect();
-    let mut calls = stream::iter(keys.into_iter().zip(parts))
-        .map(|(key, part)| ask(key, part))
-        .buffer_unordered(AT_ONCE);
-    while let Some(answer) = calls.next().await {
-        hear(answer, trace);
+        // Who waited for a round in vain does not wait for one more: the last in line would wait for all of them. And clients
+        // that ask again at once must not each cost another round.
+        let in_vain = |last: &&Round| last.ended > came || rests(last);
+        if let Some(last) = last.as_ref().filter(in_vain) {
+            return Err(match &last.refused {
+                Some(code) => Outcome::Code(code.clone()),
+                None => self.none_answered(None),
+            });
+        }
+        let keys = missing().collect();
+        let answers = self.ask(keys, deadline, trace).await;
+        let found: Vec<T> = all();
+        let refused = match found.is_empty() {
+            true => refused(answers),
+            false => None,
+        };
+        *last = Some(Round {
+            ended: Instant::now(),
+            refused: refused.as_ref().map(|(code, _)| code.clone()),
+        });
+        if found.is_empty() {
+            return Err(self.none_answered(refused));
+        }
+        Ok(found)
     }
-    answers
+
+    /// Unproven keys are the prober's: asking with them here could be a bad-key answer each.
+    fn trusted(&self) -> impl Iterator<Item = &'a Arc<Key>> {
+        let now = Instant::now();
+        let is_good = move |key: &&Arc<Key>| {
+            key.look(|health| health.is_proven() && !health.is_called_bad(now))
+        };
+        self.snapshot.keys.in_pool(self.pool).filter(is_good)
+    }
+
+    /// A few at a time. What they say is learnt on the way.
+    async fn ask(
+        &self,
+        keys: Vec<Arc<Key>>,
+        deadline: Instant,
+        trace: &mut Trace,
+    ) -> Vec<Answered> {
+        let caller = Caller {
+            endpoint: Endpoint::Result,
+            ..self.admitted.caller()
+        };
+        let route = Route::new(caller, self.asked, deadline);
+        let (server, route) = (self.server, &route);
+        let (turns, one_is_good) = (Mutex::new(()), AtomicBool::new(false));
+        let (turns, one_is_good) = (&turns, &one_is_good);
+        let ask = |key: Arc<Key>, mut part: Trace| async move {
+            let turn = timeout(ALONE, turns.lock()).await.ok();
+            let _turn = turn.filter(|_| !one_is_good.load(Ordering::Relaxed));
+            // Keys that were all revoked at once must not each cost an answer that says so.
+            if server.egress.exhausted_until(Instant::now()).is_some() {
+                return (None, part);
+            }
+            let sending = Sending::account(&key, self.asked);
+            let answered = forward(server, self.snapshot, sending, route, &mut part).await;
+            let answered = answered.ok();
+            let is_good = |answered: &Answered| matches!(answered.reading, Reading::Said);
+            if answered.as_ref().is_some_and(is_good) {
+                one_is_good.store(true, Ordering::Relaxed);
+            }
+            (answered, part)
+        };
+        let mut answers = Vec::new();
+        let mut hear = |(answered, part): (Option<Answered>, Trace), trace: &mut Trace| {
+            trace.add(&part);
+            answers.extend(answered);
+        };
+        let parts: Vec<_> = keys.iter().map(|_| trace.part()).collect();
+        let mut calls = stream::iter(keys.into_iter().zip(parts))
+            .map(|(key, part)| ask(key, part))
+            .buffer_unordered(AT_ONCE);
+        while let Some(answer) = calls.next().await {
+            hear(answer, trace);
+        }
+        answers
+    }
+
+    /// The vendor's own refusal where there is one.
+    fn none_answered(&self, refused: Option<(String, Answered)>) -> Outcome {
+        if self.snapshot.keys.has_none(self.pool) {
+            return Outcome::Refused(Refusal::NoKey);
+        }
+        refused.map_or(
+            Outcome::Refused(Refusal::VendorTrouble),
+            |(code, answered)| answered.control(&code, self.admitted.hints),
+        )
+    }
 }
 
 fn refused(answers: Vec<Answered>) -> Option<(String, Answered)> {
@@ -308,20 +295,4 @@ fn refused(answers: Vec<Answered>) -> Option<(String, Answered)> {
             Reading::Code { code, .. } => Some((code.clone(), answered)),
             _ => None,
         })
-}
-
-/// The vendor's own refusal where there is one.
-fn none_answered(
-    snapshot: &Snapshot,
-    pool: &str,
-    refused: Option<(String, Answered)>,
-    admitted: &Admitted,
-) -> Outcome {
-    if snapshot.keys.has_none(pool) {
-        return Outcome::Refused(Refusal::NoKey);
-    }
-    refused.map_or(
-        Outcome::Refused(Refusal::VendorTrouble),
-        |(code, answered)| answered.control(&code, admitted.hints),
-    )
 }

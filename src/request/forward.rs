@@ -8,7 +8,7 @@ use hyper::header::HeaderValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::admit::{Admitted, NO_TOKEN};
+use super::admit::{Admitted, Caller, NO_TOKEN};
 use super::refuse::Refusal;
 use super::respond::{Outcome, Relay};
 use super::trace::Trace;
@@ -26,23 +26,25 @@ use crate::vendor::profile::{Billing, Class, CodeRule};
 use crate::vendor::scrub;
 use crate::wire::{Endpoint, Hints, Rewritten, own_query};
 
-/// What goes out, with its key.
-pub(super) struct Sending {
-    pub method: Method,
-    pub rewritten: Rewritten,
+/// What goes out, and the key that is in it.
+pub(super) struct Sending<'a> {
+    key: Option<&'a Key>,
+    method: Method,
+    rewritten: Rewritten,
 }
 
-impl Sending {
+impl<'a> Sending<'a> {
     /// The client's own request, with this key in the place of its own.
-    pub(super) fn of(admitted: &Admitted, key: &Key) -> Self {
+    pub(super) fn of(admitted: &Admitted, key: &'a Key) -> Self {
         Self {
+            key: Some(key),
             method: admitted.method.clone(),
             rewritten: admitted.message.with_key(&key.value()),
         }
     }
 
     /// An account call. In JSON, because the text form of `threadsinfo` is documented nowhere.
-    pub(super) fn account(key: &Key, asked: Asked) -> Self {
+    pub(super) fn account(key: &'a Key, asked: Asked) -> Self {
         let action: &[u8] = if asked == Asked::Threads {
             b"threadsinfo"
         } else {
@@ -53,30 +55,43 @@ impl Sending {
 
     pub(super) fn keyless(admitted: &Admitted) -> Self {
         Self {
+            key: None,
             method: admitted.method.clone(),
             rewritten: admitted.message.without_key(),
         }
     }
 
     /// A request that Sidekey makes up itself, to `res.php`.
-    pub(super) fn own(key: &Key, fields: &[(&str, &[u8])]) -> Self {
+    pub(super) fn own(key: &'a Key, fields: &[(&str, &[u8])]) -> Self {
         Self {
+            key: Some(key),
             method: Method::GET,
             rewritten: own_query(&key.value(), fields),
         }
     }
 }
 
-/// Where a call goes and how long it may take.
+/// For whom a call is made, what for, and how long it may take.
 pub(super) struct Route<'a> {
-    pub endpoint: Endpoint,
-    pub user_agent: Option<&'a Bytes>,
+    pub caller: Caller<'a>,
     pub asked: Asked,
     pub deadline: Instant,
     /// Ends a call that was not sent yet.
     pub client_left: Option<&'a CancellationToken>,
     /// Our own look at a key.
     pub is_probe: bool,
+}
+
+impl<'a> Route<'a> {
+    pub(super) fn new(caller: Caller<'a>, asked: Asked, deadline: Instant) -> Self {
+        Self {
+            caller,
+            asked,
+            deadline,
+            client_left: None,
+            is_probe: false,
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -94,26 +109,28 @@ pub(super) struct Answered {
 pub(super) async fn forward(
     server: &Server,
     snapshot: &Snapshot,
-    key: Option<&Key>,
-    token: &[u8],
-    sending: Sending,
+    sending: Sending<'_>,
     route: &Route<'_>,
     trace: &mut Trace,
 ) -> Result<Answered, Unanswered> {
     let profile = &snapshot.settings.vendor.profile;
-    let path = match route.endpoint {
+    let path = match route.caller.endpoint {
         Endpoint::Submit => &profile.endpoints.submit,
         Endpoint::Solve => &profile.endpoints.solve,
         Endpoint::Result => &profile.endpoints.result,
         Endpoint::Load => &profile.endpoints.load,
     };
     let changes_nothing = matches!(route.asked, Asked::Poll | Asked::Balance | Asked::Threads);
-    let Sending { method, rewritten } = sending;
+    let Sending {
+        key,
+        method,
+        rewritten,
+    } = sending;
     let outgoing = Outgoing {
         method,
         path_and_query: target(path, &rewritten.query),
         content_type: rewritten.content_type,
-        user_agent: route.user_agent.cloned(),
+        user_agent: route.caller.user_agent.cloned(),
         body: rewritten.body,
         kind: if changes_nothing {
             Kind::Repeatable
@@ -161,15 +178,19 @@ pub(super) async fn forward(
                 .is_some_and(CancellationToken::is_cancelled);
             if let CallError::NotSent { why } = &error
                 && !left
-                && server.outage.unreached(now, chance())
             {
-                tracing::warn!(
-                    vendor = profile.url,
-                    why,
-                    "the vendor is out of reach: nothing but a probe is sent until it answers"
-                );
-                // The prober, which sleeps while all keys are well.
-                snapshot.keys.events().happened();
+                if server.outage.unreached(now, chance()) {
+                    tracing::warn!(
+                        vendor = profile.url,
+                        why,
+                        "the vendor is out of reach: nothing but a probe is sent until it answers"
+                    );
+                    // The prober, which sleeps while all keys are well.
+                    snapshot.keys.events().happened();
+                } else if route.is_probe {
+                    // The reason may be another by now, such as the proxy's after the name server's. Every 15 s at most.
+                    tracing::info!(why, "the probe did not reach the vendor");
+                }
             }
             server
                 .metrics
@@ -212,14 +233,14 @@ pub(super) async fn forward(
         Reading::Accepted { id } => {
             let seen = scrub::scrub(&id.clone().into(), &secret, NO_TOKEN);
             let stands_in = if *seen == *id.as_bytes() {
-                token
+                route.caller.token
             } else {
                 NO_TOKEN
             };
             let id = String::from_utf8_lossy(&seen).into_owned();
             (Reading::Accepted { id }, stands_in)
         }
-        reading => (reading, token),
+        reading => (reading, route.caller.token),
     };
     let body = scrub::scrub(&answer::trim(&answer.body), &secret, stands_in);
     let relay = Relay {

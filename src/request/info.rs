@@ -19,26 +19,10 @@ pub(super) async fn info(
     admitted: &Admitted,
     trace: &mut Trace,
 ) -> Outcome {
-    let route = Route {
-        endpoint: admitted.endpoint,
-        user_agent: admitted.user_agent.as_ref(),
-        asked: Asked::Other,
-        deadline: Instant::now() + POLL_PATIENCE,
-        client_left: None,
-        is_probe: false,
-    };
+    let deadline = Instant::now() + POLL_PATIENCE;
+    let route = Route::new(admitted.caller(), Asked::Other, deadline);
     let sending = Sending::keyless(admitted);
-    match forward(
-        server,
-        snapshot,
-        None,
-        admitted.token(),
-        sending,
-        &route,
-        trace,
-    )
-    .await
-    {
+    match forward(server, snapshot, sending, &route, trace).await {
         Ok(answered) if !matches!(answered.reading, Reading::Trouble { .. }) => {
             Outcome::Relay(answered.relay)
         }

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant;
 
 use super::admit::Admitted;
-use super::forward::Sending;
+use super::forward::{Route, Sending};
 use super::park::{self, Name};
 use super::poll::{self, POLL_PATIENCE, task_key};
 use super::refuse::Refusal;
@@ -22,6 +22,7 @@ use crate::live::Snapshot;
 use crate::tasks::Task;
 use crate::tasks::company::{self, Account};
 use crate::tasks::course::{Action, Heard, News, View, Word};
+use crate::vendor::answer::Asked;
 
 /// Calls at the vendor for one client request, so that one poll of many ids is no flood.
 const AT_ONCE: usize = 8;
@@ -119,9 +120,9 @@ async fn ask(
     deadline: Instant,
     trace: &mut Trace,
 ) -> Vec<String> {
-    let caller = admitted.caller();
+    let route = Route::new(admitted.caller(), Asked::Poll, deadline);
     if tasks.len() > 1 && Instant::now() < deadline {
-        let came_to = ask_vendor(server, snapshot, &caller, tasks, deadline, trace).await;
+        let came_to = ask_vendor(server, snapshot, tasks, &route, trace).await;
         let trouble = |news| (Heard::Word(Word::Trouble), news);
         let heard = |place: usize| match &came_to {
             Together::Pieces(pieces) => {
@@ -149,13 +150,10 @@ async fn ask(
     let mut pieces = Vec::with_capacity(tasks.len());
     for task in tasks {
         let id = task.record.key.id.as_bytes();
-        let sending = |key: &_| Sending::own(key, &[("action", b"get"), ("id", id)]);
+        let with = |key| Sending::own(key, &[("action", b"get"), ("id", id)]);
         let heard = if Instant::now() < deadline {
             server.metrics.poll_answered(PollFrom::Vendor);
-            poll::ask(
-                server, snapshot, &caller, PIECE, task, sending, deadline, trace,
-            )
-            .await
+            poll::ask(server, snapshot, PIECE, task, with, &route, trace).await
         } else {
             Heard::Word(Word::Trouble)
         };

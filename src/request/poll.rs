@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::admit::{Admitted, Caller};
+use super::admit::Admitted;
 use super::forward::{Answered, Route, Sending, Unanswered, forward};
 use super::refuse::Refusal;
 use super::respond::Outcome;
@@ -95,12 +95,9 @@ async fn answer(
                 let (heard, from) = match waited {
                     Some(word) => (Heard::Word(word), PollFrom::Batch),
                     None => {
-                        let sending = |key: &_| Sending::of(admitted, key);
-                        let caller = admitted.caller();
-                        let heard = ask(
-                            server, snapshot, &caller, view, task, sending, deadline, trace,
-                        )
-                        .await;
+                        let route = Route::new(admitted.caller(), Asked::Poll, deadline);
+                        let with = |key| Sending::of(admitted, key);
+                        let heard = ask(server, snapshot, view, task, with, &route, trace).await;
                         (heard, PollFrom::Vendor)
                     }
                 };
@@ -130,23 +127,16 @@ fn view(admitted: &Admitted) -> View {
 }
 
 /// Asks the vendor about one task by itself, and remembers what it says.
-#[expect(clippy::too_many_arguments, reason = "one call, three callers")]
-pub(super) async fn ask(
-    server: &Server,
-    snapshot: &Snapshot,
-    caller: &Caller<'_>,
+pub(super) async fn ask<'a>(
+    server: &'a Server,
+    snapshot: &'a Snapshot,
     view: View,
     task: &Arc<Task>,
-    sending: impl Fn(&Key) -> Sending,
-    deadline: Instant,
+    with: impl Fn(&'a Key) -> Sending<'a>,
+    route: &Route<'_>,
     trace: &mut Trace,
 ) -> Heard {
-    let asked = Asked::Poll;
-    let followed = follow(
-        server, snapshot, caller, task, asked, sending, deadline, trace,
-    )
-    .await;
-    let (heard, news) = match followed {
+    let (heard, news) = match follow(server, snapshot, task, with, route, trace).await {
         Relayed::Answer(heard, news) => (heard, news),
         Relayed::Trouble | Relayed::KeyBad => (Heard::Word(Word::Trouble), News::Trouble),
         // To be asked later is no trouble: its time must not begin to run.
@@ -221,13 +211,9 @@ pub(super) async fn act(
             trace.task(&task.record.key.id);
             let keep = snapshot.settings.poll.keep;
             server.tasks.used(&task, keep, now, now_ms);
-            let sending = |key: &_| Sending::of(admitted, key);
-            let (caller, deadline) = (admitted.caller(), now + POLL_PATIENCE);
-            match follow(
-                server, snapshot, &caller, &task, asked, sending, deadline, trace,
-            )
-            .await
-            {
+            let route = Route::new(admitted.caller(), asked, now + POLL_PATIENCE);
+            let with = |key| Sending::of(admitted, key);
+            match follow(server, snapshot, &task, with, &route, trace).await {
                 Relayed::Answer(heard, _) => outcome(server, snapshot, &task, heard),
                 Relayed::Gone => Outcome::Refused(Refusal::UnknownTask),
                 Relayed::Trouble | Relayed::KeyBad | Relayed::NotNow | Relayed::NotAsked => {
@@ -252,26 +238,15 @@ pub(super) fn task_key(snapshot: &Snapshot, admitted: &Admitted, id: &str) -> Ta
     }
 }
 
-/// Asks the task's owner. `sending` makes the request for a key.
-#[expect(clippy::too_many_arguments, reason = "one call, two callers")]
-async fn follow(
-    server: &Server,
-    snapshot: &Snapshot,
-    caller: &Caller<'_>,
+/// Asks the task's owner. `with` makes the request for a key.
+async fn follow<'a>(
+    server: &'a Server,
+    snapshot: &'a Snapshot,
     task: &Task,
-    asked: Asked,
-    sending: impl Fn(&Key) -> Sending,
-    deadline: Instant,
+    with: impl Fn(&'a Key) -> Sending<'a>,
+    route: &Route<'_>,
     trace: &mut Trace,
 ) -> Relayed {
-    let route = Route {
-        endpoint: caller.endpoint,
-        user_agent: caller.user_agent,
-        asked,
-        deadline,
-        client_left: None,
-        is_probe: false,
-    };
     let mut came_to = Relayed::NotAsked;
     // Twice at most: the value that submitted the task, then, if the vendor calls that bad, the one now under its name.
     for _ in 0..2 {
@@ -281,10 +256,8 @@ async fn follow(
             Owner::Gone => return Relayed::Gone,
         };
         trace.uses(key);
-        let (key, sending) = (Some(&**key), sending(key));
-        let answered = forward(server, snapshot, key, caller.token, sending, &route, trace).await;
-        came_to = match answered {
-            Ok(answered) => relayed(answered, caller.hints),
+        came_to = match forward(server, snapshot, with(key), route, trace).await {
+            Ok(answered) => relayed(answered, route.caller.hints),
             Err(Unanswered::NotNow) => Relayed::NotNow,
             Err(Unanswered::Failed(_)) => Relayed::Trouble,
         };

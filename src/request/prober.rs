@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep_until};
 
+use super::admit::Caller;
 use super::forward::{NOTHING_LEFT, Route, Sending, ZERO_BALANCE, forward};
 use super::refresher::question;
 use super::trace::Trace;
@@ -23,7 +24,6 @@ use crate::replicas::{News, Verdict};
 use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::profile::{Billing, Class};
-use crate::wire::Endpoint;
 
 /// Account calls are answered within tens of milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -129,21 +129,24 @@ fn next(server: &Server, snapshot: &Snapshot, now: Instant) -> Next {
     soonest()
 }
 
-/// What the vendor may be asked about. Keys that take no new work are so only for the sake of others: one that drains while
-/// it is suspect and no other value stands under its name, because its tasks wait for the outcome, and one that the file
-/// disables unless a probe would be its first, which can wait until it is enabled or a hand asks.
 fn probed(keys: &KeySet, now: Instant) -> impl Iterator<Item = &Arc<Key>> {
-    let is_probed = move |key: &&Arc<Key>| {
-        let condition = || key.look(|health| health.condition(now));
-        match key.standing {
-            Standing::Active => true,
-            Standing::Disabled => condition() != Condition::Unproven || key.look(Health::is_asked),
-            Standing::Draining => {
-                condition() == Condition::Suspect && keys.by_name(&key.name).is_none()
-            }
+    keys.keys()
+        .iter()
+        .filter(move |key| is_probed(keys, key, now))
+}
+
+/// Whether the vendor may be asked about it. Keys that take no new work are so only for the sake of others: one that drains
+/// while it is suspect and no other value stands under its name, because its tasks wait for the outcome, and one that the
+/// file disables unless a probe would be its first, which can wait until it is enabled or a hand asks.
+pub fn is_probed(keys: &KeySet, key: &Key, now: Instant) -> bool {
+    let condition = || key.look(|health| health.condition(now));
+    match key.standing {
+        Standing::Active => true,
+        Standing::Disabled => condition() != Condition::Unproven || key.look(Health::is_asked),
+        Standing::Draining => {
+            condition() == Condition::Suspect && keys.by_name(&key.name).is_none()
         }
-    };
-    keys.keys().iter().filter(is_probed)
+    }
 }
 
 /// The key whose probe is due and within the budget of bad-key answers. Of several replicas one leads, and probes for all.
@@ -267,26 +270,12 @@ async fn probe_vendor(server: &Server, snapshot: &Snapshot, key: &Key) {
 async fn ask(server: &Server, snapshot: &Snapshot, key: &Key, asked: Asked) -> Evidence {
     let deadline = Instant::now() + PATIENCE;
     let route = Route {
-        endpoint: Endpoint::Result,
-        user_agent: None,
-        asked,
-        deadline,
-        client_left: None,
         is_probe: true,
+        ..Route::new(Caller::OWN, asked, deadline)
     };
-    let mut trace = Trace::own();
     let sending = Sending::account(key, asked);
-    let Ok(answered) = forward(
-        server,
-        snapshot,
-        Some(key),
-        b"",
-        sending,
-        &route,
-        &mut trace,
-    )
-    .await
-    else {
+    let answered = forward(server, snapshot, sending, &route, &mut Trace::own()).await;
+    let Ok(answered) = answered else {
         return Evidence::Nothing;
     };
     match answered.reading {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::Server;
+use super::admit::Caller;
 use super::forward::{Route, Sending, forward};
 use super::prober::{PATIENCE, plan};
 use super::trace::Trace;
@@ -18,7 +19,6 @@ use crate::store;
 use crate::vendor::account;
 use crate::vendor::answer::{Asked, Reading};
 use crate::vendor::profile::Billing;
-use crate::wire::Endpoint;
 
 /// Keys change: nothing is planned further ahead.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -125,26 +125,9 @@ async fn refresh(server: &Server, snapshot: &Snapshot, key: &Key) {
     let before = key.describe(now).state;
     // Whatever comes of it: what is known stays known, and the next turn is the next try.
     key.account.refresh_asked(now);
-    let route = Route {
-        endpoint: Endpoint::Result,
-        user_agent: None,
-        asked,
-        deadline: now + PATIENCE,
-        client_left: None,
-        is_probe: false,
-    };
+    let route = Route::new(Caller::OWN, asked, now + PATIENCE);
     let sending = Sending::account(key, asked);
-    let mut trace = Trace::own();
-    let answered = forward(
-        server,
-        snapshot,
-        Some(key),
-        b"",
-        sending,
-        &route,
-        &mut trace,
-    )
-    .await;
+    let answered = forward(server, snapshot, sending, &route, &mut Trace::own()).await;
     if let (Some(redis), Ok(answered)) = (server.store.replicas(), &answered)
         && asked == Asked::Balance
         && matches!(answered.reading, Reading::Said)

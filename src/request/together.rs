@@ -69,8 +69,8 @@ async fn travel(server: Arc<Server>, snapshot: Arc<Snapshot>, boarding: Arc<Boar
         _ => {
             let mut trace = Trace::own();
             let deadline = Instant::now() + POLL_PATIENCE;
-            let caller = Caller::OWN;
-            ask_vendor(&server, &snapshot, &caller, tasks, deadline, &mut trace).await
+            let route = Route::new(Caller::OWN, Asked::Poll, deadline);
+            ask_vendor(&server, &snapshot, tasks, &route, &mut trace).await
         }
     };
     let news = |place: usize| match &came_to {
@@ -106,9 +106,8 @@ fn is_not_ready(piece: &str) -> bool {
 pub(super) async fn ask_vendor(
     server: &Server,
     snapshot: &Snapshot,
-    caller: &Caller<'_>,
     tasks: &[Arc<Task>],
-    deadline: Instant,
+    route: &Route<'_>,
     trace: &mut Trace,
 ) -> Together {
     let Some(first) = tasks.first() else {
@@ -116,14 +115,6 @@ pub(super) async fn ask_vendor(
     };
     let ids: Vec<&str> = tasks.iter().map(|task| &*task.record.key.id).collect();
     let ids = ids.join(",");
-    let route = Route {
-        endpoint: caller.endpoint,
-        user_agent: caller.user_agent,
-        asked: Asked::Poll,
-        deadline,
-        client_left: None,
-        is_probe: false,
-    };
     let mut came_to = Together::NotAsked;
     // Twice at most, as a poll of one task.
     for _ in 0..2 {
@@ -139,9 +130,7 @@ pub(super) async fn ask_vendor(
             key,
             &[("action", b"get"), ("ids", ids.as_bytes()), ("json", b"1")],
         );
-        let key = Some(&**key);
-        let answered = forward(server, snapshot, key, caller.token, sending, &route, trace).await;
-        let answered = match answered {
+        let answered = match forward(server, snapshot, sending, route, trace).await {
             Ok(answered) => answered,
             Err(Unanswered::NotNow) => return Together::NotNow,
             Err(Unanswered::Failed(_)) => return Together::Trouble,
@@ -151,7 +140,7 @@ pub(super) async fn ask_vendor(
             let pieces = pieces.filter(|pieces| pieces.len() == tasks.len());
             return pieces.map_or(Together::Unclear, Together::Pieces);
         }
-        came_to = match relayed(answered, caller.hints) {
+        came_to = match relayed(answered, route.caller.hints) {
             Relayed::KeyBad => {
                 came_to = Together::Trouble;
                 continue;

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::call::Call;
 use super::respond::Outcome;
 use super::{Server, clock};
-use crate::admin::calls::Ended;
 use crate::keys::key::Key;
 use crate::otlp::{self, Draft};
 use crate::tenants::Tenant;
@@ -22,20 +21,28 @@ pub struct Trace {
     /// `None` for a part of a request, whose sums go into the whole.
     server: Option<Arc<Server>>,
     began: Instant,
-    endpoint: &'static str,
-    call: &'static str,
-    /// None in open mode.
-    tenant: Option<Arc<str>>,
-    task: Option<String>,
-    key: Option<Arc<str>>,
-    vendor: Duration,
-    tries: u32,
-    unheard: bool,
-    repeat: bool,
-    /// Stays so when the client hangs up and nothing goes on without it.
-    outcome: &'static str,
+    said: Said,
     /// For the collector, if there is one.
     draft: Option<Box<Draft>>,
+}
+
+/// All that is said of a request: in the log, among the last calls, to the collector.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pub endpoint: &'static str,
+    pub call: &'static str,
+    /// None in open mode.
+    pub tenant: Option<Arc<str>>,
+    pub task: Option<String>,
+    pub key: Option<Arc<str>>,
+    /// Stays `client_left` when the client hangs up and nothing goes on without it.
+    pub outcome: &'static str,
+    pub vendor: Duration,
+    /// What else it took, known at its end.
+    pub own: Duration,
+    pub tries: u32,
+    pub unheard: bool,
+    pub repeat: bool,
 }
 
 impl Trace {
@@ -59,19 +66,19 @@ impl Trace {
     }
 
     pub fn call(&mut self, call: &Call) {
-        self.call = call.label();
+        self.said.call = call.label();
     }
 
     pub fn tenant(&mut self, tenant: &Tenant) {
-        self.tenant = (!tenant.is_everybody()).then(|| Arc::clone(&tenant.name));
+        self.said.tenant = (!tenant.is_everybody()).then(|| Arc::clone(&tenant.name));
     }
 
     pub fn task(&mut self, id: &str) {
-        self.task = Some(id.to_owned());
+        self.said.task = Some(id.to_owned());
     }
 
     pub fn uses(&mut self, key: &Key) {
-        self.key = Some(Arc::clone(&key.name));
+        self.said.key = Some(Arc::clone(&key.name));
     }
 
     /// One more call to the vendor, which ends now.
@@ -82,8 +89,8 @@ impl Trace {
         took: Duration,
         came_to: &'static str,
     ) {
-        self.vendor += took;
-        self.tries += 1;
+        self.said.vendor += took;
+        self.said.tries += 1;
         if let Some(draft) = &mut self.draft {
             draft.call(otlp::Call {
                 what: asked.name(),
@@ -97,7 +104,7 @@ impl Trace {
 
     /// For a call that others share, or for its turn.
     pub fn waited(&mut self, took: Duration) {
-        self.vendor += took;
+        self.said.vendor += took;
         if let Some(draft) = &mut self.draft
             && took >= SHOWN_WAIT
         {
@@ -113,16 +120,16 @@ impl Trace {
 
     /// The answer belongs to an earlier, identical submit whose client had hung up.
     pub fn unheard(&mut self) {
-        self.unheard = true;
+        self.said.unheard = true;
     }
 
     /// The answer belongs to an earlier submit with the same idempotency key.
     pub fn repeat(&mut self) {
-        self.repeat = true;
+        self.said.repeat = true;
     }
 
     pub fn end(&mut self, outcome: &Outcome) {
-        self.outcome = match outcome {
+        self.said.outcome = match outcome {
             Outcome::Relay(_) => "relayed",
             Outcome::Code(_) => "code",
             Outcome::NotReady => "not_ready",
@@ -135,45 +142,36 @@ impl Trace {
         Self {
             server,
             began: Instant::now(),
-            endpoint,
-            call: "unread",
-            tenant: None,
-            task: None,
-            key: None,
-            vendor: Duration::ZERO,
-            tries: 0,
-            unheard: false,
-            repeat: false,
-            outcome: "client_left",
+            said: Said {
+                endpoint,
+                call: "unread",
+                tenant: None,
+                task: None,
+                key: None,
+                outcome: "client_left",
+                vendor: Duration::ZERO,
+                own: Duration::ZERO,
+                tries: 0,
+                unheard: false,
+                repeat: false,
+            },
             draft: None,
         }
     }
 
     /// For one of several calls that run at the same time.
     pub fn part(&self) -> Self {
-        Self {
-            server: None,
-            began: self.began,
-            tenant: None,
-            task: None,
-            key: None,
-            vendor: Duration::ZERO,
-            tries: 0,
-            unheard: false,
-            repeat: false,
-            endpoint: self.endpoint,
-            call: self.call,
-            outcome: self.outcome,
-            draft: self.draft.as_ref().map(|draft| Box::new(draft.part())),
-        }
+        let mut part = Self::own();
+        part.draft = self.draft.as_ref().map(|draft| Box::new(draft.part()));
+        part
     }
 
     /// Calls side by side cost the longest of them.
     pub fn add(&mut self, part: &Self) {
-        self.vendor = self.vendor.max(part.vendor);
-        self.tries += part.tries;
-        if part.key.is_some() {
-            self.key.clone_from(&part.key);
+        self.said.vendor = self.said.vendor.max(part.said.vendor);
+        self.said.tries += part.said.tries;
+        if part.said.key.is_some() {
+            self.said.key.clone_from(&part.said.key);
         }
         if let (Some(draft), Some(part)) = (&mut self.draft, &part.draft) {
             draft.add(part);
@@ -190,51 +188,35 @@ impl Drop for Trace {
             return;
         };
         let took = self.began.elapsed();
+        let said = &mut self.said;
+        said.own = took.saturating_sub(said.vendor);
         server
             .metrics
-            .request(self.endpoint, self.call, self.outcome, took, self.vendor);
-        let own = took.saturating_sub(self.vendor);
+            .request(said.endpoint, said.call, said.outcome, took, said.vendor);
         tracing::info!(
             target: "sidekey::request",
             // Our own words need no quotes, and to look for what to escape is dear.
-            call = %self.call,
-            tenant = self.tenant.as_deref(),
-            task = self.task.as_deref(),
-            key = self.key.as_deref(),
-            outcome = %self.outcome,
-            vendor_ms = self.vendor.as_millis() as u64,
-            own_us = own.as_micros() as u64,
-            tries = self.tries,
-            unheard = self.unheard.then_some(true),
-            repeat = self.repeat.then_some(true),
+            call = %said.call,
+            tenant = said.tenant.as_deref(),
+            task = said.task.as_deref(),
+            key = said.key.as_deref(),
+            outcome = %said.outcome,
+            vendor_ms = said.vendor.as_millis() as u64,
+            own_us = said.own.as_micros() as u64,
+            tries = said.tries,
+            unheard = said.unheard.then_some(true),
+            repeat = said.repeat.then_some(true),
             "request"
         );
         if let Some(draft) = self.draft.take() {
-            let said = otlp::Said {
-                endpoint: self.endpoint,
-                call: self.call,
-                outcome: self.outcome,
-                tenant: self.tenant.clone(),
-                task: self.task.clone(),
-                key: self.key.clone(),
-                vendor: self.vendor,
-                own,
-                tries: self.tries,
-                unheard: self.unheard,
-                repeat: self.repeat,
-            };
-            draft.end(said, took);
+            draft.end(said.clone(), took);
         }
-        server.calls.ended(Ended {
-            at_ms: clock::now_ms(),
-            tenant: self.tenant.take(),
-            call: self.call,
-            task: self.task.take(),
-            key: self.key.take(),
-            outcome: self.outcome,
-            vendor: self.vendor,
-            own,
-            tries: self.tries,
-        });
+        let said = Said {
+            tenant: said.tenant.take(),
+            task: said.task.take(),
+            key: said.key.take(),
+            ..*said
+        };
+        server.calls.ended(said, clock::now_ms());
     }
 }

@@ -53,26 +53,9 @@ pub(super) async fn poll(
     };
     trace.task(&task.id);
     trace.uses(key);
-    let route = Route {
-        endpoint: admitted.endpoint,
-        user_agent: admitted.user_agent.as_ref(),
-        asked: Asked::Poll,
-        deadline: now + POLL_PATIENCE,
-        client_left: None,
-        is_probe: false,
-    };
+    let route = Route::new(admitted.caller(), Asked::Poll, now + POLL_PATIENCE);
     let sending = Sending::of(admitted, key);
-    let answered = forward(
-        server,
-        snapshot,
-        Some(key),
-        admitted.token(),
-        sending,
-        &route,
-        trace,
-    )
-    .await;
-    let Ok(answered) = answered else {
+    let Ok(answered) = forward(server, snapshot, sending, &route, trace).await else {
         return Outcome::Refused(Refusal::PollTrouble);
     };
     // Not there, by the vendor's word. "Not ready" proves nothing: a vendor may say it for any id.

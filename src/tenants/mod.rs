@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::time::Instant;
 
 use crate::config::settings::{Mode, Prices, Role, TenantEntry, TenantLimits};
-use crate::keys::set::DEFAULT_POOL;
+use crate::keys::egress::Egress;
+use crate::keys::set::{DEFAULT_POOL, KeySet};
 
 /// Part of the snapshot that a request sees.
 #[derive(Debug)]
@@ -120,6 +122,12 @@ impl Tenants {
         self.by_name.values()
     }
 
+    /// All who may call: those of the file, or everybody.
+    pub fn callers(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        let anybody = (!self.are_told_apart()).then_some(&self.anybody);
+        self.all().chain(anybody)
+    }
+
     /// Of the file, by its token; nobody in open mode.
     pub fn named_by_token(&self, token: &[u8]) -> Option<&Arc<Tenant>> {
         self.by_token(token).filter(|tenant| !tenant.is_everybody())
@@ -167,6 +175,24 @@ impl Tenant {
     /// Where its submits are served first.
     pub fn first_pool(&self) -> &Arc<str> {
         match &self.pools {
+            Pools::Shared(pool) | Pools::Own { pool, .. } => pool,
+        }
+    }
+
+    /// Where its submits are served now: by its fallback when that stands in.
+    pub fn pool_now(&self, keys: &KeySet, egress: &Egress, now: Instant) -> &Arc<str> {
+        match &self.pools {
+            Pools::Own {
+                pool,
+                fallback: Some(fallback),
+                fallback_when_empty,
+            } => {
+                let is_empty = || keys.pool(pool).is_some_and(|own| own.is_empty(egress, now));
+                match keys.has_none(pool) || *fallback_when_empty && is_empty() {
+                    true => fallback,
+                    false => pool,
+                }
+            }
             Pools::Shared(pool) | Pools::Own { pool, .. } => pool,
         }
     }
@@ -223,4 +249,17 @@ impl Tenant {
 /// The pool that a tenant's own keys make. No pool of a file can have a colon in its name.
 pub fn own_pool(tenant: &str) -> Arc<str> {
     format!("tenant:{tenant}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_calls_in_open_mode_and_only_those_of_the_file_otherwise() {
+        let open = Tenants::default();
+        assert!(open.callers().all(|tenant| tenant.is_everybody()));
+        assert_eq!(open.callers().count(), 1);
+        assert_eq!(open.next(Mode::Tenants, &[]).callers().count(), 0);
+    }
 }

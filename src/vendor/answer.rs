@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::profile::{Class, CodeRule, Profile};
 
 /// What was asked, because the same bytes mean different things.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Asked {
     Submit,
     Solve,

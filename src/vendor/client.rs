@@ -19,7 +19,10 @@ use super::connect::Connector;
 use super::connection::{Chunks, Connection};
 use super::pool::{LONGEST_IDLE, LONGEST_IDLE_FOR_SUBMITS, Pool};
 use super::target::{Target, TargetError};
+use super::way::Way;
 use crate::background::Background;
+use crate::config::settings::Vendor;
+use crate::loops::Loops;
 
 /// Cheap to clone; all clones share the connections.
 #[derive(Clone)]
@@ -98,6 +101,10 @@ pub enum ClientError {
     CaEmpty,
     #[error("TLS cannot be set up with this build's cryptography")]
     Tls,
+    #[error(
+        "resolver = \"dns\" needs a name server in /etc/resolv.conf, and none can be read there"
+    )]
+    NameServers,
 }
 
 impl Client {
@@ -107,14 +114,36 @@ impl Client {
         connect_timeout: Duration,
         background: &Background,
     ) -> Result<Self, ClientError> {
+        let target = Target::parse(url)?;
+        let (way, loops) = (Way::default(), Loops::default());
+        let connector = Connector::new(target, ca_pem, connect_timeout, way, loops)?;
+        Ok(Self::over(connector, background))
+    }
+
+    pub fn of_vendor(
+        vendor: &Vendor,
+        loops: &Loops,
+        background: &Background,
+    ) -> Result<Self, ClientError> {
+        let connector = Connector::new(
+            Target::parse(&vendor.profile.url)?,
+            vendor.ca_pem.as_deref(),
+            vendor.connect_timeout,
+            vendor.way.clone(),
+            loops.clone(),
+        )?;
+        Ok(Self::over(connector, background))
+    }
+
+    fn over(connector: Connector, background: &Background) -> Self {
         let inner = Arc::new(Inner {
-            connector: Connector::new(Target::parse(url)?, ca_pem, connect_timeout)?,
+            connector,
             idle: Pool::default(),
             calls: Semaphore::new(MOST_CALLS),
             long_calls: Semaphore::new(MOST_LONG_CALLS),
         });
         evict_now_and_then(&inner, background);
-        Ok(Self(inner))
+        Self(inner)
     }
 
     /// Ends at `deadline` at the latest, whatever the vendor does. Redirects are answers, never followed.

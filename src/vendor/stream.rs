@@ -10,9 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::loops::Calling;
+
 pub(super) struct Stream {
     under: Under,
     written: Written,
+    _calling: Calling,
 }
 
 pub(super) enum Under {
@@ -33,10 +36,11 @@ impl Written {
 }
 
 impl Stream {
-    pub(super) fn new(under: Under) -> Self {
+    pub(super) fn new(under: Under, calling: Calling) -> Self {
         Self {
             under,
             written: Written::default(),
+            _calling: calling,
         }
     }
 

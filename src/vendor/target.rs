@@ -2,13 +2,15 @@
 
 use hyper::Uri;
 use hyper::header::HeaderValue;
-use hyper::http::uri::Scheme;
+use hyper::http::uri::{Authority, Scheme};
 use rustls_pki_types::ServerName;
 
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Scheme, host and port, for the connector.
     pub(super) origin: Uri,
+    /// Host and port, for a proxy.
+    pub(super) authority: Authority,
     /// For `Host`: the port is left out where it is the scheme's own.
     pub(super) host: HeaderValue,
     /// The path that every endpoint is below, without a trailing slash; mostly empty.
@@ -69,14 +71,18 @@ impl Target {
             false => format!("{name}:{port}"),
         };
         // The connector only opens TCP, so the scheme it hears is http; TLS comes on top of it.
+        let authority: Authority = format!("{name}:{port}")
+            .parse()
+            .map_err(|_| TargetError::NotAUrl)?;
         let origin = Uri::builder()
             .scheme(Scheme::HTTP)
-            .authority(format!("{name}:{port}"))
+            .authority(authority.clone())
             .path_and_query("/")
             .build()
             .map_err(|_| TargetError::NotAUrl)?;
         Ok(Self {
             origin,
+            authority,
             host: HeaderValue::try_from(host).map_err(|_| TargetError::NotAUrl)?,
             prefix: uri.path().trim_end_matches('/').to_owned(),
             tls_name,

@@ -3,6 +3,7 @@
 //! The first line of a block says which file it is: `# keys.toml`, `# tenants.toml`, `# sandbox.toml`, `# sidekey.toml`.
 //! Without such a line it is sidekey.toml.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -63,6 +64,10 @@ fn surroundings(folder: &Path, shown: &str) {
         &certified.signing_key.serialize_pem(),
     );
     write(&folder.join("ca.pem"), &certified.cert.pem());
+    fs::create_dir(folder.join("tls")).unwrap();
+    for name in ["cert.pem", "key.pem"] {
+        fs::copy(folder.join(name), folder.join("tls").join(name)).unwrap();
+    }
     write(
         &folder.join("admin-token"),
         "an-admin-token-of-32-characters-",

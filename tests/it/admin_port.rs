@@ -79,7 +79,7 @@ async fn what_a_browser_says_comes_from_another_site_is_refused() {
 async fn probes_are_answered_soon_while_others_hold_all_connections_and_say_nothing() {
     let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
     let mut held = Vec::new();
-    for n in 0..100 {
+    for n in 0..300 {
         let mut stream = TcpStream::connect(world.admin()).await.unwrap();
         // Some send nothing, some half a head, and some ask once and stay.
         let said: &[u8] = match n % 3 {

@@ -66,6 +66,11 @@ async fn a_value_once_called_bad_is_not_tried_again_when_its_name_has_a_new_one(
         assert_eq!(polls, poll + 1, "a poll did not reach the account");
     }
     assert_eq!(world.sandbox.counts().unknown_key, 1);
+    let described = world.api("/api/keys").await;
+    let described = described["keys"].as_array().unwrap();
+    let old = described.iter().find(|key| key["state"] == "draining");
+    let next = &old.unwrap()["next_probe"];
+    assert!(next.is_null(), "a probe that never comes is due at {next}");
     world.end().await;
 }
 

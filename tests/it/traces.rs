@@ -129,6 +129,21 @@ async fn a_collector_in_trouble_slows_nobody_and_what_it_missed_is_counted() {
 }
 
 #[tokio::test]
+async fn a_collector_that_hangs_holds_the_end_up_for_seconds_at_most() {
+    let background = Background::new();
+    let collector = Receiver::start(Mood::Hangs, &background).await;
+    let world = world(&collector).await;
+    world.submit().await;
+    until("it was tried", async || collector.tries() > 0).await;
+    let began = Instant::now();
+    let server = std::sync::Arc::clone(&world.running().server);
+    world.end().await;
+    assert!(began.elapsed() < Duration::from_secs(6));
+    assert_eq!(server.traces.as_ref().unwrap().lost(), 1);
+    background.ask_to_stop();
+}
+
+#[tokio::test]
 async fn a_collector_that_comes_back_gets_every_trace_once_and_the_last_ones_at_the_end() {
     let background = Background::new();
     let collector = Receiver::start(Mood::Fails, &background).await;

@@ -17,7 +17,7 @@ async fn a_watch_goes_on_while_the_program_is_away_and_ends_by_ctrl_c() {
     let watch = Program::spawned(command);
     watch.wait_for_line("account-3");
     program.kill();
-    watch.wait_for_line("no answer 1 times in a row");
+    watch.wait_for_line("tries without an answer: 1");
     watch.signal(Signal::INT);
     let (status, printed) = watch.wait();
     assert_eq!(status.code(), Some(0), "{printed}");

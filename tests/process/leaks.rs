@@ -556,6 +556,8 @@ const BROKEN_SETTINGS: &[&str] = &[
     "keys = [\"KEY\"]\n",
     "[vendor]\nurl = \"https://user:KEY@example.com\"\n",
     "[vendor]\nurl = \"https://example.com/?key=KEY\"\n",
+    "[vendor]\nproxy = \"http://user:KEY@proxy.example\"\n",
+    "[vendor]\nproxy = \"KEY\"\n",
     "[admin]\ntoken = \"KEY\"\n",
     "[[key]]\nname = \"a\"\nvalue = \"KEY\"\n",
 ];

@@ -5,6 +5,7 @@ const DOLLAR: i64 = 1_000_000;
 fn key(name: &str) -> KeyView {
     KeyView {
         name: name.into(),
+        pools: vec![DEFAULT_POOL.into()],
         condition: Condition::Healthy,
         disabled: false,
         why: None,
@@ -18,7 +19,7 @@ fn key(name: &str) -> KeyView {
 
 fn view(keys: Vec<KeyView>) -> View {
     View {
-        pool: "default".into(),
+        pools: [DEFAULT_POOL.into()].into(),
         keys,
         balance: Balance {
             refresh: std::time::Duration::from_secs(300),
@@ -196,6 +197,46 @@ fn what_is_the_pools_holds_only_when_no_key_is_better_off() {
     }
     let both = causes(&view(vec![full, revoked]), &[]);
     assert_eq!(both, of("a", &[Cause::KeyRevoked, Cause::SlotsFull]));
+}
+
+#[test]
+fn each_pool_that_serves_somebody_is_told_of_by_its_name() {
+    let of = |key: KeyView, pools: &[&str]| KeyView {
+        pools: pools.iter().map(|pool| Arc::from(*pool)).collect(),
+        ..key
+    };
+    let full = KeyView {
+        is_full: true,
+        ..key("a")
+    };
+    let suspect = KeyView {
+        condition: Condition::Suspect,
+        ..key("b")
+    };
+    let mut view = view(vec![
+        of(key("c"), &["default"]),
+        of(full, &["batch"]),
+        of(suspect.clone(), &["night", "tenant:alice"]),
+        of(suspect, &["nobodys"]),
+    ]);
+    view.pools = ["default", "batch", "night", "tenant:alice", "tenant:bob"]
+        .map(Arc::from)
+        .into();
+    let told = |cause, pool: &str| (cause, pool.to_owned());
+    let expected = [
+        told(Cause::SlotsFull, "batch"),
+        told(Cause::NoUsableKey, "night"),
+        told(Cause::NoUsableKey, "tenant:alice"),
+        told(Cause::NoUsableKey, "tenant:bob"),
+    ];
+    assert_eq!(causes(&view, &[]), expected);
+    // A trouble of all of them is told once.
+    view.vendor = Reach::OutOfReach;
+    let expected = [
+        told(Cause::NoUsableKey, "default"),
+        told(Cause::SlotsFull, "batch"),
+    ];
+    assert_eq!(causes(&view, &[]), expected);
 }
 
 #[test]

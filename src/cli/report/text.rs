@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::bills::{Bill, shown};
 use crate::cli::table::shortened;
 use crate::money::decimal;
@@ -121,7 +123,7 @@ fn cut_names(rows: &mut [Vec<String>], width: usize) {
     let columns = rows.first().map_or(0, Vec::len);
     let widest = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max()
+        cells.map(|cell| cell.width()).max()
     };
     let others: usize = (1..columns).filter_map(widest).map(|it| it + 2).sum();
     let room = width.saturating_sub(others).max(LEAST_NAME);
@@ -134,16 +136,13 @@ fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
+        cells.map(|cell| cell.width()).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
         for (column, cell) in row.iter().enumerate() {
-            let fill = " ".repeat(widths[column] - cell.chars().count());
+            let fill = " ".repeat(widths[column] - cell.width());
             match column {
                 0 => text += &format!("{cell}{fill}"),
                 _ => text += &format!("  {fill}{cell}"),

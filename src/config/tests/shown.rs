@@ -14,6 +14,7 @@ max_body_total = "3145729B"
 [admin]
 listen = ["127.0.0.1:3"]
 [vendor]
+resolver = "dns"
 profile = "2captcha"
 url = "http://127.0.0.1:4"
 allow_plaintext = true
@@ -103,6 +104,7 @@ fn every_option_is_shown() {
 #[test]
 fn no_secret_of_a_configuration_is_shown() {
     let text = "admin.token_file = \"token\"\nalerts.webhook = \"https://hooks.example/very-hidden\"\n\
+        vendor.proxy = \"http://me:very-hidden@proxy.example:3128\"\n\
         state.store = \"redis\"\nstate.url = \"redis://me:very-hidden@127.0.0.1:6379\"";
     let files = [
         ("sidekey.toml", text),
@@ -112,6 +114,7 @@ fn no_secret_of_a_configuration_is_shown() {
     assert_eq!(shown["admin"]["has_token"], true);
     let shown = shown.to_string();
     assert!(shown.contains("hooks.example"), "{shown}");
+    assert!(shown.contains("http://proxy.example:3128"), "{shown}");
     for secret in ["very-hidden", ONE] {
         assert!(!shown.contains(secret), "{shown}");
     }

@@ -36,9 +36,15 @@ async fn listeners_share_one_cap() {
                 .await
                 .expect("it listens"),
         );
-        serve(listener, None, &limits, &drain, &background, |_, _| async {
-            Response::new(Reply::from("[]"))
-        });
+        serve(
+            listener,
+            None,
+            &limits,
+            &Loops::default(),
+            &drain,
+            &background,
+            |_, _| async { Response::new(Reply::from("[]")) },
+        );
     }
     for client in &mut clients {
         client.write_all(LAST_POLL).await.expect("it is open");

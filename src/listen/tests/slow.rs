@@ -29,6 +29,7 @@ impl Talk {
             },
             tls: None,
             limits: Arc::clone(&limits),
+            loops: Loops::default(),
             drain: Drain::new(),
             handler: handler(Arc::clone(&seen), Arc::clone(&limits)),
         };

@@ -61,18 +61,12 @@ impl Submitting {
         let key = Arc::clone(key);
         Box::pin(async move {
             let route = Route {
-                endpoint: self.admitted.endpoint,
-                user_agent: self.admitted.user_agent.as_ref(),
-                asked: self.asked(),
-                deadline,
                 client_left: Some(&give_up),
-                is_probe: false,
+                ..Route::new(self.admitted.caller(), self.asked(), deadline)
             };
             let sending = Sending::of(&self.admitted, &key);
-            let (token, mut trace) = (self.admitted.token(), Trace::own());
             let (server, snapshot) = (&self.server, &self.snapshot);
-            let key = Some(&*key);
-            forward(server, snapshot, key, token, sending, &route, &mut trace).await
+            forward(server, snapshot, sending, &route, &mut Trace::own()).await
         })
     }
 

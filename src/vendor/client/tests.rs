@@ -15,6 +15,7 @@ mod leaving;
 mod requests;
 mod reuse;
 mod tls;
+mod way;
 
 const KEY: &str = "canary0123456789abcdef0123456789";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nOK|123";
