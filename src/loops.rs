@@ -47,9 +47,11 @@ impl Loops {
         self.0.calling().len()
     }
 
-    /// For a connection that we accepted: are we at its other end, too?
+    /// For a connection that we accepted: are we at its other end, too? On loopback a port says nothing: the system gives
+    /// one port to two connections that go to different addresses, so a client's there may be one of ours. A redirect
+    /// is of a vendor elsewhere, which is called from an address of the network.
     pub(crate) fn are_closed_by(&self, peer: SocketAddr) -> bool {
-        self.0.calling().contains(&whole(peer))
+        !canonical(peer).is_loopback() && self.0.calling().contains(&whole(peer))
     }
 }
 
@@ -132,5 +134,12 @@ mod tests {
         assert!(!loops.are_closed_by(at("10.0.0.5:50001")));
         drop(calling);
         assert!(!loops.are_closed_by(at("10.0.0.5:50000")));
+    }
+
+    #[test]
+    fn a_client_on_loopback_may_have_the_port_of_one_of_our_calls() {
+        let loops = Loops::default();
+        let _calling = loops.calling(at("127.0.0.1:50000"));
+        assert!(!loops.are_closed_by(at("127.0.0.1:50000")));
     }
 }
