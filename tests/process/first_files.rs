@@ -23,7 +23,7 @@ fn an_imported_team_is_private_and_accepted_by_check() {
     let done = run(&place, &["import", "team.json"]);
     let said = text(&done);
     assert_eq!(done.status.code(), Some(0), "{said}");
-    assert!(said.contains("3 tenants, 2 keys"), "{said}");
+    assert!(said.contains("tenants: 3, keys: 2"), "{said}");
     let (keys, tenants) = (read(&place, "keys.toml"), read(&place, "tenants.toml"));
     for file in ["keys.toml", "tenants.toml"] {
         let mode = fs::metadata(place.path().join(file))
