@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::admit::Admitted;
 use super::call::Call;
+use super::choose::pool_now;
 use super::poll::task_key;
 use super::refuse::Refusal;
 use super::respond::Outcome;
@@ -25,10 +26,10 @@ pub(super) fn behind(server: &Server, snapshot: &Snapshot, admitted: &Admitted) 
     if !rules.parks() || !may_be_parked(admitted) {
         return None;
     }
-    let pool = admitted.tenant.first_pool();
+    let pool = pool_now(server, snapshot, &admitted.tenant);
     let lacks = server
         .parked
-        .lacks(|record| waits_for(snapshot, pool, record))?;
+        .lacks(|record| waits_for(server, snapshot, pool, record))?;
     // Nobody is parked now, and those that are cannot be sent: a disk in trouble must not stop submits that have a key.
     if !server.store.health().writing {
         return None;
@@ -41,10 +42,15 @@ pub(super) fn behind(server: &Server, snapshot: &Snapshot, admitted: &Admitted) 
 
 /// Whether a parked submit is served from this pool. Of a tenant that has left the file nobody knows: its submits wait for
 /// it to come back, or to their end.
-pub(super) fn waits_for(snapshot: &Snapshot, pool: &str, record: &ParkedRecord) -> bool {
+pub(super) fn waits_for(
+    server: &Server,
+    snapshot: &Snapshot,
+    pool: &str,
+    record: &ParkedRecord,
+) -> bool {
     let tenant = snapshot.tenants.by_name(&record.tenant);
     record.profile == snapshot.profile_name
-        && tenant.is_some_and(|tenant| &**tenant.first_pool() == pool)
+        && tenant.is_some_and(|tenant| &**pool_now(server, snapshot, tenant) == pool)
 }
 
 /// Parks a submit that was refused because nothing is usable, where that is configured and there is room.
