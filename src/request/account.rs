@@ -283,7 +283,7 @@ impl<'a> Question<'a> {
         }
         refused.map_or(
             Outcome::Refused(Refusal::VendorTrouble),
-            |(code, answered)| answered.control(&code, self.admitted.hints),
+            |(code, answered)| answered.control(&code, self.admitted.request.hints()),
         )
     }
 }

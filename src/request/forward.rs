@@ -38,8 +38,8 @@ impl<'a> Sending<'a> {
     pub(super) fn of(admitted: &Admitted, key: &'a Key) -> Self {
         Self {
             key: Some(key),
-            method: admitted.method.clone(),
-            rewritten: admitted.message.with_key(&key.value()),
+            method: method(admitted),
+            rewritten: admitted.request.message.with_key(&key.value()),
         }
     }
 
@@ -56,8 +56,8 @@ impl<'a> Sending<'a> {
     pub(super) fn keyless(admitted: &Admitted) -> Self {
         Self {
             key: None,
-            method: admitted.method.clone(),
-            rewritten: admitted.message.without_key(),
+            method: method(admitted),
+            rewritten: admitted.request.message.without_key(),
         }
     }
 
@@ -68,6 +68,13 @@ impl<'a> Sending<'a> {
             method: Method::GET,
             rewritten: own_query(&key.value(), fields),
         }
+    }
+}
+
+fn method(admitted: &Admitted) -> Method {
+    match admitted.request.message.parts().post {
+        true => Method::POST,
+        false => Method::GET,
     }
 }
 

@@ -156,8 +156,8 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>, id: RequestId) 
     let request = Request::from_parts(head, body);
     let response = match read(&server, &snapshot, gated, request).await {
         Ok(received) => {
-            let hints = received.hints;
-            trace.call(&received.call);
+            let hints = received.request.hints();
+            trace.call(&received.request.call);
             let (outcome, receipt) = match admit(received, &snapshot) {
                 Ok(admitted) => {
                     trace.tenant(&admitted.tenant);
@@ -190,9 +190,9 @@ async fn carry_out(
             return (said, None);
         }
     };
-    let outcome = match &admitted.call {
+    let outcome = match &admitted.request.call {
         Call::Submit | Call::Solve => {
-            if let Some(key) = &admitted.idempotency_key {
+            if let Some(key) = &admitted.request.idempotency_key {
                 let claim = idempotency::claim(&snapshot, &admitted, key);
                 let outcome = idempotency::submit(server, snapshot, admitted, claim, trace).await;
                 return (outcome, None);

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Method;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -191,14 +190,8 @@ fn admitted(
 ) -> Option<Admitted> {
     let tenant = snapshot.tenants.by_name(&record.tenant)?;
     let message = wire::read(Endpoint::Submit, request.parts()).ok()?;
-    let method = if request.post {
-        Method::POST
-    } else {
-        Method::GET
-    };
     Some(Admitted::parked(
         message,
-        method,
         request.user_agent,
         Arc::clone(tenant),
         record.project.clone(),
