@@ -6,7 +6,7 @@
 //! choose   a key: the task's own, or one from the pool              choose, poll
 //! rewrite  exactly one key, nothing else changed                    wire
 //! forward  under a deadline                                         forward
-//! judge    what the answer means, and what it does to the key       forward, vendor::answer
+//! judge    what the answer means, and what it does to the key       vendor::answer, judge
 //! settle   task -> key, durable before the client hears             submit
 //! respond  in the client's own format, or refuse in it              respond, refuse
 //! trace    one log line and one metric, however it ends             trace
@@ -24,6 +24,7 @@ pub mod flight;
 mod forward;
 pub mod idempotency;
 mod info;
+mod judge;
 pub mod line;
 mod many;
 mod park;
