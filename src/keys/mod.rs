@@ -16,6 +16,7 @@ pub mod secret;
 pub mod set;
 mod shares;
 mod slots;
+pub mod state;
 mod tally;
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::key::Standing;
 use super::pool::NoKey;
 use super::secret::{Identity, Salt, Secret};
 use super::set::{DEFAULT_POOL, KeySet, Members, PoolRule, Remembered, Rules};
+use super::state::State;
 
 use crate::config::settings::{Balance, KeyEntry, Strategy};
 use crate::vendor::profile::{Billing, Class, CodeRule, Rates};
@@ -277,7 +278,7 @@ async fn health_follows_the_value_through_reloads_and_renames() {
     let next = after(&set, &[renamed]);
     let key = next.by_name("z").unwrap();
     assert!(key.look(Health::is_proven));
-    assert_eq!(key.describe(Instant::now()).state, "cooling");
+    assert_eq!(key.describe(Instant::now()).state, State::Cooling);
 }
 
 #[tokio::test(start_paused = true)]
