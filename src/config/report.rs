@@ -64,7 +64,8 @@ impl Report {
         Self { diagnostics }
     }
 
-    pub fn diagnostics(&self) -> &[Diagnostic] {
+    #[cfg(test)]
+    pub(super) fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
 

@@ -71,15 +71,23 @@ async fn flooded_by(floods: usize) {
     })
     .await;
     let (began, before) = (Instant::now(), solved.load(Ordering::Relaxed));
-    // Both at the same time, so that the machine is as busy for the one as for the other.
-    let (beside, apart) = tokio::join!(measure(&world, 0, tasks), measure(&world, apart, tasks));
+    // Both at the same time, so that the machine is as busy for the one as for the other. So busy that even who has slots of
+    // its own waits as long as a task takes tells nothing of the slots: then again.
+    let both = async || tokio::join!(measure(&world, 0, tasks), measure(&world, apart, tasks));
+    let (mut beside, mut alike) = both().await;
+    for _ in 0..2 {
+        if percentile(&alike, 99) < Duration::from_millis(2 * SOLVE_MS) {
+            break;
+        }
+        (beside, alike) = both().await;
+    }
     let a_second = (solved.load(Ordering::Relaxed) - before) as f64 / began.elapsed().as_secs_f64();
     ends.store(true, Ordering::Relaxed);
     for client in join_all(flood).await {
         client.unwrap();
     }
-    print(&alone, &apart, &beside, a_second);
-    let [alone, apart, beside] = [alone, apart, beside].map(|took| percentile(&took, 99));
+    print(&alone, &alike, &beside, a_second);
+    let [alone, apart, beside] = [alone, alike, beside].map(|took| percentile(&took, 99));
     assert!(
         beside <= apart.mul_f64(1.5),
         "p99 {beside:?} beside the flood, {apart:?} with slots of its own"

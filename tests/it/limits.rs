@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sidekey::sandbox::{Ban, Counts, Dialect, Fault, FaultRule, SandboxConfig};
+use sidekey::sandbox::{Counts, Dialect, Fault, FaultRule, SandboxConfig};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -118,11 +118,7 @@ async fn a_poll_over_our_own_limit_is_not_ready_and_no_trouble() {
 }
 
 fn limited() -> SandboxConfig {
-    let mut config = SandboxConfig {
-        bans: Ban::ALL.to_vec(),
-        ban_after: 5,
-        ..vendor(Dialect::Twocaptcha, ACCOUNTS)
-    };
+    let mut config = vendor(Dialect::Twocaptcha, ACCOUNTS).with_documented_limits();
     for account in &mut config.accounts {
         account.solve_ms = 3_600_000;
     }
@@ -177,8 +173,7 @@ const A_SECOND: u32 = 30;
 fn plans() -> SandboxConfig {
     let mut config = SandboxConfig {
         requests_per_second: A_SECOND,
-        ban_after: 5,
-        ..vendor(Dialect::Captchaai, ACCOUNTS)
+        ..vendor(Dialect::Captchaai, ACCOUNTS).with_documented_limits()
     };
     for account in &mut config.accounts {
         account.threads = Some(THREADS);
