@@ -192,6 +192,30 @@ def check_rules_of_our_own(_):
     return f"{count} Sidekeys in {len(renders())} renders"
 
 
+def check_the_rules_see_what_they_forbid(_):
+    def mistake(of, said, mistaken):
+        objects = json.loads(json.dumps(renders()[of]))
+        pod = policy.pod_of(next(one for one in objects if one["kind"] == "Deployment"))
+        env = {entry["name"]: entry for entry in policy.sidekey_of(pod)["env"]}
+        mistaken(pod, policy.sidekey_of(pod), env)
+        try:
+            policy.judge(of, objects)
+        except Failed as failed:
+            return holds(said in str(failed), failed)
+        raise Failed(f"not noticed: {said}")
+
+    app, fixed = "examples/sidecar-deployment.yaml", "application in transparent mode helm 4"
+    mistake(app, "not the first", lambda pod, own, env: pod["initContainers"].insert(0, pod["containers"].pop() | {"name": "migrate"}))
+    mistake(app, "not a native sidecar", lambda pod, own, env: own.pop("restartPolicy"))
+    mistake(app, "subPath", lambda pod, own, env: own["volumeMounts"][1].update(subPath="keys.toml"))
+    mistake(app, "its root can be written", lambda pod, own, env: own["securityContext"].pop("readOnlyRootFilesystem"))
+    mistake(app, "spends its keys", lambda pod, own, env: env["SIDEKEY_LISTEN__HTTP"].update(value="0.0.0.0:8080"))
+    mistake(fixed, "spends its keys", lambda pod, own, env: env["SIDEKEY_LISTEN__HTTPS"].update(value="0.0.0.0:443"))
+    mistake(fixed, "it would call itself", lambda pod, own, env: env["SIDEKEY_VENDOR__RESOLVER"].update(value="system"))
+    mistake(fixed, "may not listen on 443", lambda pod, own, env: pod["securityContext"].pop("sysctls"))
+    mistake(fixed, "has the private key", lambda pod, own, env: pod["containers"][0]["volumeMounts"][0].update(name="sidekey-tls"))
+
+
 def check_schemas_of_kubernetes(_):
     """Strict: a misspelt name is an error."""
     seen = set()

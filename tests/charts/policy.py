@@ -169,7 +169,7 @@ def addresses(what, pod, container):
     declared = {port["name"]: port["containerPort"] for port in container["ports"]}
     if is_sidecar(pod):
         holds(pod["initContainers"][0]["name"] == "sidekey", f"{what}: Sidekey is not the first init container")
-        holds(container["restartPolicy"] == "Always", f"{what}: not a native sidecar")
+        holds(container.get("restartPolicy") == "Always", f"{what}: not a native sidecar")
         loopback = all(address.startswith(("127.0.0.1:", "[::1]:")) for address in listen)
         holds(loopback, f"{what}: whoever reaches the Pod spends its keys: {listen}")
         holds("http" not in declared, f"{what}: the port for clients is declared, but only the Pod reaches it")
