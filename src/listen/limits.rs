@@ -47,7 +47,8 @@ impl Limits {
 
     /// Of the admin port. SECURITY: whoever holds all its connections keeps probes from being answered, and a program
     /// that answers no probe is restarted. So who says nothing leaves soon, and at once where a newcomer finds no room;
-    /// who asks on comes back.
+    /// who asks on comes back. Probes, two Prometheus and a dozen open dashboards need half of the hundred; each costs 20 kB
+    /// and a descriptor, which those of clients must not lack.
     pub fn of_admin() -> Self {
         Self {
             header: Duration::from_secs(3),
