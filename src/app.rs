@@ -163,6 +163,7 @@ pub async fn start(
         background: background.clone(),
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
+        certificates: certificates.clone(),
     });
     replicas::begin(&server).await;
     server.store.audit(AuditRow {
