@@ -68,7 +68,10 @@ async fn every_metric_is_documented_and_moves_when_what_it_is_about_happens() {
     assert!(never.is_empty(), "never moved: {never:?}");
     for (name, test) in MOVED_ELSEWHERE {
         let text = fs::read_to_string(format!("tests/{test}")).unwrap();
-        assert!(text.contains(&format!("\"{name}")), "{test} asks for no {name}");
+        assert!(
+            text.contains(&format!("\"{name}")),
+            "{test} asks for no {name}"
+        );
     }
     documented(&series);
     named_outside(&all);
