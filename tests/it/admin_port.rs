@@ -60,6 +60,35 @@ async fn every_answer_keeps_browsers_from_guessing_keeping_framing_and_telling()
 }
 
 #[tokio::test]
+async fn metrics_are_read_over_loopback_by_address_or_with_a_token() {
+    let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
+    for (headers, status) in [
+        ("Host: localhost:9090\r\n", 200),
+        ("Host: [::1]:9090\r\n", 200),
+        ("Host: 10.1.2.3:9090\r\n", 200),
+        ("Host: rebound.example:9090\r\n", 403),
+        ("Host: rebound.example\r\nAuthorization: Bearer x\r\n", 403),
+    ] {
+        let answer = http::send(world.admin(), "GET", "/metrics", headers, "").await;
+        assert_eq!(answer.status, status, "{headers}: {}", answer.head);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn json_ends_with_its_line() {
+    let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
+    for target in ["/api/keys", "/api/status", "/api/nowhere"] {
+        let answer = http::send(world.admin(), "GET", target, "", "").await;
+        assert!(
+            answer.body.ends_with("}\n") || answer.body.ends_with("]\n"),
+            "{answer:?}"
+        );
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn what_a_browser_says_comes_from_another_site_is_refused() {
     let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
     for (site, status) in [
