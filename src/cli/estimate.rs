@@ -9,6 +9,7 @@ use super::admin::{AdminError, Client, Where};
 use super::check::Format;
 use super::table::shortened;
 use crate::config::environment::Environment;
+use crate::keys::state::State;
 use crate::money::decimal;
 use crate::tasks::kind;
 
@@ -161,8 +162,10 @@ impl Estimate {
         let in_pool = |key: &&Key| key.pools.contains(&args.pool);
         keys.iter().find(in_pool)?;
         let usable = |key: &&Key| {
-            let state = &*key.state;
-            !matches!(state, "revoked" | "empty" | "disabled" | "draining")
+            !matches!(
+                State::parse(&key.state),
+                Some(State::Revoked | State::Empty | State::Disabled | State::Draining)
+            )
         };
         let keys = keys.iter().filter(in_pool).filter(usable);
         let (threads, balances): (Vec<&Key>, Vec<&Key>) =

@@ -18,6 +18,7 @@ use super::progress::CLEAR_REST;
 use super::table::{not_shown, shortened, span, table};
 use crate::config::environment::Environment;
 use crate::config::report::wrapped;
+use crate::keys::state::State;
 use crate::money;
 
 const DONE: u8 = 0;
@@ -209,7 +210,7 @@ pub fn draw(status: &Value, keys: &Value, tenants: &Value, audit: &Value, look: 
     let keys: Vec<Key> = known(&keys["keys"]);
     let mut text = String::new();
     let mut lines = headlines(status);
-    if !keys.is_empty() && keys.iter().all(|key| key.state != "healthy") {
+    if !keys.is_empty() && keys.iter().all(|key| key.state != State::Healthy.as_str()) {
         lines.push("NO USABLE KEY: submits are refused, see WHY".to_owned());
     }
     for line in lines {
@@ -359,11 +360,11 @@ fn in_cents(micro_usd: i64) -> i64 {
 
 /// Green works, yellow comes back by itself, red needs somebody.
 fn colour(state: &str) -> u8 {
-    match state {
-        "healthy" => 32,
-        "revoked" | "empty" => 31,
-        "disabled" | "draining" => 2,
-        _ => 33,
+    match State::parse(state) {
+        Some(State::Healthy) => 32,
+        Some(State::Revoked | State::Empty) => 31,
+        Some(State::Disabled | State::Draining) => 2,
+        Some(State::Unproven | State::Cooling | State::Suspect) | None => 33,
     }
 }
 
