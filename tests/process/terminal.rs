@@ -12,7 +12,7 @@ use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use sidekey::background::Background;
 use unicode_width::UnicodeWidthStr;
 
-use crate::support::{PATIENCE, Place, body, id, sidekey, vendor};
+use crate::support::{PATIENCE, Place, Program, body, id, sidekey, vendor};
 
 const SUBMIT: &str =
     "/in.php?key=placeholder&method=userrecaptcha&googlekey=SITEKEY&pageurl=http://example.com";
@@ -24,11 +24,7 @@ async fn every_line_fits_the_terminal_and_has_colours_there_only() {
     let sandbox = vendor(&background).await;
     let place = Place::new(&sandbox);
     let program = place.start();
-    let mut client = program.client().await;
-    let task = client.get(SUBMIT).await.unwrap();
-    let poll = format!("/res.php?key=a&action=get&id={}", id(&task).unwrap());
-    let answer = client.get(&poll).await.unwrap();
-    assert!(body(&answer).starts_with("OK|"));
+    solve(&program).await;
     place.write("broken.toml", BROKEN);
     let admin = program.admin.to_string();
     let commands: [(&[&str], i32); 5] = [
@@ -51,7 +47,6 @@ async fn every_line_fits_the_terminal_and_has_colours_there_only() {
             let mut without = command(&place, arguments);
             without.env("NO_COLOR", "1");
             let (_, printed) = Terminal::run(without, columns).ended();
-            // clap's bold heads go with it as well.
             assert!(!is_coloured(&printed), "{arguments:?}: {printed:?}");
         }
         let mut piped = command(&place, arguments);
@@ -106,10 +101,7 @@ async fn progress_is_shown_to_who_waits_and_a_script_gets_the_result_only() {
     let sandbox = vendor(&background).await;
     let place = Place::new(&sandbox);
     let program = place.start();
-    let mut client = program.client().await;
-    let task = client.get(SUBMIT).await.unwrap();
-    let poll = format!("/res.php?key=a&action=get&id={}", id(&task).unwrap());
-    client.get(&poll).await.unwrap();
+    solve(&program).await;
     let arguments = [
         "report",
         "--store",
@@ -136,6 +128,15 @@ async fn progress_is_shown_to_who_waits_and_a_script_gets_the_result_only() {
     let output = command(&place, &arguments).output().unwrap();
     assert_eq!(output.stdout, out.as_bytes());
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// So that there is something to report.
+async fn solve(program: &Program) {
+    let mut client = program.client().await;
+    let task = client.get(SUBMIT).await.unwrap();
+    let poll = format!("/res.php?key=a&action=get&id={}", id(&task).unwrap());
+    let answer = client.get(&poll).await.unwrap();
+    assert!(body(&answer).starts_with("OK|"));
 }
 
 fn command(place: &Place, arguments: &[&str]) -> Command {
