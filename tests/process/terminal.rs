@@ -6,13 +6,15 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use sidekey::background::Background;
+use tokio::time::{Instant, sleep};
 use unicode_width::UnicodeWidthStr;
 
-use crate::support::{PATIENCE, Place, body, id, sidekey, vendor};
+use crate::support::{PATIENCE, Place, Program, body, id, query, sidekey, vendor};
 
 const SUBMIT: &str =
     "/in.php?key=placeholder&method=userrecaptcha&googlekey=SITEKEY&pageurl=http://example.com";
@@ -24,11 +26,7 @@ async fn every_line_fits_the_terminal_and_has_colours_there_only() {
     let sandbox = vendor(&background).await;
     let place = Place::new(&sandbox);
     let program = place.start();
-    let mut client = program.client().await;
-    let task = client.get(SUBMIT).await.unwrap();
-    let poll = format!("/res.php?key=a&action=get&id={}", id(&task).unwrap());
-    let answer = client.get(&poll).await.unwrap();
-    assert!(body(&answer).starts_with("OK|"));
+    solve(&place, &program).await;
     place.write("broken.toml", BROKEN);
     let admin = program.admin.to_string();
     let commands: [(&[&str], i32); 5] = [
@@ -51,7 +49,6 @@ async fn every_line_fits_the_terminal_and_has_colours_there_only() {
             let mut without = command(&place, arguments);
             without.env("NO_COLOR", "1");
             let (_, printed) = Terminal::run(without, columns).ended();
-            // clap's bold heads go with it as well.
             assert!(!is_coloured(&printed), "{arguments:?}: {printed:?}");
         }
         let mut piped = command(&place, arguments);
@@ -106,10 +103,7 @@ async fn progress_is_shown_to_who_waits_and_a_script_gets_the_result_only() {
     let sandbox = vendor(&background).await;
     let place = Place::new(&sandbox);
     let program = place.start();
-    let mut client = program.client().await;
-    let task = client.get(SUBMIT).await.unwrap();
-    let poll = format!("/res.php?key=a&action=get&id={}", id(&task).unwrap());
-    client.get(&poll).await.unwrap();
+    solve(&place, &program).await;
     let arguments = [
         "report",
         "--store",
@@ -136,6 +130,28 @@ async fn progress_is_shown_to_who_waits_and_a_script_gets_the_result_only() {
     let output = command(&place, &arguments).output().unwrap();
     assert_eq!(output.stdout, out.as_bytes());
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// So that there is something to report.
+async fn solve(place: &Place, program: &Program) {
+    let mut client = program.client().await;
+    let task = client.get(SUBMIT).await.unwrap();
+    let poll = format!("/res.php?key=a&action=get&id={}", id(&task).unwrap());
+    let answer = client.get(&poll).await.unwrap();
+    assert!(body(&answer).starts_with("OK|"));
+    // The client does not wait for the row of its bill.
+    let rows = || {
+        query(
+            &place.path("sidekey.db"),
+            "SELECT count(*) FROM usage",
+            |row| row.get::<_, i64>(0),
+        )
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while rows() != [1] {
+        assert!(Instant::now() < deadline, "the solve is not in the store");
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn command(place: &Place, arguments: &[&str]) -> Command {
