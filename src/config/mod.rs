@@ -26,7 +26,7 @@ mod secret_file;
 mod section;
 pub mod settings;
 mod state_options;
-mod suggest;
+pub(crate) mod suggest;
 mod tenant_checks;
 mod tenants_file;
 pub(crate) mod units;

@@ -20,6 +20,7 @@ mod shares;
 mod slots;
 pub mod state;
 mod tally;
+pub mod values;
 
 #[cfg(test)]
 mod tests;
