@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::vendor::scrub::SHORTEST_KEY;
 
-/// A look costs about a nanosecond for each byte of the text, however many keys there are.
+/// A look costs two nanoseconds for each byte of the text, however many keys there are.
 #[derive(Debug, Default)]
 pub struct Values {
     by_start: HashMap<[u8; START], Vec<Bytes>>,
