@@ -10,9 +10,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use super::{api, config_series, pool_series, tenant_series};
+use super::{config_series, pool_series, tenant_series};
 use crate::alerts::cause::Cause;
-use crate::keys::health::STATES;
+use crate::keys::state::State;
 use crate::listen::Certificates;
 use crate::money::usd;
 use crate::otlp::Traces;
@@ -110,13 +110,13 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
                 .get_or_create(&KeyLabel { key: key_label })
                 .inc_by(usd(total));
         }
-        let current = api::state(key, now);
-        for state in STATES {
+        let current = key.state(now);
+        for state in State::LISTED {
             let is = i64::from(state == current);
             key_state
                 .get_or_create(&KeyState {
                     key: Arc::clone(&key.name),
-                    state,
+                    state: state.as_str(),
                 })
                 .set(is);
         }

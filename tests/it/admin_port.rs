@@ -9,9 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::team::token;
-use crate::support::{World, http, key, keys, name, until, vendor, within, write};
+use crate::support::{ADMIN_TOKEN, World, http, key, keys, name, until, vendor, within};
 
-const ADMIN: &str = "the-right-admin-token-0123456789";
 /// A probe of Kubernetes that fails three times, ten seconds apart, ends the program.
 const SOON: Duration = Duration::from_secs(6);
 
@@ -210,17 +209,14 @@ async fn every_change_by_hand_is_audited_with_whose_hand_it_was() {
     let root = format!("Authorization: Bearer {}\r\n", token("root"));
     changes(&world, "tenant root", &root).await;
     world.stop().await;
-    write(&world.place.path().join("admin-token"), ADMIN);
-    let config = std::fs::read_to_string(world.config_path()).unwrap();
-    let config = format!("admin.token_file = \"admin-token\"\n{config}");
-    std::fs::write(world.config_path(), config).unwrap();
+    world.want_token();
     world.start_again().await;
     within(SOON, "the key is there", async || {
-        let answer = world.admin_as(ADMIN, "GET", "/api/keys").await;
+        let answer = world.admin_as(ADMIN_TOKEN, "GET", "/api/keys").await;
         answer.body.contains("\"healthy\"")
     })
     .await;
-    let admin = format!("Authorization: Bearer {ADMIN}\r\n");
+    let admin = format!("Authorization: Bearer {ADMIN_TOKEN}\r\n");
     changes(&world, "admin token", &admin).await;
     world.end().await;
 }

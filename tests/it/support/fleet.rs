@@ -86,7 +86,8 @@ impl Fleet {
     pub(crate) fn states(&self, at: usize) -> Vec<&'static str> {
         let snapshot = self.running(at).server.live.load();
         let keys = snapshot.keys.listed();
-        keys.map(|key| key.describe(Instant::now()).state).collect()
+        keys.map(|key| key.describe(Instant::now()).state.as_str())
+            .collect()
     }
 
     /// So many, of the first account, at all replicas.
