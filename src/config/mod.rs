@@ -24,7 +24,7 @@ pub mod report;
 mod secret_file;
 mod section;
 pub mod settings;
-mod suggest;
+pub(crate) mod suggest;
 mod tenant_checks;
 mod tenants_file;
 pub(crate) mod units;

@@ -17,6 +17,7 @@ pub mod set;
 mod shares;
 mod slots;
 mod tally;
+pub mod values;
 
 #[cfg(test)]
 mod tests;

@@ -59,7 +59,7 @@ use crate::background::Background;
 use crate::keys::egress::Egress;
 use crate::listen::body::BodyBudget;
 use crate::listen::gate::{self, gate};
-use crate::listen::{Limits, Receipt, Reply};
+use crate::listen::{Certificates, Limits, Receipt, Reply};
 use crate::live::{Live, Snapshot};
 use crate::log::request_id::RequestId;
 use crate::otlp::Traces;
@@ -118,6 +118,8 @@ pub struct Server {
     pub background: Background,
     pub bodies: Arc<BodyBudget>,
     pub limits: Arc<Limits>,
+    /// None: nothing is served over TLS.
+    pub certificates: Option<Certificates>,
 }
 
 /// One request. Once its head is an acceptable call, every answer is 200 in the client's own format.

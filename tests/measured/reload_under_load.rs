@@ -21,6 +21,7 @@ const BROKEN: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn edits_of_the_key_file_fail_no_call_and_misdirect_no_poll() {
+    let _alone = crate::alone().await;
     let mut vendor: SandboxConfig = vendor(Dialect::Twocaptcha, KEYS);
     for account in &mut vendor.accounts {
         // So that a task lives through several edits.

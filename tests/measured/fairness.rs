@@ -1,7 +1,7 @@
 //! One tenant's flood does not slow another: slots are short, hundreds of submits wait, and who asks for little is served
 //! about as fast as alone.
 //!
-//! `FAIR_TASKS=100 cargo test --test it fairness -- --nocapture` is the long form.
+//! `FAIR_TASKS=100 cargo test --test measured fairness -- --nocapture` is the long form.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use sidekey::sandbox::{Dialect, SandboxConfig};
 use tokio::time::{Instant, sleep};
 
 use crate::support::http::Connection;
-use crate::support::{World, until, vendor};
-use crate::tenant_limits::{poll_target, start, submit_target, tenant};
+use crate::support::team::token;
+use crate::support::{TASK, World, until, vendor};
 
 const ACCOUNTS: usize = 3;
 const THREADS: u32 = 8;
@@ -29,11 +29,13 @@ const TASKS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_slows_another_tenant_by_half_at_most() {
+    let _alone = crate::alone().await;
     flooded_by(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_do_three_floods() {
+    let _alone = crate::alone().await;
     flooded_by(3).await;
 }
 
@@ -42,8 +44,10 @@ async fn flooded_by(floods: usize) {
     let tasks = environment
         .get("FAIR_TASKS")
         .map_or(TASKS, |tasks| tasks.parse().unwrap());
-    let file: String = (0..=floods).map(|n| tenant(n, "")).collect();
-    let world = start(plan(), &file).await;
+    let names: Vec<_> = (0..=floods).map(name_of).collect();
+    let tenants: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let config = "poll.unknown_task = \"refuse\"\npoll.pace = \"20ms\"";
+    let world = World::start_for(plan(), config, &tenants).await;
     until("the plans are learnt", async || {
         world.metric("sidekey_key_slots{").await >= f64::from(THREADS) * ACCOUNTS as f64
     })
@@ -114,18 +118,25 @@ async fn measure_one(address: SocketAddr, tasks: usize) -> Vec<Duration> {
 
 async fn solve(connection: &mut Connection, n: usize, ends: &AtomicBool) {
     let pause = Duration::from_millis(20);
+    let token = token(&name_of(n));
+    let submit = format!("/in.php?key={token}&{TASK}");
     let id = loop {
-        let answer = connection.get(&submit_target(n, "")).await.unwrap().body;
+        let answer = connection.get(&submit).await.unwrap().body;
         match answer.strip_prefix("OK|") {
             Some(id) => break id.to_owned(),
             None if ends.load(Ordering::Relaxed) => return,
             None => sleep(pause).await,
         }
     };
-    let poll = poll_target(n, &id);
+    let poll = format!("/res.php?key={token}&action=get&id={id}");
     while connection.get(&poll).await.unwrap().body == "CAPCHA_NOT_READY" {
         sleep(pause).await;
     }
+}
+
+/// The first is the one that is measured.
+fn name_of(n: usize) -> String {
+    format!("tenant-{n}")
 }
 
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {

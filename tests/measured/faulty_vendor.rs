@@ -1,6 +1,6 @@
 //! Many clients, and a vendor with everything wrong at once: nothing is made twice, nothing is lost, no limit is broken.
 //!
-//! `FAULT_SUBMITS=100000 cargo test --test it faulty_vendor -- --nocapture` is the long form. `FAULT_SEED` throws the
+//! `FAULT_SUBMITS=100000 cargo test --test measured faulty_vendor -- --nocapture` is the long form. `FAULT_SEED` throws the
 //! dice of an earlier run again.
 
 use std::net::SocketAddr;
@@ -26,6 +26,7 @@ const ONE_LEAVES: usize = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_vendors_ledger_is_sidekeys_and_the_uncertain_list() {
+    let _alone = crate::alone().await;
     let environment = Environment::of_this_process();
     let number = |name| environment.get(name).map(|n| n.parse::<u64>().unwrap());
     let submits = number("FAULT_SUBMITS").map_or(SUBMITS, |n| usize::try_from(n).unwrap());
@@ -78,6 +79,7 @@ async fn the_vendors_ledger_is_sidekeys_and_the_uncertain_list() {
 /// The negative control: clients of today, before the same vendor. The comparison finds what they pay for twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_submits_again_at_any_error_pays_twice_and_the_comparison_sees_it() {
+    let _alone = crate::alone().await;
     let world = World::start(remembers_all(1), "").await;
     for (seed, rule) in (0..).zip(fault_mix()) {
         world.sandbox.set_fault(FaultRule { seed, ..rule }).unwrap();
