@@ -66,7 +66,8 @@ impl Report {
         Self { diagnostics }
     }
 
-    pub fn diagnostics(&self) -> &[Diagnostic] {
+    #[cfg(test)]
+    pub(super) fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
 

@@ -14,7 +14,7 @@ use sidekey::config::settings::Sync;
 use sidekey::request::clock;
 use sidekey::sandbox::{Dialect, SandboxConfig};
 use sidekey::store::{
-    Address, By, Ended, Endpoint, Intent, Refused, Store, TaskKey, UncertainRow, UsageRow,
+    Address, By, Ended, Endpoint, Intent, Refused, Store, TaskKey, UncertainRow, UsageRow, Within,
 };
 
 use crate::redis_server::RedisServer;
@@ -451,7 +451,7 @@ async fn fill(store: &Store) {
         owner_identity: sidekey::keys::secret::Identity([7; 32]),
         at_ms: NOON,
     };
-    let (id, _written) = store.intend(intent.clone(), None);
+    let (id, _written) = store.intend_within(intent.clone(), None, Within::default());
     let row = UncertainRow {
         id,
         intent,
