@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::vendor::scrub::SHORTEST_KEY;
 
-/// A look costs about a nanosecond for each byte of the text, however many keys there are.
+/// A look costs two nanoseconds for each byte of the text, however many keys there are.
 #[derive(Default)]
 pub struct Values {
     by_start: HashMap<[u8; START], Vec<Bytes>>,
@@ -26,7 +26,7 @@ impl Values {
         if by_start.is_empty() {
             return Self::default();
         }
-        // One bit in 64 or fewer is set; 64 kB for ten thousand keys.
+        // One bit in 64 or fewer is set; 128 kB for ten thousand keys.
         let mut sieve = vec![0; by_start.len().next_power_of_two()];
         for start in by_start.keys() {
             let (word, bit) = place(start, sieve.len());
