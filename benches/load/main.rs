@@ -60,9 +60,9 @@ type Measure = fn(&mut dyn Write) -> io::Result<()>;
 fn instructions(out: &mut dyn Write) -> io::Result<()> {
     for (how, pace, keys, tasks) in [
         ("forwarded", "0s", 3, 1),
-        ("forwarded", "0s", 10_000, 1),
-        ("forwarded", "0s", 3, 10_000),
         ("from memory", "10s", 3, 1),
+        ("forwarded", "0s", 3, 10_000),
+        ("forwarded", "0s", 10_000, 1),
     ] {
         let run = |polls: usize| {
             let vendor = vendor::start()?;
