@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -163,6 +163,7 @@ pub async fn start(
         background: background.clone(),
         bodies: Arc::new(BodyBudget::new(settings.listen.max_body_total)),
         limits: Arc::clone(&limits),
+        certificates: certificates.clone(),
     });
     replicas::begin(&server).await;
     server.store.audit(AuditRow {
@@ -181,13 +182,8 @@ pub async fn start(
         server.store.clone(),
         events,
     );
-    let state = Arc::new(Admin {
-        server: Arc::clone(&server),
-        token: settings.admin.token.clone(),
-        ready: AtomicBool::new(true),
-        reload: reloader.asks(),
-        scrapes: Default::default(),
-    });
+    let token = settings.admin.token.clone();
+    let state = Arc::new(Admin::new(Arc::clone(&server), token, reloader.asks()));
 
     // From here on nothing fails.
     let running = Running {

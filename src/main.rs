@@ -25,7 +25,7 @@ fn main() -> ExitCode {
             });
         }
     };
-    let environment = Environment::of_this_process();
+    let environment = arguments.environment(Environment::of_this_process());
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let done = match arguments.command {
         Command::Check(args) => cli::check::run(&args, environment, &mut out),

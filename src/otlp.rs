@@ -8,7 +8,7 @@ mod export;
 mod parent;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use hyper::HeaderMap;
@@ -27,6 +27,9 @@ pub struct Traces {
     queue: mpsc::Sender<Ended>,
     waiting: Mutex<mpsc::Receiver<Ended>>,
     collector: Collector,
+    /// Which process this is, to the collector.
+    run: RequestId,
+    is_in_trouble: AtomicBool,
     sent: AtomicU64,
     lost: AtomicU64,
 }
@@ -38,6 +41,8 @@ impl Traces {
             queue,
             waiting: Mutex::new(waiting),
             collector,
+            run: RequestId::next(),
+            is_in_trouble: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         }

@@ -1,5 +1,6 @@
 //! Who asks the JSON API, and whether they may.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, HeaderValue, ORIGIN};
@@ -44,31 +45,22 @@ pub(super) fn who(
 ) -> Result<Who, Refused> {
     let named = host(head).ok_or((StatusCode::FORBIDDEN, BY_ADDRESS))?;
     if let Some(sent) = head.headers.get(AUTHORIZATION) {
-        // A scheme is the same in any case, says RFC 9110.
-        let parts = sent.as_bytes().split_at_checked(BEARER.len());
-        let bearer = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
-        return bearer
-            .map(|(_, sent)| sent)
+        return bearer(sent)
             .and_then(|sent| by_token(sent, token, tenants))
             .ok_or((StatusCode::UNAUTHORIZED, UNKNOWN_TOKEN));
     }
     if token.is_some() {
         return Err((StatusCode::UNAUTHORIZED, WITH_TOKEN));
     }
-    if !peer.address.ip().to_canonical().is_loopback() {
+    if !is_loopback(peer) {
         return Err((StatusCode::FORBIDDEN, OFF_LOOPBACK));
     }
-    let bare = gate::host(head).ok().flatten().unwrap_or_default();
-    let is_address = bare
-        .trim_matches(['[', ']'])
-        .parse::<std::net::IpAddr>()
-        .is_ok();
     let own_page =
         |origin: &[u8]| origin.eq_ignore_ascii_case(format!("http://{named}").as_bytes());
     let mut origins = head.headers.get_all(ORIGIN).iter();
     let mut sites = head.headers.get_all(FETCH_SITE).iter();
     let own_site = |site: &HeaderValue| site == "same-origin" || site == "none";
-    if !(is_address || bare.eq_ignore_ascii_case("localhost"))
+    if !is_by_address(head)
         || !origins.all(|origin| own_page(origin.as_bytes()))
         || !sites.all(own_site)
     {
@@ -78,6 +70,39 @@ pub(super) fn who(
         return Err((StatusCode::FORBIDDEN, WITH_HEADER));
     }
     Ok(Who::Admin("loopback".into()))
+}
+
+/// SECURITY: metrics name keys and tenants. A page that reaches a loopback port by a name of its own (rebinding) comes from
+/// loopback, as the operator's browser does; so from there the Host must be an address or `localhost`, as for the API, or a
+/// token be sent. From elsewhere any name will do: a scraper calls a Service by the name that its operator gave it, and who
+/// lets others reach the port lets them read this.
+pub(super) fn may_scrape(
+    head: &Parts,
+    peer: Peer,
+    token: Option<&Secret>,
+    tenants: &Tenants,
+) -> Result<(), Refused> {
+    let sent = head.headers.get(AUTHORIZATION).and_then(bearer);
+    let may = !is_loopback(peer)
+        || (host(head).is_some() && is_by_address(head))
+        || sent.is_some_and(|sent| by_token(sent, token, tenants).is_some());
+    may.then_some(()).ok_or((StatusCode::FORBIDDEN, BY_ADDRESS))
+}
+
+fn is_loopback(peer: Peer) -> bool {
+    peer.address.ip().to_canonical().is_loopback()
+}
+
+fn is_by_address(head: &Parts) -> bool {
+    let bare = gate::host(head).ok().flatten().unwrap_or_default();
+    let address = bare.trim_matches(['[', ']']).parse::<IpAddr>();
+    address.is_ok() || bare.eq_ignore_ascii_case("localhost")
+}
+
+fn bearer(sent: &HeaderValue) -> Option<&[u8]> {
+    // A scheme is the same in any case, says RFC 9110.
+    let (scheme, token) = sent.as_bytes().split_at_checked(BEARER.len())?;
+    scheme.eq_ignore_ascii_case(BEARER).then_some(token)
 }
 
 /// SECURITY: in constant time, the tenants' by their digests. A tenant that is not active administers nothing.
@@ -163,6 +188,28 @@ mod tests {
             let who = who(&head, peer, token.as_ref(), &Tenants::default());
             assert_eq!(who.is_ok(), opens, "{scheme}");
         }
+    }
+
+    #[test]
+    fn metrics_need_an_address_only_where_a_browser_could_be_tricked() {
+        let may = |from: &str, named: &str, bearer: &str| {
+            let request = Request::get("/metrics")
+                .header("host", named)
+                .header("authorization", format!("Bearer {bearer}"));
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let peer = Peer {
+                address: from.parse().unwrap(),
+                tls: false,
+            };
+            let token = Some(Secret::new("right"));
+            may_scrape(&head, peer, token.as_ref(), &Tenants::default()).is_ok()
+        };
+        assert!(may("127.0.0.1:1", "127.0.0.1:9090", ""));
+        assert!(may("[::1]:1", "LOCALHOST", ""));
+        assert!(!may("127.0.0.1:1", "rebound.example:9090", "wrong"));
+        assert!(!may("[::ffff:127.0.0.1]:1", "rebound.example", ""));
+        assert!(may("127.0.0.1:1", "sidekey.example", "right"));
+        assert!(may("10.0.0.7:1", "sidekey.shop.svc:9090", ""));
     }
 
     #[test]

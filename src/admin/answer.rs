@@ -3,21 +3,24 @@
 use bytes::Bytes;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::changes::Told;
+use super::places::Place;
 use crate::listen::Reply;
 
 /// How a change or a question ended.
-pub(super) fn told((status, value): Told) -> Response<Reply> {
-    said(status, &value)
-}
-
-pub(super) fn said(status: StatusCode, value: &Value) -> Response<Reply> {
-    respond(status, "application/json", value.to_string().into())
+pub(super) fn told((status, value): Told, place: Option<Place>) -> Response<Reply> {
+    // A shell's prompt stands on a line of its own.
+    let text = format!("{value}\n");
+    let body = match place {
+        Some(place) => place.hold(text),
+        None => text.into(),
+    };
+    respond(status, "application/json", body)
 }
 
 pub(super) fn plain(status: StatusCode, text: &str) -> Response<Reply> {
@@ -31,7 +34,7 @@ pub(super) fn plain(status: StatusCode, text: &str) -> Response<Reply> {
 /// In the form in which the path's other answers are.
 pub(super) fn refused(path: &str, status: StatusCode, sentence: &str) -> Response<Reply> {
     let mut response = match path.starts_with("/api/") {
-        true => said(status, &json!({ "error": sentence })),
+        true => told((status, json!({ "error": sentence })), None),
         false => plain(status, &format!("{sentence}\n")),
     };
     if status == StatusCode::UNAUTHORIZED {
@@ -51,8 +54,15 @@ pub(super) fn respond(
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let headers = response.headers_mut();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static(SOON));
+    }
     response
 }
+
+/// In seconds. What is in the way is over within one, or nobody can say when.
+const SOON: &str = "1";
 
 /// SECURITY: no browser may guess a type, keep an answer, show it in another page's frame, load anything for it, or tell
 /// others where it was. What an answer says itself stands.

@@ -92,7 +92,7 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
             Standing::Disabled => "disabled in the file",
             Standing::Draining => "draining",
         },
-        "state": state(key, now),
+        "state": key.state(now).as_str(),
         "since": clocks.wall(since),
         "since_seconds": seconds(now.saturating_duration_since(since)),
         // The end of cooling, or the next probe or refresh.
@@ -125,15 +125,6 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
             "failed": solves.iter().map(|(_, solves)| solves.failed).sum::<u64>(),
         },
     })
-}
-
-/// One word for how a key is; the same in the metric.
-pub(super) fn state(key: &Key, now: Instant) -> &'static str {
-    match key.standing {
-        Standing::Draining => "draining",
-        Standing::Disabled => "disabled",
-        Standing::Active => key.describe(now).state,
-    }
 }
 
 /// The oldest first: those are sent first.

@@ -10,7 +10,7 @@ use super::api::{self, Clocks};
 use crate::keys::health::Health;
 use crate::keys::key::{Key, Standing};
 use crate::live::Snapshot;
-use crate::live::reload::Asks;
+use crate::live::reload::{Asks, NotReloaded};
 use crate::replicas::Subject;
 use crate::request::{Server, clock};
 use crate::store::OwnId;
@@ -117,11 +117,18 @@ pub(super) async fn reload(server: &Server, asks: &Asks, who: &str) -> Told {
             let keys = server.live.load().keys.listed().count();
             (StatusCode::OK, json!({ "reloaded": true, "keys": keys }))
         }
-        Err(why) => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            json!({ "reloaded": false, "error": why, "note": "the last good configuration goes on serving" }),
-        ),
+        Err(why) => not_reloaded(&why),
     }
+}
+
+fn not_reloaded(why: &NotReloaded) -> Told {
+    let status = match why {
+        NotReloaded::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        NotReloaded::Busy | NotReloaded::Ending => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let note = "the last good configuration goes on serving";
+    let answer = json!({ "reloaded": false, "error": why.to_string(), "note": note });
+    (status, answer)
 }
 
 fn done(server: &Server, key: &Key, note: &str) -> Told {
@@ -154,4 +161,20 @@ fn held_up(server: &Server, key: &Key, now: Instant) -> Option<String> {
     Some(format!(
         "vendors ban an address after a few bad-key answers, and three came within ten minutes: the probe follows at {next}"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_cannot_be_used_are_the_askers_fault_and_others_that_wait_are_not() {
+        let status = |why| not_reloaded(&why).0.as_u16();
+        assert_eq!(
+            status(NotReloaded::Refused("keys.toml: no".to_owned())),
+            422
+        );
+        assert_eq!(status(NotReloaded::Busy), 503);
+        assert_eq!(status(NotReloaded::Ending), 503);
+    }
 }

@@ -13,11 +13,12 @@ mod exposition;
 mod history;
 pub mod metrics;
 mod page;
+mod places;
 mod pool_series;
 mod pools;
 mod recent;
 mod ring;
-pub mod scrape;
+mod scrape;
 mod series;
 mod tenant_series;
 mod tenants;
@@ -38,16 +39,17 @@ use crate::listen::{Peer, Reply};
 use crate::live::reload::Asks;
 use crate::request::Server;
 use access::Who;
-use answer::{guarded, plain, refused, said, told};
-use scrape::Scrapes;
+use answer::{guarded, plain, refused, told};
+use places::Places;
 
 pub struct Admin {
     pub server: Arc<Server>,
-    pub token: Option<Secret>,
+    token: Option<Secret>,
     /// Set while the listeners are bound and nothing is being drained.
     pub ready: AtomicBool,
-    pub reload: Asks,
-    pub scrapes: Scrapes,
+    reload: Asks,
+    scrapes: Places,
+    answers: Places,
 }
 
 /// What a path stands for. The table is `Route::of`.
@@ -113,54 +115,66 @@ async fn answer(admin: &Admin, head: Parts, peer: Peer) -> Response<Reply> {
     }
     let noted = |what: &str, subject: &str, done: changes::Told| {
         history::note(server, who.name(), what, subject, &done);
-        told(done)
+        done
     };
-    match route {
-        Route::Index => page::index(),
-        Route::File(name) => page::file(&name).unwrap_or_else(|| {
-            refused(
-                path,
-                StatusCode::NOT_FOUND,
-                "the dashboard has no such file",
-            )
-        }),
+    let place = match route.is_api() && method == Method::GET {
+        false => None,
+        true => match admin.answers.take() {
+            None => return refused(path, StatusCode::SERVICE_UNAVAILABLE, TOO_MANY),
+            place => place,
+        },
+    };
+    let ok = |value| (StatusCode::OK, value);
+    let answer = match route {
+        Route::Index => return page::index(),
+        Route::File(name) => {
+            return page::file(&name).unwrap_or_else(|| {
+                refused(
+                    path,
+                    StatusCode::NOT_FOUND,
+                    "the dashboard has no such file",
+                )
+            });
+        }
         // Listeners are bound and the state is open before the first request can come in.
-        Route::Live | Route::Started => plain(StatusCode::OK, "ok\n"),
-        Route::Ready if admin.is_ready() => plain(StatusCode::OK, "ok\n"),
-        Route::Ready => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        Route::Metrics => scrape::metrics(&admin.scrapes, server, &head.headers).await,
-        Route::Status => said(StatusCode::OK, &api::status(server, admin.is_ready()).await),
-        Route::Config => said(
-            StatusCode::OK,
-            &config::config(&server.live.load().settings),
-        ),
-        Route::Keys => said(StatusCode::OK, &api::keys(server)),
-        Route::Pools => said(StatusCode::OK, &pools::pools(server)),
-        Route::Parked => said(StatusCode::OK, &api::parked(server)),
-        Route::Types => said(StatusCode::OK, &api::types(server)),
+        Route::Live | Route::Started => return plain(StatusCode::OK, "ok\n"),
+        Route::Ready if admin.is_ready() => return plain(StatusCode::OK, "ok\n"),
+        Route::Ready => return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        Route::Metrics => return scrape::metrics(&admin.scrapes, server, &head.headers).await,
+        Route::Status => ok(api::status(server, admin.is_ready()).await),
+        Route::Config => ok(config::config(&server.live.load().settings)),
+        Route::Keys => ok(api::keys(server)),
+        Route::Pools => ok(pools::pools(server)),
+        Route::Parked => ok(api::parked(server)),
+        Route::Types => ok(api::types(server)),
         Route::Uncertain => match api::uncertain(server).await {
-            Ok(rows) => said(StatusCode::OK, &rows),
+            Ok(rows) => ok(rows),
             Err(error) => {
                 let error = json!({ "error": format!("the store cannot be read: {error}") });
-                said(StatusCode::SERVICE_UNAVAILABLE, &error)
+                (StatusCode::SERVICE_UNAVAILABLE, error)
             }
         },
-        Route::Usage => told(history::usage(server, &who, query).await),
-        Route::Audit => told(history::audit(server, query).await),
-        Route::Events => told(recent::events(server, query)),
-        Route::Calls => told(recent::calls(server, query)),
-        Route::Balances => told(recent::balances(server, query)),
+        Route::Usage => history::usage(server, &who, query).await,
+        Route::Audit => history::audit(server, query).await,
+        Route::Events => recent::events(server, query),
+        Route::Calls => recent::calls(server, query),
+        Route::Balances => recent::balances(server, query),
         Route::Enable(name) => noted("enable", &name, changes::enable(server, &name)),
         Route::Disable(name) => noted("disable", &name, changes::disable(server, &name)),
         Route::Probe(name) => noted("probe", &name, changes::probe(server, &name).await),
         Route::Cancel(id) => noted("cancel", &id, changes::cancel(server, &id)),
-        Route::Tenants => said(StatusCode::OK, &tenants::list(server, &who)),
+        Route::Tenants => ok(tenants::list(server, &who)),
         Route::Activate(name) => noted("activate", &name, tenants::activate(server, &name)),
         Route::Deactivate(name) => noted("deactivate", &name, tenants::deactivate(server, &name)),
         // The reload itself knows what it changed, and notes it.
-        Route::Reload => told(changes::reload(server, &admin.reload, who.name()).await),
-    }
+        Route::Reload => changes::reload(server, &admin.reload, who.name()).await,
+    };
+    told(answer, place)
 }
+
+/// A browser asks for six at once, and each is gone within milliseconds where it is read.
+const MOST_ANSWERS: usize = 16;
+const TOO_MANY: &str = "too many answers of the API are being read, ask again later";
 
 type Row = (Method, &'static str, fn(String) -> Route);
 
@@ -254,16 +268,30 @@ impl Route {
 }
 
 impl Admin {
+    pub fn new(server: Arc<Server>, token: Option<Secret>, reload: Asks) -> Self {
+        Self {
+            server,
+            token,
+            ready: AtomicBool::new(true),
+            reload,
+            scrapes: Places::new(scrape::MOST),
+            answers: Places::new(MOST_ANSWERS),
+        }
+    }
+
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Probes, metrics and the page answer everybody, and tell nothing that is anybody's own.
+    /// Probes and the page answer everybody, and tell nothing that is anybody's own.
     fn who(&self, head: &Parts, peer: Peer, route: &Route) -> Result<Who, access::Refused> {
+        let snapshot = self.server.live.load();
+        if *route == Route::Metrics {
+            access::may_scrape(head, peer, self.token.as_ref(), &snapshot.tenants)?;
+        }
         if !route.is_api() {
             return Ok(Who::Admin("anybody".into()));
         }
-        let snapshot = self.server.live.load();
         match access::who(head, peer, self.token.as_ref(), &snapshot.tenants)? {
             Who::Tenant(_) if !route.is_for_tenants() => Err(access::ADMINS_ONLY),
             who => Ok(who),

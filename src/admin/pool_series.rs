@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::pools::Sum;
-use crate::keys::health::STATES;
+use crate::keys::state::State;
 use crate::live::Snapshot;
 use crate::money::usd;
 
@@ -47,7 +47,7 @@ pub(super) fn register(snapshot: &Snapshot, registry: &mut Registry, now: Instan
     for pool in snapshot.keys.pools() {
         let name = || Arc::clone(pool);
         let sum = Sum::of(snapshot.keys.in_pool(pool), now);
-        for state in STATES {
+        for state in State::LISTED.map(State::as_str) {
             let count = sum.states.get(state).copied().unwrap_or_default();
             keys.get_or_create(&Keys {
                 pool: name(),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::api;
-use crate::keys::health::{Condition, HEALTHY};
+use crate::keys::health::Condition;
 use crate::keys::key::Key;
+use crate::keys::state::State;
 use crate::money::usd;
 use crate::request::Server;
 use crate::vendor::profile::Billing;
@@ -67,7 +67,7 @@ impl Sum {
 
     fn add(&mut self, key: &Key, now: Instant) {
         self.keys += 1;
-        *self.states.entry(api::state(key, now)).or_default() += 1;
+        *self.states.entry(key.state(now).as_str()).or_default() += 1;
         let slots = key.account.slots(&key.limits, now);
         self.used += slots.used;
         let is_out =
@@ -94,7 +94,10 @@ impl Sum {
     }
 
     fn usable(&self) -> usize {
-        self.states.get(HEALTHY).copied().unwrap_or_default()
+        self.states
+            .get(State::Healthy.as_str())
+            .copied()
+            .unwrap_or_default()
     }
 
     /// At the spending of the last hour. Nothing lasts no time, also when nobody could spend any of it.

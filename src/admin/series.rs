@@ -10,9 +10,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use super::{api, config_series, pool_series, tenant_series};
+use super::{config_series, pool_series, tenant_series};
 use crate::alerts::cause::Cause;
-use crate::keys::health::STATES;
+use crate::keys::state::State;
+use crate::listen::Certificates;
 use crate::money::usd;
 use crate::otlp::Traces;
 use crate::request::Server;
@@ -56,6 +57,11 @@ struct TaskState {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KeyLabel {
     key: Arc<str>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Connections {
+    kind: &'static str,
 }
 
 pub(super) fn register(server: &Server, registry: &mut Registry) {
@@ -104,13 +110,13 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
                 .get_or_create(&KeyLabel { key: key_label })
                 .inc_by(usd(total));
         }
-        let current = api::state(key, now);
-        for state in STATES {
+        let current = key.state(now);
+        for state in State::LISTED {
             let is = i64::from(state == current);
             key_state
                 .get_or_create(&KeyState {
                     key: Arc::clone(&key.name),
-                    state,
+                    state: state.as_str(),
                 })
                 .set(is);
         }
@@ -231,6 +237,26 @@ pub(super) fn register(server: &Server, registry: &mut Registry) {
         "What is left of listen.max_body_total",
         server.bodies.free() as u64,
     );
+    let (open, max) = server.limits.connections();
+    let connections = Family::<Connections, Gauge>::default();
+    for (kind, count) in [("open", open), ("max", max)] {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        connections.get_or_create(&Connections { kind }).set(count);
+    }
+    registry.register(
+        "connections",
+        "Connections of clients to all data ports together, and how many there may be",
+        connections,
+    );
+    let end = server.certificates.as_ref().and_then(Certificates::end);
+    if let Some(end) = end {
+        gauge(
+            registry,
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate of the TLS listeners ends, or the one of its chain that ends first",
+            end.as_secs(),
+        );
+    }
     registry.register(
         "log_lines_dropped",
         "Log lines that found no room because nobody read stdout fast enough",

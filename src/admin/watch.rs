@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep};
 
 use super::events::Event;
 use crate::keys::health::Health;
-use crate::keys::key::{Key, Standing};
+use crate::keys::key::Key;
 use crate::keys::secret::Identity;
+use crate::keys::state::State;
 use crate::request::Server;
 
 /// A look at ten thousand keys takes a millisecond.
@@ -45,7 +46,7 @@ struct KeyView {
     identity: Identity,
     name: Arc<str>,
     /// None: it rests for a moment, and is still what it was.
-    state: Option<&'static str>,
+    state: Option<State>,
     why: Option<String>,
 }
 
@@ -64,15 +65,13 @@ fn key_view(key: &Key, now: Instant) -> KeyView {
     let described = key.describe(now);
     let cools_until = key.look(|health: &Health| health.cools_until(now));
     let rests_short = cools_until.is_some_and(|until| until <= now + SHORT_REST);
-    let state = match key.standing {
-        Standing::Draining => Some("draining"),
-        Standing::Disabled => Some("disabled"),
-        Standing::Active => (!rests_short).then_some(described.state),
-    };
     KeyView {
         identity: key.identity,
         name: Arc::clone(&key.name),
-        state,
+        state: key
+            .standing
+            .state()
+            .or_else(|| (!rests_short).then_some(described.state)),
         why: described.why,
     }
 }
@@ -80,7 +79,7 @@ fn key_view(key: &Key, now: Instant) -> KeyView {
 /// What was seen last.
 #[derive(Default)]
 struct Seen {
-    keys: HashMap<Identity, (Arc<str>, &'static str)>,
+    keys: HashMap<Identity, (Arc<str>, State)>,
     uncertain: u64,
     is_unreachable: bool,
     is_banned: bool,
@@ -153,8 +152,8 @@ fn event(
 mod tests {
     use super::*;
 
-    fn view(keys: &[(u8, &str, Option<&'static str>)]) -> View {
-        let key = |(number, name, state): &(u8, &str, Option<&'static str>)| KeyView {
+    fn view(keys: &[(u8, &str, Option<State>)]) -> View {
+        let key = |(number, name, state): &(u8, &str, Option<State>)| KeyView {
             identity: Identity([*number; 32]),
             name: (*name).into(),
             state: *state,
@@ -176,23 +175,26 @@ mod tests {
     #[test]
     fn a_change_of_a_key_is_one_event_and_a_new_key_is_none() {
         let mut seen = Seen::default();
-        assert_eq!(seen.compare(view(&[(1, "a", Some("unproven"))])), []);
+        assert_eq!(seen.compare(view(&[(1, "a", Some(State::Unproven))])), []);
         let told = seen.compare(view(&[
-            (1, "a", Some("healthy")),
-            (2, "b", Some("unproven")),
+            (1, "a", Some(State::Healthy)),
+            (2, "b", Some(State::Unproven)),
         ]));
         assert_eq!(kinds(&told), ["key-healthy a"]);
         assert_eq!(told[0].text, "from unproven to healthy: ERROR_SOMETHING");
-        let same = view(&[(1, "a", Some("healthy")), (2, "b", Some("unproven"))]);
+        let same = view(&[
+            (1, "a", Some(State::Healthy)),
+            (2, "b", Some(State::Unproven)),
+        ]);
         assert_eq!(seen.compare(same), []);
     }
 
     #[test]
     fn a_short_rest_is_none_and_a_key_that_is_gone_is_one() {
         let mut seen = Seen::default();
-        seen.compare(view(&[(1, "a", Some("healthy"))]));
+        seen.compare(view(&[(1, "a", Some(State::Healthy))]));
         assert_eq!(seen.compare(view(&[(1, "a", None)])), []);
-        assert_eq!(seen.compare(view(&[(1, "a", Some("healthy"))])), []);
+        assert_eq!(seen.compare(view(&[(1, "a", Some(State::Healthy))])), []);
         assert_eq!(kinds(&seen.compare(view(&[]))), ["key-gone a"]);
         assert_eq!(seen.compare(view(&[])), []);
     }
@@ -201,8 +203,8 @@ mod tests {
     fn a_thousand_changes_at_once_leave_room_for_others() {
         let many = |state| -> Vec<_> { (0..200).map(|n| (n, "a", Some(state))).collect() };
         let mut seen = Seen::default();
-        seen.compare(view(&many("unproven")));
-        let told = seen.compare(view(&many("healthy")));
+        seen.compare(view(&many(State::Unproven)));
+        let told = seen.compare(view(&many(State::Healthy)));
         assert_eq!(told.len(), MOST_AT_ONCE + 1);
         assert!(told[MOST_AT_ONCE].text.starts_with("180 more"), "{told:?}");
     }

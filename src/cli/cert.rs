@@ -21,12 +21,13 @@ mod authority;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sidekey cert --out tls                       for the host names of the configured vendor
+  sidekey cert --out tls               for the configured vendor's host names
   sidekey cert --host 2captcha.com --host rucaptcha.com --out tls
-  sidekey cert --out tls --days 90             a new certificate under the CA in ./tls
+  sidekey cert --out tls --days 90     a new certificate under the CA in ./tls
 
 It writes ca.pem, which clients are to trust, ca-key.pem, cert.pem and key.pem.
-The CA can sign for these names and those below them only. Keep ca-key.pem where no client can read it.")]
+The CA can sign for these names and those below them only. Keep ca-key.pem where
+no client can read it.")]
 pub struct Args {
     /// A name that clients call; may be repeated [default: those of the configured vendor]
     #[arg(long = "host", value_name = "NAME", num_args = 1.., value_parser = host)]

@@ -6,25 +6,27 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::look::Look;
 use crate::config::environment::Environment;
 use crate::config::files::Seen;
-use crate::config::report::{Report, Severity};
+use crate::config::report::{Report, Severity, wrapped};
 use crate::config::settings::{ListenAddress, Mode, StoreKind};
 use crate::config::{Attempt, Input, Loaded, load};
 
 const GOOD: u8 = 0;
 const BAD_CONFIGURATION: u8 = 78;
 
-/// Read everything `run` would read and report every mistake, with its line; bind nothing, ask nobody
+/// Report every mistake of the configuration, with its line, and serve nothing
 ///
-/// Secrets are masked in the report. Exit code 0: good. 78: not.
+/// Reads all that `run` would read: sidekey.toml, the files that it names, and the environment. Binds nothing, asks nobody. Secrets are masked in the report. Exit code 0: good. 78:
+/// not.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sidekey check                                 sidekey.toml and keys.toml here, and the environment
+  sidekey check                                 what `sidekey run` reads here
   sidekey check --config /etc/sidekey/sidekey.toml
   CAPTCHAAI_KEYS=a,b,c sidekey check --strict   warnings fail, too
-  sidekey check --format json | jq '.findings[] | select(.severity == \"error\")'")]
+  sidekey check --format json | jq '.findings[] | .message'")]
 pub struct Args {
     /// Configuration file [default: $SIDEKEY_CONFIG, or sidekey.toml if there is one]
     #[arg(long, value_name = "FILE")]
@@ -32,6 +34,7 @@ pub struct Args {
     /// Fail on warnings, too
     #[arg(long)]
     pub strict: bool,
+    /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -46,6 +49,7 @@ pub enum Format {
 
 /// Writes the report and returns the exit code.
 pub fn run(args: &Args, environment: Environment, out: &mut impl Write) -> io::Result<u8> {
+    let look = Look::of_stdout(&environment);
     let Attempt { outcome, seen } = load(&Input {
         config: args.config.clone(),
         environment,
@@ -63,7 +67,8 @@ pub fn run(args: &Args, environment: Environment, out: &mut impl Write) -> io::R
                 Some(_) => format!("not good enough for --strict: {}", counts(report)),
                 None => format!("not usable: {}", counts(report)),
             };
-            writeln!(out, "{report}{ending}")?;
+            let report = report.render(look.colours, look.width);
+            write!(out, "{report}{}", wrapped(&ending, look.width, 2))?;
         }
         Format::Json => {
             let object = serde_json::json!({

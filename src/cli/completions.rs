@@ -16,8 +16,9 @@ Examples:
   sidekey completions bash > ~/.local/share/bash-completion/completions/sidekey
   sidekey completions zsh > \"${fpath[1]}/_sidekey\"
   sidekey completions fish > ~/.config/fish/completions/sidekey.fish
-  source <(sidekey completions bash)                for this shell only")]
+  source <(sidekey completions bash)        for this shell only")]
 pub struct Args {
+    /// Which shell is to complete
     #[arg(value_enum)]
     pub shell: Shell,
 }

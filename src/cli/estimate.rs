@@ -9,6 +9,7 @@ use super::admin::{AdminError, Client, Where};
 use super::check::Format;
 use super::table::shortened;
 use crate::config::environment::Environment;
+use crate::keys::state::State;
 use crate::money::decimal;
 use crate::tasks::kind;
 
@@ -19,7 +20,7 @@ const WRONG_USAGE: u8 = 64;
 /// Say what so many solves cost, and whether the pool can pay for them
 ///
 /// Prices, balances and times come from the running sidekey. On a thread plan the answer is in hours. Exit code 0: there is
-/// enough. 1: not. 69: it cannot be reached.
+/// enough. 1: not. 64: no key is in that pool. 69: the running sidekey cannot be reached.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,6 +39,7 @@ pub struct Args {
     pub pool: String,
     #[command(flatten)]
     pub place: Where,
+    /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -160,8 +162,10 @@ impl Estimate {
         let in_pool = |key: &&Key| key.pools.contains(&args.pool);
         keys.iter().find(in_pool)?;
         let usable = |key: &&Key| {
-            let state = &*key.state;
-            !matches!(state, "revoked" | "empty" | "disabled" | "draining")
+            !matches!(
+                State::parse(&key.state),
+                Some(State::Revoked | State::Empty | State::Disabled | State::Draining)
+            )
         };
         let keys = keys.iter().filter(in_pool).filter(usable);
         let (threads, balances): (Vec<&Key>, Vec<&Key>) =
@@ -186,6 +190,10 @@ impl Estimate {
             balance,
             threads,
         })
+    }
+
+    fn solves(&self) -> String {
+        format!("{} {}", self.count, self.r#type)
     }
 
     fn text(&self) -> String {
@@ -224,16 +232,10 @@ impl OfBalance {
     }
 
     fn text(&self, of: &Estimate) -> String {
-        let Estimate {
-            count,
-            r#type,
-            pool,
-            ..
-        } = of;
         let (price, cost) = (decimal(self.price_micro_usd), decimal(self.cost_micro_usd));
-        let mut text = format!("{count} {type} at ${price} ([prices]) cost ${cost}\n");
+        let mut text = format!("{} at ${price} ([prices]) cost ${cost}\n", of.solves());
         let left = decimal(self.left_micro_usd);
-        text += &format!("pool {pool} has ${left} on {}\n", usable(self.keys));
+        text += &format!("pool {} has ${left} on {}\n", of.pool, usable(self.keys));
         text += &unknown(self.unknown, "balance is");
         text += &match self.covers {
             _ if self.need_micro_usd > 0 => {
@@ -265,21 +267,18 @@ impl OfThreads {
     }
 
     fn text(&self, of: &Estimate) -> String {
-        let Estimate {
-            count,
-            r#type,
-            pool,
-            ..
-        } = of;
         let source = if self.measured {
             "as measured since the start"
         } else {
             "assumed, none was measured yet"
         };
         let seconds = self.seconds_per_solve;
-        let mut text = format!("{count} {type} at {seconds} s each ({source})\n");
+        let mut text = format!("{} at {seconds} s each ({source})\n", of.solves());
         let (threads, keys) = (self.threads, usable(self.keys));
-        text += &format!("pool {pool} has {threads} threads on {keys} with a thread plan\n");
+        text += &format!(
+            "pool {} has {threads} threads on {keys} with a thread plan\n",
+            of.pool
+        );
         text += &unknown(self.unknown, "threads are");
         text += &match self.hours {
             Some(hours) if hours < 1.0 => {

@@ -15,8 +15,8 @@ const NOT_READY: u8 = 1;
 #[command(after_help = "\
 Examples:
   sidekey healthcheck
-  HEALTHCHECK CMD [\"sidekey\", \"healthcheck\"]                in a Dockerfile
-  exec: { command: [sidekey, healthcheck] }                  as a probe of Kubernetes")]
+  HEALTHCHECK CMD [\"sidekey\", \"healthcheck\"]   in a Dockerfile
+  exec: { command: [sidekey, healthcheck] }     as a probe of Kubernetes")]
 pub struct Args {
     #[command(flatten)]
     pub place: Where,

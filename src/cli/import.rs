@@ -1,9 +1,9 @@
 //! `sidekey import`: a users file of a home-made proxy, turned into keys.toml and tenants.toml.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -14,19 +14,20 @@ use crate::config::is_name;
 /// Turn a users file into keys.toml and tenants.toml
 ///
 /// Reads {"users":[{"id","api_key","daily_limit","role"}]}. Each user becomes a tenant with a new token, each different
-/// api_key one key; `ENV:NAME` values are kept as they are. Nothing secret is printed.
+/// api_key one key; `ENV:NAME` values are kept as they are. The files can be read by their owner
+/// only, what is there already is left alone, and nothing secret is printed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sidekey import team.json                 writes ./keys.toml and ./tenants.toml, readable for their owner only
-  sidekey import team.json --out conf.d    writes them there
+  sidekey import team.json               writes ./keys.toml and ./tenants.toml
+  sidekey import team.json --out conf.d  writes them there
 
-Then: tenants_file = \"tenants.toml\" in sidekey.toml, mode = \"tenants\" in [clients], and `sidekey check`.
-Users send their new token where they sent their api_key.")]
+It says what to write into sidekey.toml then. Users send their new token where
+they sent their api_key.")]
 pub struct Args {
     /// The users file
     file: PathBuf,
-    /// Where to write; the directory must exist
+    /// Where to write; made if it is not there, for its owner only
     #[arg(long, default_value = ".", value_name = "DIR")]
     out: PathBuf,
 }
@@ -110,6 +111,15 @@ pub fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Resul
             return Ok(78);
         }
     }
+    if let Err(error) = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&args.out)
+    {
+        let directory = args.out.display();
+        writeln!(err, "sidekey import: cannot make {directory}: {error}")?;
+        return Ok(78);
+    }
     for (name, text) in places {
         let path = args.out.join(name);
         if let Err(error) = write_private(&path, text) {
@@ -122,11 +132,19 @@ pub fn run(args: &Args, out: &mut impl Write, err: &mut impl Write) -> io::Resul
         }
         writeln!(out, "wrote {}", path.display())?;
     }
+    let config = args.out.join("sidekey.toml");
+    let (config, check) = match args.out == Path::new(".") {
+        true => (Path::new("sidekey.toml").display(), String::new()),
+        false => (config.display(), format!(" --config {}", config.display())),
+    };
     writeln!(
         out,
-        "tenants: {}, keys: {}\n\
-         in sidekey.toml write tenants_file = \"tenants.toml\" and, in [clients], mode = \"tenants\"; then `sidekey check`,\n\
-         and hand each tenant its token",
+        "tenants: {}, keys: {}\n\n\
+         In {config} write\n\n\
+         tenants_file = \"tenants.toml\"\n\n\
+         [clients]\n\
+         mode = \"tenants\"\n\n\
+         then run `sidekey check{check}` and hand each tenant its token.",
         made.tenant_count, made.key_count
     )?;
     Ok(0)
@@ -232,6 +250,8 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn converted(json: &str) -> Result<Made, Wrong> {
@@ -268,5 +288,29 @@ mod tests {
             wrong(r#"{"id":"a","daily_limit":0}"#),
             Some(Wrong::Limit(1))
         );
+    }
+
+    #[test]
+    fn the_directory_is_made_for_its_owner_and_named_in_what_to_do_next() {
+        let place = tempfile::tempdir().unwrap();
+        let (file, directory) = (place.path().join("team.json"), place.path().join("a/b"));
+        fs::write(&file, r#"{"users":[{"id":"alice"}]}"#).unwrap();
+        let args = Args {
+            file,
+            out: directory.clone(),
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        assert_eq!(run(&args, &mut out, &mut err).unwrap(), 0);
+        let said = String::from_utf8(out).unwrap();
+        let config = directory.join("sidekey.toml");
+        let next = format!("`sidekey check --config {}`", config.display());
+        assert!(said.contains(&next), "{said}");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&directory), 0o700);
+        assert_eq!(mode(&directory.join("keys.toml")), 0o600);
+        // What is there stays.
+        assert_eq!(run(&args, &mut io::sink(), &mut err).unwrap(), 78);
+        let said = String::from_utf8(err).unwrap();
+        assert!(said.contains("is there already"), "{said}");
     }
 }

@@ -1,5 +1,9 @@
 //! One file a command.
 
+use clap::ColorChoice;
+
+use crate::config::environment::Environment;
+
 pub mod admin;
 pub mod cert;
 pub mod check;
@@ -9,6 +13,7 @@ pub mod estimate;
 pub mod healthcheck;
 pub mod import;
 pub mod look;
+mod progress;
 pub mod report;
 pub mod run;
 pub mod sandbox;
@@ -23,14 +28,25 @@ pub mod token;
 #[command(
     name = "sidekey",
     version,
+    // Longer lines of prose are hard to read. Where nobody knows a width, it is also what clap takes.
+    max_term_width = 100,
     after_help = "\
 Start here:
-  sidekey demo                                  see it work, without an account
-  CAPTCHAAI_KEYS=key1,key2 sidekey run          serve on 127.0.0.1:8080
-  sidekey status                                how the keys of the running one are
-  sidekey report                                what was used this month, and what it costs"
+  sidekey demo                           see it work, without an account
+  CAPTCHAAI_KEYS=key1,key2 sidekey run   serve on 127.0.0.1:8080
+  sidekey status                         how the keys of the running one are
+  sidekey report                         what was used this month and costs"
 )]
 pub struct Arguments {
+    /// When to colour: `auto` is on a terminal, unless NO_COLOR says otherwise
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
+    pub color: ColorChoice,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -49,4 +65,44 @@ pub enum Command {
     Import(import::Args),
     Cert(cert::Args),
     Completions(completions::Args),
+}
+
+impl Arguments {
+    /// With `--color` as the variable that says the same, so that one rule decides about all output.
+    pub fn environment(&self, of_the_process: Environment) -> Environment {
+        match self.color {
+            ColorChoice::Auto => of_the_process,
+            ColorChoice::Always => of_the_process
+                .with("NO_COLOR", "")
+                .with("CLICOLOR_FORCE", "1"),
+            ColorChoice::Never => of_the_process.with("NO_COLOR", "1"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::log::colours::wants_colours;
+
+    #[test]
+    fn the_flag_is_stronger_than_the_variables() {
+        for (flag, variables, expected) in [
+            ("auto", &[("NO_COLOR", "1")][..], false),
+            ("auto", &[], false),
+            ("always", &[("NO_COLOR", "1"), ("TERM", "dumb")], true),
+            ("never", &[("CLICOLOR_FORCE", "1")], false),
+        ] {
+            let words = ["sidekey", "status", "--color", flag];
+            let arguments = Arguments::try_parse_from(words).unwrap();
+            let environment = arguments.environment(variables.iter().copied().collect());
+            assert_eq!(
+                wants_colours(&environment, false),
+                expected,
+                "{flag} {variables:?}"
+            );
+        }
+    }
 }

@@ -8,6 +8,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 use rustix::thread::set_no_new_privs;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::look::Look;
 use crate::app;
 use crate::background::Background;
 use crate::config::environment::Environment;
@@ -20,8 +21,11 @@ const BAD_CONFIGURATION: u8 = 78;
 
 /// Serve clients, with real keys in the place of their placeholders
 ///
-/// Without a file all defaults hold, and the keys come from CAPTCHAAI_KEYS. SIGHUP reloads, SIGTERM drains; a second
-/// one ends at once.
+/// Without a file all defaults hold, and the keys come from CAPTCHAAI_KEYS: clients on 127.0.0.1:8080, the admin port and its
+/// dashboard on 127.0.0.1:9090. SIGHUP reloads, SIGTERM drains; a second one ends at once.
+///
+/// Exit code 0: it stopped when told to. 69: it could not listen, or could not use its store. 78: the configuration is wrong,
+/// `sidekey check` says where.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -48,7 +52,8 @@ pub async fn run(args: &Args, environment: Environment, err: &mut impl Write) ->
     let log = match &attempt.outcome {
         Ok(loaded) => log::start(&loaded.settings.log, &input.environment),
         Err(report) => {
-            write!(err, "{report}")?;
+            let look = Look::of_stderr(&input.environment);
+            write!(err, "{}", report.render(look.colours, look.width))?;
             return Ok(BAD_CONFIGURATION);
         }
     };

@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sidekey sandbox                              three accounts, on 127.0.0.1:8089
-  sidekey sandbox --listen 127.0.0.1:0         any free port: the first line of output says which
-  sidekey sandbox --config sandbox.toml        own accounts and behaviour")]
+  sidekey sandbox                         three accounts, on 127.0.0.1:8089
+  sidekey sandbox --listen 127.0.0.1:0    a free port: the first line says which
+  sidekey sandbox --config sandbox.toml   own accounts and behaviour")]
 pub struct Args {
     /// Accounts and behaviour [default: three accounts on a thread plan]
     #[arg(long, value_name = "FILE")]

@@ -1,5 +1,7 @@
 //! `sidekey status`: how the keys and the tenants of a running Sidekey are.
 
+mod tenants;
+
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -12,10 +14,11 @@ use tokio::time::sleep;
 use super::admin::{AdminError, Client, Where};
 use super::check::Format;
 use super::look::Look;
-use super::table::{shortened, span, table};
-
-mod tenants;
+use super::progress::CLEAR_REST;
+use super::table::{not_shown, shortened, span, table};
 use crate::config::environment::Environment;
+use crate::config::report::wrapped;
+use crate::keys::state::State;
 use crate::money;
 
 const DONE: u8 = 0;
@@ -25,21 +28,23 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// Show the keys and tenants of the running sidekey, and what was changed last
 ///
-/// Keys with state, next probe, slots, balance and solves; tenants with their limits. Asks its admin port. Where a token is
-/// configured, it is read from the same admin.token_file, or from SIDEKEY_ADMIN_TOKEN. Exit code 69: it cannot be reached.
+/// Keys with state, next probe, slots, balance and solves; tenants with their limits. A narrow terminal is shown fewer columns
+/// and told which. Asks the admin port; where a token is configured, it is read from the same admin.token_file, or from
+/// SIDEKEY_ADMIN_TOKEN. Exit code 69: the running sidekey cannot be reached.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   sidekey status
-  sidekey status --watch                        drawn anew every 2 s, until Ctrl-C
+  sidekey status --watch                        again every 2 s, until Ctrl-C
   sidekey status --admin http://10.0.0.7:9090   another host's; needs its token
-  sidekey status --format json | jq '.keys[] | select(.state != \"healthy\")'")]
+  sidekey status --format json | jq '.keys[] | .name, .state'")]
 pub struct Args {
     #[command(flatten)]
     pub place: Where,
     /// Go on, every 2 s, also while it cannot be reached
     #[arg(long)]
     pub watch: bool,
+    /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -58,6 +63,10 @@ pub async fn run(
         tokio::select! {
             done = watch(&client, args.format, &environment, out) => done?,
             stopped = ctrl_c() => stopped?,
+        }
+        if Look::of_stdout(&environment).redraws {
+            // The terminal has written `^C` where the prompt is to be.
+            writeln!(out)?;
         }
         return Ok(DONE);
     }
@@ -95,6 +104,7 @@ async fn watch(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let mut in_vain = 0_u32;
+    let mut is_first = true;
     loop {
         // Somebody may have made the terminal smaller.
         let look = Look::of_stdout(environment);
@@ -105,19 +115,42 @@ async fn watch(
             }
             Err(error) => {
                 in_vain = in_vain.saturating_add(1);
-                format!("{error}\ntries without an answer: {in_vain}; asked again every 2 s\n")
+                let tries = format!("tries without an answer: {in_vain}; asked again every 2 s");
+                wrapped(&error.to_string(), look.width, 0) + &wrapped(&tries, look.width, 0)
             }
         };
-        // To the top and clear: what is drawn anew stays where it was.
-        let before = if look.is_terminal {
-            "\x1b[H\x1b[2J"
-        } else {
-            ""
-        };
-        write!(out, "{before}{text}")?;
+        write!(out, "{}", over_the_last(&text, look, is_first))?;
+        is_first = false;
         out.flush()?;
         sleep(AGAIN).await;
     }
+}
+
+/// Drawn over what was drawn before, as much as there is room for, so that the terminal is left as it was found: no other screen,
+/// no mode, no hidden cursor, however this ends.
+fn over_the_last(text: &str, look: Look, is_first: bool) -> String {
+    if !look.redraws {
+        return text.to_owned();
+    }
+    let mut lines: Vec<&str> = text.lines().collect();
+    // The cursor's own line is one, and what is cut off is said on another.
+    let room = look
+        .height
+        .map_or(usize::MAX, |height| height.saturating_sub(2));
+    let more = lines.len().saturating_sub(room.saturating_add(1));
+    let told = format!("and {} more lines", more + 1);
+    if more > 0 {
+        lines.truncate(room);
+        lines.push(&told);
+    }
+    let clear = if is_first { "\x1b[2J" } else { "" };
+    let mut screen = format!("{clear}\x1b[H");
+    for line in lines {
+        screen += line;
+        screen += CLEAR_REST;
+        screen.push('\n');
+    }
+    screen + "\x1b[J"
 }
 
 fn failed(error: &AdminError, err: &mut impl Write) -> io::Result<u8> {
@@ -177,29 +210,48 @@ pub fn draw(status: &Value, keys: &Value, tenants: &Value, audit: &Value, look: 
     let keys: Vec<Key> = known(&keys["keys"]);
     let mut text = String::new();
     let mut lines = headlines(status);
-    if !keys.is_empty() && keys.iter().all(|key| key.state != "healthy") {
+    if !keys.is_empty() && keys.iter().all(|key| key.state != State::Healthy.as_str()) {
         lines.push("NO USABLE KEY: submits are refused, see WHY".to_owned());
     }
     for line in lines {
-        text.push_str(&shortened(&line, look.width.unwrap_or(usize::MAX)));
-        text.push('\n');
+        text += &wrapped(&shortened(&line, usize::MAX), look.width, 2);
     }
     if keys.is_empty() {
-        text.push_str("no key: write one into the keys file, or set CAPTCHAAI_KEYS\n");
+        let what = "no key: write one into the keys file, or set CAPTCHAAI_KEYS";
+        text += &wrapped(what, look.width, 2);
     } else {
         let head = HEAD.map(str::to_owned).to_vec();
         let rows: Vec<Vec<String>> = [head].into_iter().chain(keys.iter().map(row)).collect();
-        for (place, mut cells) in table(&rows, look.width).into_iter().enumerate() {
-            let key = place.checked_sub(1).and_then(|place| keys.get(place));
-            if let Some(key) = key.filter(|_| look.colours) {
-                let cell = &mut cells[STATE];
-                *cell = format!("\x1b[{}m{cell}\x1b[0m", colour(&key.state));
-            }
-            text.push_str(cells.concat().trim_end());
-            text.push('\n');
-        }
+        text += &coloured(&rows, look, &SPARE, |place, cells| {
+            let cell = &mut cells[STATE];
+            *cell = format!("\x1b[{}m{cell}\x1b[0m", colour(&keys[place].state));
+        });
     }
     text + &tenants::draw(&known(&tenants["tenants"]), look) + &last_changes(audit, look)
+}
+
+/// The lines of a table; `colour` is given each one's place and cells.
+fn coloured(
+    rows: &[Vec<String>],
+    look: Look,
+    spare: &[usize],
+    colour: impl Fn(usize, &mut [String]),
+) -> String {
+    let (lines, left_out) = table(rows, look.width, spare);
+    let mut text = String::new();
+    for (place, mut cells) in lines.into_iter().enumerate() {
+        match place.checked_sub(1) {
+            None => text += &look.bold(cells.concat().trim_end()),
+            Some(place) => {
+                if look.colours {
+                    colour(place, &mut cells);
+                }
+                text += cells.concat().trim_end();
+            }
+        }
+        text.push('\n');
+    }
+    text + &not_shown(&left_out, look.width)
 }
 
 /// The newest last, as in a log.
@@ -213,9 +265,8 @@ fn last_changes(audit: &Value, look: Look) -> String {
         if text.is_empty() {
             text.push_str("last changes:\n");
         }
-        let line = format!("  {}", words.join("  "));
-        text += &shortened(&line, look.width.unwrap_or(usize::MAX));
-        text.push('\n');
+        let line = shortened(&words.join("  "), usize::MAX);
+        text += &wrapped(&format!("  {line}"), look.width, 6);
     }
     text
 }
@@ -241,6 +292,9 @@ const HEAD: [&str; 9] = [
     "DONE/FAIL",
     "WHY",
 ];
+
+/// What a narrow terminal does without: POOL, SINCE, DONE/FAIL, NEXT, WHY, SLOTS.
+const SPARE: [usize; 6] = [1, 3, 7, 4, 8, 5];
 
 /// What stops every key has a line of its own.
 fn headlines(status: &Value) -> Vec<String> {
@@ -306,50 +360,13 @@ fn in_cents(micro_usd: i64) -> i64 {
 
 /// Green works, yellow comes back by itself, red needs somebody.
 fn colour(state: &str) -> u8 {
-    match state {
-        "healthy" => 32,
-        "revoked" | "empty" => 31,
-        "disabled" | "draining" => 2,
-        _ => 33,
+    match State::parse(state) {
+        Some(State::Healthy) => 32,
+        Some(State::Revoked | State::Empty) => 31,
+        Some(State::Disabled | State::Draining) => 2,
+        Some(State::Unproven | State::Cooling | State::Suspect) | None => 33,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn states_have_colours_on_a_terminal_only() {
-        let keys = json!({ "keys": [{
-            "name": "account-1", "pool": "default", "state": "revoked", "since_seconds": 1.0, "slots": { "used": 0 },
-            "solves": { "done": 0, "failed": 0 },
-        }]});
-        let draw = |colours| {
-            let look = Look {
-                colours,
-                ..Look::default()
-            };
-            draw(&json!({}), &keys, &json!({}), &json!({}), look)
-        };
-        assert!(draw(true).contains("\x1b[31mrevoked"));
-        assert!(!draw(false).contains('\x1b'));
-    }
-
-    /// Also what `sidekey status --format json` prints.
-    #[test]
-    fn all_answers_are_one_object() {
-        let answers = Answers {
-            status: json!({ "ready": true }),
-            keys: json!({ "keys": [] }),
-            tenants: json!({ "tenants": [] }),
-            audit: json!({ "audit": [] }),
-        };
-        let text = shown(&answers, Format::Json, Look::default());
-        assert_eq!(
-            text,
-            "{\"audit\":[],\"keys\":[],\"status\":{\"ready\":true},\"tenants\":[]}\n"
-        );
-    }
-}
+mod tests;

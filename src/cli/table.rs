@@ -2,44 +2,97 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::config::report::wrapped;
 use crate::log::obeyed::is_obeyed;
 
-/// Left-aligned columns. Without a width nothing is cut: a pipe has none. The last one takes what is left of `width` and is cut there; before it gets too narrow, the first
-/// one is cut.
-pub(super) fn table(rows: &[Vec<String>], width: Option<usize>) -> Vec<Vec<String>> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let mut widths: Vec<usize> = (0..columns)
+/// Left-aligned columns, and the names of those left out. Without a width nothing is cut: a pipe has none. To fit, the columns
+/// of `spare` go, first things first; a cell that is left out is empty. Then the first column is cut, and the last one there is.
+pub(super) fn table(
+    rows: &[Vec<String>],
+    width: Option<usize>,
+    spare: &[usize],
+) -> (Vec<Vec<String>>, Vec<String>) {
+    let count = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let mut widths: Vec<usize> = (0..count)
         .map(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));
             let widest = cells.map(|cell| cell.width()).max();
-            let most = width.map_or(usize::MAX, |_| MOST_IN_A_CELL);
+            let is_cut = width.is_some() && column + 1 < count;
+            let most = if is_cut { MOST_IN_A_CELL } else { usize::MAX };
             widest.unwrap_or_default().min(most)
         })
         .collect();
-    let before = |widths: &[usize]| -> usize {
-        let before = widths.iter().rev().skip(1);
-        before.map(|width| width + GAP).sum()
-    };
-    if let (Some(width), Some(first)) = (width, widths.first().copied()) {
-        let excess = (before(&widths) + LEAST).saturating_sub(width);
-        widths[0] = first.min(LEAST.max(first.saturating_sub(excess)));
+    let mut kept: Vec<usize> = (0..count).collect();
+    if let Some(width) = width {
+        for column in spare {
+            if least(&kept, &widths) <= width {
+                break;
+            }
+            kept.retain(|kept| kept != column);
+        }
+        if let ([first, .., last], Some(excess)) =
+            (&*kept, whole(&kept, &widths).checked_sub(width))
+        {
+            let cut = excess.min(widths[*last].saturating_sub(LEAST_OF_LAST));
+            widths[*last] -= cut;
+            let cut = (excess - cut).min(widths[*first].saturating_sub(LEAST_OF_FIRST));
+            widths[*first] -= cut;
+        }
     }
-    let before = before(&widths);
-    rows.iter()
-        .map(|row| {
-            let last = row.len().saturating_sub(1);
-            let cells = row.iter().enumerate().map(|(column, cell)| {
-                if column == last {
-                    let room = width.map(|width| width.saturating_sub(before));
-                    return shortened(cell, room.unwrap_or(usize::MAX).max(LEAST));
-                }
-                let cell = shortened(cell, widths[column]);
-                let fill = widths[column].saturating_sub(cell.width()) + GAP;
-                cell + &" ".repeat(fill)
-            });
-            cells.collect()
-        })
-        .collect()
+    let cell = |row: &Vec<String>, column: usize| {
+        let text = row.get(column).filter(|_| kept.contains(&column));
+        let Some(text) = text else {
+            return String::new();
+        };
+        if Some(&column) == kept.last() {
+            let room = width.map_or(usize::MAX, |_| widths[column]);
+            return shortened(text, room);
+        }
+        let text = shortened(text, widths[column]);
+        let fill = widths[column].saturating_sub(text.width()) + GAP;
+        text + &" ".repeat(fill)
+    };
+    let lines = rows.iter().map(|row| {
+        let cells = (0..row.len()).map(|column| cell(row, column));
+        cells.collect()
+    });
+    let head = rows.first().into_iter().flatten().enumerate();
+    let left_out = head.filter(|(column, _)| !kept.contains(column));
+    (
+        lines.collect(),
+        left_out.map(|(_, name)| name.clone()).collect(),
+    )
+}
+
+/// The line below a table that was too wide.
+pub(super) fn not_shown(left_out: &[String], width: Option<usize>) -> String {
+    match width {
+        Some(width) if !left_out.is_empty() => {
+            let names = left_out.join(", ");
+            wrapped(
+                &format!("not shown in {width} columns: {names}"),
+                Some(width),
+                2,
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+/// How wide the columns are.
+fn whole(kept: &[usize], widths: &[usize]) -> usize {
+    let gaps = kept.len().saturating_sub(1) * GAP;
+    gaps + kept.iter().map(|column| widths[*column]).sum::<usize>()
+}
+
+/// How wide they are when all is cut that may be.
+fn least(kept: &[usize], widths: &[usize]) -> usize {
+    let mut widths = widths.to_vec();
+    if let [first, .., last] = kept {
+        widths[*first] = widths[*first].min(LEAST_OF_FIRST);
+        widths[*last] = widths[*last].min(LEAST_OF_LAST);
+    }
+    whole(kept, &widths)
 }
 
 /// At most so many columns, and nothing that a terminal obeys: names and codes come from elsewhere.
@@ -77,8 +130,10 @@ pub(super) fn span(seconds: f64) -> String {
 
 const GAP: usize = 2;
 const MOST_IN_A_CELL: usize = 32;
-/// Of the first column and of the last.
-const LEAST: usize = 12;
+/// Names are told apart.
+const LEAST_OF_FIRST: usize = 12;
+/// The beginning of a code says something.
+const LEAST_OF_LAST: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -110,7 +165,7 @@ mod tests {
         assert_eq!(shortened("鍵鍵鍵", 6), "鍵鍵鍵");
         assert_eq!(shortened("鍵鍵鍵鍵", 6), "鍵鍵…");
         let row = |name: &str| vec![name.to_owned(), "|".to_owned()];
-        let rows = table(&[row("鍵鍵"), row("keys")], None);
+        let rows = table(&[row("鍵鍵"), row("keys")], None, &[]).0;
         assert_eq!(rows[0].concat(), "鍵鍵  |");
         assert_eq!(rows[1].concat(), "keys  |");
     }
@@ -122,10 +177,34 @@ mod tests {
             row(["KEY", "WHY"]),
             row(["account-1", "a long sentence of the vendor"]),
         ];
-        let lines: Vec<String> = table(&rows, Some(30))
+        let lines: Vec<String> = table(&rows, Some(30), &[])
+            .0
             .iter()
             .map(|row| row.concat())
             .collect();
         assert_eq!(lines, ["KEY        WHY", "account-1  a long sentence of…"]);
+    }
+
+    #[test]
+    fn what_matters_least_is_left_out_first() {
+        let row = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
+        let rows = [
+            row(["KEY", "POOL", "STATE", "WHY"]),
+            row(["account-1", "default", "healthy", "-"]),
+        ];
+        let lines = |width| {
+            let (lines, left_out) = table(&rows, Some(width), &[1, 3]);
+            let lines = lines.iter().map(|row| row.concat()).collect::<Vec<_>>();
+            (lines, left_out.join(" "))
+        };
+        assert_eq!(lines(32).0[1], "account-1  default  healthy  -");
+        let (narrow, left_out) = lines(24);
+        assert_eq!(narrow, ["KEY        STATE    WHY", "account-1  healthy  -"]);
+        assert_eq!(left_out, "POOL");
+        assert_eq!(lines(20).0[1], "account-1  healthy");
+        assert_eq!(
+            not_shown(&["POOL".to_owned()], Some(20)),
+            "not shown in 20\n  columns: POOL\n"
+        );
     }
 }

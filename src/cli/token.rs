@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sidekey token                  a token, for `token = \"…\"` in tenants.toml
-  sidekey token --sha256         also its hash, for `token_sha256 = \"…\"`: the file then holds no token")]
+  sidekey token            a token, for `token = \"…\"` in tenants.toml
+  sidekey token --sha256   and its hash, for `token_sha256 = \"…\"` in its place:
+                           the file then holds no token")]
 pub struct Args {
     /// Print the token's SHA-256 on a second line
     #[arg(long)]

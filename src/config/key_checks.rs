@@ -1,6 +1,10 @@
 //! Which values can be keys, and which names can name one.
 
+use std::collections::HashSet;
 use std::path::Path;
+
+use toml::Spanned;
+use toml::de::DeValue;
 
 use super::environment::Environment;
 use super::files::Files;
@@ -11,6 +15,9 @@ use crate::keys::secret::Secret;
 /// SECURITY: a vendor's key is about 32 characters; a longer value is some other secret in the wrong place.
 const LONGEST_KEY: usize = 512;
 const LONGEST_NAME: usize = 64;
+const KEY_LENGTH: usize = 32;
+const NAMES_ARE_SHOWN: &str =
+    "names are shown in logs and metrics; the key itself belongs into `value`";
 /// Answers are scrubbed only of keys that are at least this long: a shorter one could be part of any text.
 pub(crate) const SHORTEST_SCRUBBED: usize = 16;
 
@@ -91,7 +98,24 @@ fn written_secret(what: &str, written: &str, environment: &Environment) -> Resul
 
 /// And not like a key in the place of one.
 pub(crate) fn looks_like_a_variable(name: &str) -> bool {
-    is_plain_name(name) || (name.contains('_') && !name.contains(|c: char| c.is_ascii_lowercase()))
+    let loud = name.contains('_') && !name.contains(|c: char| c.is_ascii_lowercase());
+    is_plain_name(name) || (loud && !has_mixed_word(name, SHORTEST_SCRUBBED))
+}
+
+/// Keys of vendors are 32 hex digits, or as long a word of letters and digits.
+pub(crate) fn looks_like_a_key(text: &str) -> bool {
+    let is_hex = |word: &str| word.bytes().all(|b| b.is_ascii_hexdigit());
+    has_mixed_word(text, KEY_LENGTH) || (text.len() >= KEY_LENGTH && is_hex(text))
+}
+
+/// A word of letters and digits together. What people think of is seldom one, and not a long one.
+fn has_mixed_word(text: &str, length: usize) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|word| {
+            word.len() >= length
+                && word.bytes().any(|b| b.is_ascii_digit())
+                && word.bytes().any(|b| b.is_ascii_alphabetic())
+        })
 }
 
 pub(crate) fn value_in_file(path: &Path, files: &mut Files) -> Result<Secret, Problem> {
@@ -163,11 +187,26 @@ pub(crate) fn check_name(name: &str) -> Result<(), Problem> {
         let help = "1 to 64 letters, digits and . _ - @ +";
         return Err(Problem::error("this cannot be a name", help));
     }
-    if name.len() >= 32 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let help = "names are shown in logs and metrics; the key itself belongs into `value`";
-        return Err(Problem::error("this name looks like a key", help));
+    if looks_like_a_key(name) {
+        return Err(Problem::error(
+            "this name looks like a key",
+            NAMES_ARE_SHOWN,
+        ));
     }
     Ok(())
+}
+
+/// What stands behind `field` in these tables: secrets, by which nothing may be named.
+pub(crate) fn secrets_in<'a>(tables: &'a [Spanned<DeValue<'_>>], field: &str) -> HashSet<&'a str> {
+    let tables = tables.iter().filter_map(|table| table.get_ref().as_table());
+    tables
+        .filter_map(|table| Some(table.get(field)?.get_ref().as_str()?.trim()))
+        .collect()
+}
+
+pub(crate) fn named_by_a_secret(what: &str) -> Problem {
+    let message = format!("the name of this {what} is a secret that stands elsewhere");
+    Problem::error(message, NAMES_ARE_SHOWN)
 }
 
 /// The name of a `[[key]]` or a `[[tenant]]`, which logs and metrics show.
@@ -176,6 +215,7 @@ pub(crate) fn named(
     name: Option<Value<String>>,
     table: &At,
     what: &str,
+    secrets: &HashSet<&str>,
 ) -> Option<Value<String>> {
     let Some(name) = name else {
         if reader.notes.is_toml() {
@@ -184,7 +224,11 @@ pub(crate) fn named(
         }
         return None;
     };
-    if let Err(Problem { message, help, .. }) = check_name(&name.value) {
+    let checked = check_name(&name.value).and_then(|()| match secrets.contains(&*name.value) {
+        true => Err(named_by_a_secret(what)),
+        false => Ok(()),
+    });
+    if let Err(Problem { message, help, .. }) = checked {
         reader.error(&name.at, message, help);
         return None;
     }

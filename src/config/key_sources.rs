@@ -9,7 +9,10 @@ use sha2::{Digest, Sha256};
 
 use super::environment::Environment;
 use super::files::Files;
-use super::key_checks::{Problem, SHORTEST_SCRUBBED, check_name, check_value, value_in_file};
+use super::key_checks::{
+    Problem, SHORTEST_SCRUBBED, check_name, check_value, looks_like_a_key, named_by_a_secret,
+    value_in_file,
+};
 use super::keys_file;
 use super::options::KeySources;
 use super::reader::Value;
@@ -30,6 +33,7 @@ pub(crate) fn read(
         read_directory(&directory.value, files, &mut keys, found);
     }
     read_variable(&sources.variable, environment, &mut keys, found);
+    keys.named_by_values(found);
     about_all(sources, found_file, &keys.entries, found);
     keys.entries
 }
@@ -101,6 +105,18 @@ impl Collected {
     }
 }
 
+impl Collected {
+    /// SECURITY: logs and metrics show the names. In one file this was seen before a name was shown; here across all sources.
+    fn named_by_values(&self, found: &mut Vec<Diagnostic>) {
+        for (name, source) in &self.names {
+            let hash: [u8; 32] = Sha256::digest(name).into();
+            if self.values.contains_key(&hash) {
+                found.push(named_by_a_secret("key").in_source(source));
+            }
+        }
+    }
+}
+
 fn read_directory(
     directory: &Path,
     files: &mut Files,
@@ -128,13 +144,21 @@ fn read_directory(
     };
     for name in names {
         let path = directory.join(&name);
-        let file = path.display().to_string();
+        // The key itself may be the file's name.
+        let file = match looks_like_a_key(&name) {
+            true => origin.clone(),
+            false => path.display().to_string(),
+        };
         if let Some(mode) = files.readable_by_others(&path) {
             let message = format!("the key can be read by others than its owner (mode {mode:04o})");
             found.push(Problem::warning(message, "chmod 600").in_source(&file));
         }
         let value = check_name(&name).and_then(|()| value_in_file(&path, files));
         let problem = match value {
+            Ok(value) if value.expose() == name.as_bytes() => {
+                found.push(named_by_a_secret("key").in_source(&origin));
+                continue;
+            }
             Ok(value) => keys.add(plain(name, value), &origin),
             Err(problem) => Some(problem),
         };

@@ -1,12 +1,15 @@
 //! `keys.toml`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
 use super::environment::Environment;
 use super::files::Files;
-use super::key_checks::{Problem, check_name, named, text_of, value_in_file, written_value};
+use super::key_checks::{
+    Problem, check_name, named, secrets_in, text_of, value_in_file, written_value,
+};
 use super::key_sources::Collected;
 use super::notes::Quoting;
 use super::reader::{At, Reader, Value, is_plain_name};
@@ -81,12 +84,13 @@ pub(crate) fn read(
         }
         None => {}
         Some(tables) => {
+            let secrets = secrets_in(tables, "value");
             for value in tables {
                 if let Some(mut section) = root.inner(String::new(), value) {
                     key(
                         &mut section,
                         &At::Text(value.span()),
-                        &origin,
+                        (&origin, &secrets),
                         (environment, files),
                         keys,
                     );
@@ -111,7 +115,7 @@ fn blank_file() -> Problem {
 fn key(
     section: &mut Section<'_, '_>,
     table: &At,
-    origin: &str,
+    (origin, secrets): (&str, &HashSet<&str>),
     (environment, files): (&Environment, &mut Files),
     keys: &mut Collected,
 ) {
@@ -139,7 +143,7 @@ fn key(
             None
         }
     });
-    let name = named(reader, name, table, "key");
+    let name = named(reader, name, table, "key", secrets);
     let value = checked_value(reader, value, file, table, (environment, files));
     let Some(Value { value: name, at }) = name else {
         return;

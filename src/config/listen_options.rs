@@ -1,6 +1,6 @@
 //! `[listen]` and `[admin]`: addresses and the files that go with them.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::Occasion;
@@ -15,8 +15,8 @@ pub(crate) fn listen(mut section: Section<'_, '_>, occasion: Occasion) -> Listen
         (Ipv4Addr::LOCALHOST, 8080).into(),
         (Ipv6Addr::LOCALHOST, 8080).into(),
     ];
-    let http = addresses(&mut section, "http", &loopback);
-    let https = addresses(&mut section, "https", &[]);
+    let http = addresses(&mut section, "http", &loopback, 8080);
+    let https = addresses(&mut section, "https", &[], 8443);
     let cert = section.path("tls_cert");
     let key = section.path("tls_key");
     let max_connections = section.integer("max_connections", 10_000, 1..=1_000_000);
@@ -102,6 +102,7 @@ pub(crate) fn admin(mut section: Section<'_, '_>, files: &mut Files) -> Admin {
         &mut section,
         "listen",
         &[(Ipv4Addr::LOCALHOST, 9090).into()],
+        9090,
     );
     let token_file = section.path("token_file");
     let reader = &mut *section.reader;
@@ -130,6 +131,7 @@ fn addresses(
     section: &mut Section<'_, '_>,
     name: &'static str,
     default: &[SocketAddr],
+    usual_port: u16,
 ) -> Value<Vec<ListenAddress>> {
     let Some(list) = section.list(name) else {
         let default = default.iter().map(|&address| ListenAddress {
@@ -156,8 +158,13 @@ fn addresses(
                 written: true,
             }),
             Err(_) => {
-                let message = format!("{} is not an address to listen on", shown(&value));
-                section.reader.error(&at, message, address_help(&value));
+                let message = match without_port(&value) {
+                    Some(_) => format!("{} has no port", shown(&value)),
+                    None => format!("{} is not an address to listen on", shown(&value)),
+                };
+                section
+                    .reader
+                    .error(&at, message, address_help(&value, usual_port));
             }
         }
     }
@@ -167,7 +174,14 @@ fn addresses(
     }
 }
 
-fn address_help(written: &str) -> String {
+fn without_port(written: &str) -> Option<IpAddr> {
+    written.trim_matches(['[', ']']).parse().ok()
+}
+
+fn address_help(written: &str, usual_port: u16) -> String {
+    if let Some(ip) = without_port(written) {
+        return format!("write \"{}\"", SocketAddr::new(ip, usual_port));
+    }
     let port = written
         .rsplit(':')
         .next()
@@ -180,7 +194,9 @@ fn address_help(written: &str) -> String {
             format!("for every address of the host write \"0.0.0.0:{port}\" or \"[::]:{port}\"")
         }
         (None, Some(port)) => format!("write \"127.0.0.1:{port}\""),
-        _ => "write an IP address and a port: \"127.0.0.1:8080\" or \"[::1]:8080\"".to_owned(),
+        _ => format!(
+            "write an IP address and a port: \"127.0.0.1:{usual_port}\" or \"[::1]:{usual_port}\""
+        ),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 mod alert_options;
+mod client_options;
 pub mod environment;
 pub mod files;
 mod key_checks;
@@ -24,7 +25,8 @@ pub mod report;
 mod secret_file;
 mod section;
 pub mod settings;
-mod suggest;
+mod state_options;
+pub(crate) mod suggest;
 mod tenant_checks;
 mod tenants_file;
 pub(crate) mod units;
@@ -113,7 +115,7 @@ pub fn admin(input: &Input) -> Admin {
 
 /// Where the store of a program with this configuration is. Mistakes are passed over, as for the admin port.
 pub fn state(input: &Input) -> State {
-    part(input, |root, _| options::state(root.section("state")))
+    part(input, |root, _| state_options::state(root.section("state")))
 }
 
 fn part<T>(input: &Input, read: impl FnOnce(&mut Section<'_, '_>, &mut Files) -> T) -> T {

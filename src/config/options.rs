@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use super::Occasion;
 use super::alert_options::alerts;
+use super::client_options::clients;
 use super::files::Files;
 use super::key_checks::{Problem, check_name, looks_like_a_variable};
 use super::listen_options::{admin, listen};
 use super::money_options::{balance, prices};
 use super::notes::Quoting;
 use super::own_listeners::check_loop;
-use super::reader::{At, Value, shown};
+use super::reader::{At, Value};
 use super::section::Section;
 use super::settings::*;
+use super::state_options::state;
 use super::vendor_options::vendor;
 use crate::keys::set::DEFAULT_POOL;
 use crate::otlp::collector::Collector;
-use crate::store::{Address, AddressError};
 
 /// Where keys and tenants are to be looked for.
 #[derive(Clone, Debug)]
@@ -314,100 +315,6 @@ fn pool(mut section: Section<'_, '_>, name: &str) -> Pool {
     }
 }
 
-fn clients(mut section: Section<'_, '_>) -> Clients {
-    let modes = [("open", Mode::Open), ("tenants", Mode::Tenants)];
-    let mode = section.choice("mode", Mode::Open, &modes);
-    let nominal_balance = section.dollars("nominal_balance", 10_000_000, 1_000_000_000_000);
-    let mut origins = Vec::new();
-    for Value { value, at } in section
-        .list("origins")
-        .map(|list| list.value)
-        .unwrap_or_default()
-    {
-        let lower = value.to_ascii_lowercase();
-        if is_origin(&lower) {
-            origins.push(lower);
-        } else {
-            let help = "write it as browsers send it: \"https://app.example.com\", without a path or a slash at the end";
-            section
-                .reader
-                .error(&at, format!("{} is not an origin", shown(&value)), help);
-        }
-    }
-    section.done();
-    Clients {
-        mode: mode.value,
-        nominal_balance_micro_usd: nominal_balance.value,
-        origins,
-    }
-}
-
-pub(super) fn state(mut section: Section<'_, '_>) -> State {
-    let stores = [
-        ("memory", StoreKind::Memory),
-        ("sqlite", StoreKind::Sqlite),
-        ("redis", StoreKind::Redis),
-    ];
-    let store = section.choice("store", StoreKind::Sqlite, &stores);
-    // Relative to the working directory: a ConfigMap's own directory is read-only.
-    let path = section
-        .text("path")
-        .unwrap_or_else(|| Value::default("sidekey.db".to_owned()));
-    if path.value.trim().is_empty() {
-        section.reader.error(
-            &path.at,
-            "`state.path` is blank",
-            "write a path or leave the option out",
-        );
-    }
-    let sync = section.choice(
-        "sync",
-        Sync::Full,
-        &[("full", Sync::Full), ("process", Sync::Process)],
-    );
-    let url = redis_url(&mut section, store.value);
-    section.done();
-    State {
-        url,
-        store: store.value,
-        path_written: path.is_written(),
-        path: path.value.into(),
-        sync: sync.value,
-    }
-}
-
-/// Never quoted: it may hold a password.
-fn redis_url(section: &mut Section<'_, '_>, store: StoreKind) -> Address {
-    let default = || {
-        Address::parse(LOCAL_REDIS).unwrap_or_else(|_| unreachable!("the default is an address"))
-    };
-    let Some(url) = section.secret_text("url") else {
-        return default();
-    };
-    if store != StoreKind::Redis {
-        section.reader.warn(
-            &url.at,
-            "`state.url` is there but `state.store` is not \"redis\", so replicas share nothing",
-            "set store = \"redis\", or leave the url out",
-        );
-    }
-    Address::parse(url.value.trim()).unwrap_or_else(|error| {
-        let help = match error {
-            AddressError::NotAUrl => {
-                "write redis://HOST:PORT/DATABASE, with USER:PASSWORD@ before the host, or unix:///PATH"
-            }
-            AddressError::Tls => {
-                "write redis://, and let a tunnel on this host (stunnel, a mesh) do the TLS"
-            }
-        };
-        let message = format!("the url of `state.url` {error}");
-        section.reader.error(&url.at, message, help);
-        default()
-    })
-}
-
-const LOCAL_REDIS: &str = "redis://127.0.0.1:6379";
-
 fn log(mut section: Section<'_, '_>) -> Log {
     let format = section.choice(
         "format",
@@ -436,58 +343,5 @@ fn log(mut section: Section<'_, '_>) -> Log {
         format: format.value,
         level: level.value,
         otlp,
-    }
-}
-
-/// `scheme://host` or `scheme://host:port`, in lower case.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return false;
-    };
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (rest, None),
-    };
-    let is_made_of = |text: &str, others: &[u8]| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || others.contains(&b))
-    };
-    is_made_of(scheme, b"+-.")
-        && is_made_of(host, b"-._[]:")
-        && port.is_none_or(|port| port.parse::<u16>().is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_are_what_browsers_send() {
-        for good in [
-            "https://a.example",
-            "http://localhost:3000",
-            "http://[::1]:80",
-            "http://[::1]",
-            "chrome-extension://abc",
-        ] {
-            assert!(is_origin(good), "{good}");
-        }
-        for bad in [
-            "",
-            "null",
-            "*",
-            "a.example",
-            "https://",
-            "https://a/",
-            "https://a:",
-            "https://a:x",
-            "https://u@a",
-            "https://*.a",
-            "://a",
-        ] {
-            assert!(!is_origin(bad), "{bad}");
-        }
     }
 }

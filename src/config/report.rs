@@ -3,7 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
+use annotate_snippets::renderer::DEFAULT_TERM_WIDTH;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use unicode_width::UnicodeWidthStr;
 
 /// SECURITY: a key file of a million broken lines must not become a report of a million carets. The rest is counted.
 const MOST_SHOWN: usize = 100;
@@ -64,7 +66,8 @@ impl Report {
         Self { diagnostics }
     }
 
-    pub fn diagnostics(&self) -> &[Diagnostic] {
+    #[cfg(test)]
+    pub(super) fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
 
@@ -95,6 +98,19 @@ impl Report {
             .count()
     }
 
+    /// Without a `width` only the lines of files that are quoted are cut.
+    pub fn render(&self, colours: bool, width: Option<usize>) -> String {
+        let shown = self.diagnostics.iter().take(MOST_SHOWN);
+        let mut text: String = shown
+            .map(|found| found.render(colours, width) + "\n\n")
+            .collect();
+        let more = self.diagnostics.len().saturating_sub(MOST_SHOWN);
+        if more > 0 {
+            text += &format!("... and {more} more\n\n");
+        }
+        text
+    }
+
     pub fn to_json(&self) -> serde_json::Value {
         self.diagnostics.iter().map(Diagnostic::to_json).collect()
     }
@@ -102,13 +118,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for found in self.diagnostics.iter().take(MOST_SHOWN) {
-            writeln!(f, "{found}\n")?;
-        }
-        match self.diagnostics.len().checked_sub(MOST_SHOWN) {
-            None | Some(0) => Ok(()),
-            Some(more) => writeln!(f, "... and {more} more\n"),
-        }
+        f.write_str(&self.render(false, None))
     }
 }
 
@@ -162,16 +172,17 @@ impl Diagnostic {
             "column": quote.map(|quote| quote.column),
         })
     }
-}
 
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn render(&self, colours: bool, width: Option<usize>) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
             Severity::Hint => Level::NOTE.with_name("hint"),
         };
-        let mut group = Group::with_title(level.primary_title(&self.message));
+        // The renderer indents these by their label, up to `   = help: `.
+        let room = width.map(|width| width.saturating_sub(ROOM_OF_LABELS));
+        let folded = |text: &str| wrapped(text, room, 0).trim_end().to_owned();
+        let mut group = Group::with_title(level.primary_title(folded(&self.message)));
         let mut has_line = false;
         match &self.place {
             None => {}
@@ -193,15 +204,87 @@ impl fmt::Display for Diagnostic {
             }
         }
         if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(help));
+            group = group.element(Level::HELP.message(folded(help)));
         }
-        let text = Renderer::plain().render(&[group]);
+        let rendered = |renderer: Renderer| {
+            let renderer = renderer.term_width(width.unwrap_or(DEFAULT_TERM_WIDTH));
+            renderer.render(&[group.clone()])
+        };
+        let plain = rendered(Renderer::plain());
+        let text = match colours {
+            true => rendered(Renderer::styled()),
+            false => plain.clone(),
+        };
         if has_line {
-            return f.write_str(&text);
+            return text;
         }
         // The renderer sets these further to the left than those with a line, and a rule where there is nothing to divide.
-        let lines = text.lines().filter(|line| line.trim() != "|");
-        let lines: Vec<_> = lines.collect();
-        f.write_str(&lines.join("\n "))
+        let lines = plain.lines().zip(text.lines());
+        let lines = lines.filter(|(plain, _)| plain.trim() != "|");
+        let lines: Vec<_> = lines.map(|(_, line)| line).collect();
+        lines.join("\n ")
+    }
+}
+
+/// Lines that end with a line break and are no wider than `width`; all but the first are indented. A longer word, as a path,
+/// stays whole: somebody wants to copy it.
+pub(crate) fn wrapped(text: &str, width: Option<usize>, indent: usize) -> String {
+    let width = width.unwrap_or(usize::MAX);
+    let (mut lines, mut column) = (String::new(), 0);
+    // Two blanks in a row are kept: they are somebody's columns.
+    for (place, word) in text.split(' ').enumerate() {
+        if place > 0 && column + 1 + word.width() > width {
+            lines.truncate(lines.trim_end_matches(' ').len());
+            lines.push('\n');
+            lines.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if place > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += word.width();
+    }
+    lines + "\n"
+}
+
+/// `   = warning: `.
+const ROOM_OF_LABELS: usize = 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_go_to_the_next_line_and_none_is_broken() {
+        assert_eq!(wrapped("one two three", None, 2), "one two three\n");
+        assert_eq!(wrapped("one two three", Some(7), 2), "one two\n  three\n");
+        assert_eq!(
+            wrapped("see /a/long/path now", Some(8), 0),
+            "see\n/a/long/path\nnow\n"
+        );
+    }
+
+    #[test]
+    fn on_a_terminal_it_is_coloured_and_no_wider() {
+        let found = Diagnostic {
+            severity: Severity::Error,
+            message: "no profile is named \"captchai\", and this sentence is long".to_owned(),
+            help: Some("did you mean the one that is named almost like it?".to_owned()),
+            place: Some(Place {
+                origin: "sidekey.toml".to_owned(),
+                quote: Some(Quote {
+                    line: 9,
+                    column: 11,
+                    text: format!("profile = \"captchai\" # {}", "x".repeat(200)),
+                    span: 10..20,
+                }),
+            }),
+        };
+        let report = Report::new(vec![found]);
+        let narrow = report.render(false, Some(40));
+        assert!(narrow.lines().all(|line| line.width() <= 40), "{narrow}");
+        assert!(report.render(true, Some(40)).contains("\x1b["));
+        assert!(!report.to_string().contains('\x1b'));
     }
 }

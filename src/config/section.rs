@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::key_checks::SHORTEST_SCRUBBED;
+use super::key_checks::{SHORTEST_SCRUBBED, looks_like_a_key};
 use super::reader::{At, Reader, Stray, Value, is_plain_name, shown};
 use super::suggest::nearest;
 use super::units;
@@ -165,6 +165,13 @@ impl<'r, 'a> Section<'r, 'a> {
         let found = self.parsed(name, "a path, and not blank", filled, |value| {
             filled(value.as_str()?)
         })?;
+        // SECURITY: paths are shown, also in metrics.
+        if looks_like_a_key(&found.value) && !found.value.contains(['/', '.']) {
+            let message = format!("`{}` looks like a key", self.full(name));
+            let help = "it is a path; if this is one, write ./ before it";
+            self.reader.error(&found.at, message, help);
+            return None;
+        }
         let path = match found.at {
             At::Text(_) => self.reader.base.join(found.value),
             _ => PathBuf::from(found.value),

@@ -61,7 +61,23 @@ pub(crate) fn check<'a>(
             }
         }
     }
+    let tokens: HashMap<&TokenHash, &str> = tenants
+        .iter()
+        .map(|tenant| (&tenant.token, tenant.name.as_str()))
+        .collect();
+    for key in keys {
+        if let Some(tenant) = tokens.get(&TokenHash::of(key.name.as_bytes())) {
+            let message = format!("the token of `{tenant}` is the name of a key");
+            let help = "names are shown in logs and metrics; make a token with `sidekey token`";
+            found.push(Problem::error(message, help).in_source(origin));
+        }
+    }
     for tenant in tenants {
+        if let Some(key) = values.get(&TokenHash::of(tenant.name.as_bytes())) {
+            let message = format!("the value of the key `{key}` is the name of a tenant");
+            let help = "names are shown in logs and metrics; give it another one";
+            found.push(Problem::error(message, help).in_source(origin));
+        }
         if let Some(key) = values.get(&tenant.token) {
             let message = format!(
                 "the token of `{}` is the value of the key `{key}`",

@@ -7,7 +7,9 @@ use toml::de::DeTable;
 
 use super::environment::Environment;
 use super::files::Files;
-use super::key_checks::{Problem, SHORTEST_SCRUBBED, check_name, named, text_of, written_token};
+use super::key_checks::{
+    Problem, SHORTEST_SCRUBBED, check_name, named, secrets_in, text_of, written_token,
+};
 use super::notes::Quoting;
 use super::reader::{At, Reader, Value};
 use super::report::Diagnostic;
@@ -85,10 +87,11 @@ pub(crate) fn read(
     if tables.is_none() && errors.is_empty() {
         found.push(blank_file().in_source(&origin));
     }
+    let secrets = secrets_in(tables.unwrap_or_default(), "token");
     for value in tables.unwrap_or_default() {
         if let Some(mut section) = root.inner(String::new(), value) {
             let table = At::Text(value.span());
-            if let Some(entry) = tenant(&mut section, &table, &defaults, environment) {
+            if let Some(entry) = tenant(&mut section, &table, &defaults, (environment, &secrets)) {
                 tenants.add(section.reader, &table, entry);
             }
             section.done();
@@ -162,7 +165,7 @@ fn tenant(
     section: &mut Section<'_, '_>,
     table: &At,
     defaults: &Common,
-    environment: &Environment,
+    (environment, secrets): (&Environment, &HashSet<&str>),
 ) -> Option<TenantEntry> {
     let name = section.secret_text("name");
     let token = section.secret_text("token");
@@ -186,7 +189,7 @@ fn tenant(
             "a tenant with keys of its own shares none; `fallback_pool` names the pool behind them";
         reader.error(&keys.at, "this tenant has both `pool` and `keys`", help);
     }
-    let name = named(reader, name, table, "tenant");
+    let name = named(reader, name, table, "tenant", secrets);
     if !has_token && reader.notes.is_toml() {
         let help = "add token = \"…\", token = \"ENV:NAME\" or token_sha256 = \"…\"; `sidekey token` makes one";
         reader.error(table, "this tenant has no token", help);

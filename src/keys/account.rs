@@ -1,25 +1,29 @@
 //! What belongs to an account, which is what a key's name stands for: its slots, its request rates, its balance. All of
 //! it outlives reloads and new values under the same name.
 
+mod slot;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::beyond::Beyond;
+use super::count::Count;
 use super::events::Events;
 pub use super::funds::Money;
 use super::funds::{Funds, Shortage};
 use super::history::{History, Point};
 use super::key::Availability;
-use super::rate::{Allowance, Limit, PollLimit, Window};
+pub use super::limits::Limits;
+use super::rate::{Allowance, Window};
 pub use super::slots::LEASE;
 use super::slots::Slots;
 pub use super::tally::Solves;
 use super::tally::Tally;
 use crate::store::{Spent, TaskKey};
 use crate::vendor::account::Threads;
-use crate::vendor::profile::Billing;
+pub use slot::Slot;
 
 #[derive(Debug)]
 pub struct Account {
@@ -27,34 +31,6 @@ pub struct Account {
     /// A std lock with sections of a few instructions; never held over an await.
     state: Mutex<State>,
     events: Arc<Events>,
-}
-
-/// What files and profile say about an account; the state beside it is the account's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Slots, where the operator says.
-    pub max_tasks: Option<u32>,
-    /// Submits and polls together.
-    pub requests: Limit,
-    pub submits: Limit,
-    pub polls: PollLimit,
-    pub billing: Billing,
-    /// On a balance plan, no new submits below it.
-    pub minimum_micro_usd: i64,
-    /// How often its money or its threads are asked for.
-    pub refresh: Duration,
-    /// Replicas take its slots, too: the store counts tasks, and only submits on their way are counted here.
-    pub shared: bool,
-}
-
-impl Limits {
-    /// What a solve takes from the balance: on a thread plan nothing, that is paid for by its threads.
-    pub fn takes(&self, price_micro_usd: Option<i64>) -> i64 {
-        match self.billing {
-            Billing::Balance => price_micro_usd.unwrap_or_default(),
-            Billing::Threads => 0,
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -89,24 +65,6 @@ pub enum Bill {
     Said(i64),
 }
 
-/// When the vendor's own count of slots is worth a question.
-#[derive(Debug, Default)]
-struct Count {
-    asked: Option<Instant>,
-    /// The vendor refused for want of a slot although we knew a free one.
-    contradicted: bool,
-    /// Every slot was taken at some time since: the limit matters.
-    was_full: bool,
-}
-
-/// Held by a submit, then by its task. Dropped, it gives the slot back.
-#[derive(Debug)]
-pub struct Slot {
-    account: Arc<Account>,
-    number: u64,
-    is_kept: bool,
-}
-
 /// For those who look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotsSeen {
@@ -120,8 +78,6 @@ const ELSEWHERE_FOR: Duration = Duration::from_secs(60);
 const TOGETHER_FOR: Duration = Duration::from_secs(10);
 /// Before the store is asked again for a slot of an account that was full.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-const COUNT_AGAIN: Duration = Duration::from_secs(300);
-const COUNT_CONTRADICTED: Duration = Duration::from_secs(5);
 /// What the vendor said of threads is repeated to clients for so many refreshes.
 const THREADS_KNOWN: u32 = 3;
 
@@ -235,10 +191,7 @@ impl Account {
         let ours = state.together.map_or(own, |(used, _)| used.max(own));
         let elsewhere = threads.working.saturating_sub(ours);
         state.elsewhere = (elsewhere > 0).then_some((elsewhere, now + ELSEWHERE_FOR));
-        state.count = Count {
-            asked: Some(now),
-            ..Count::default()
-        };
+        state.count = Count::answered(now);
         drop(state);
         self.events.freed(&self.name);
     }
@@ -329,8 +282,8 @@ impl Account {
 
     /// The vendor refused a submit for want of a slot.
     pub fn refused_for_slots(&self) {
-        let known = std::mem::replace(&mut self.state().count.contradicted, true);
-        if !known {
+        let is_news = self.state().count.contradict();
+        if is_news {
             self.events.happened();
         }
     }
@@ -338,27 +291,17 @@ impl Account {
     /// Whether the vendor's own count is worth a question.
     pub fn wants_count(&self, now: Instant) -> bool {
         let state = self.state();
-        let pause = match (&state.count, state.threads) {
-            (count, _) if count.contradicted => COUNT_CONTRADICTED,
-            (count, Some(_)) if !count.was_full => return false,
-            _ => COUNT_AGAIN,
-        };
-        state
-            .count
-            .asked
-            .is_none_or(|asked| now.duration_since(asked) >= pause)
+        state.count.is_wanted(state.threads.is_some(), now)
     }
 
     /// When a refusal that contradicts our own count may be asked about.
     pub fn next_count(&self, now: Instant) -> Option<Instant> {
-        let count = &self.state().count;
-        let due = count.asked.filter(|_| count.contradicted)? + COUNT_CONTRADICTED;
-        (due > now).then_some(due)
+        self.state().count.next(now)
     }
 
     /// One question at a time, whatever comes of it.
     pub fn count_asked(&self, now: Instant) {
-        self.state().count.asked = Some(now);
+        self.state().count.asked(now);
     }
 
     /// A task ended with its final answer.
@@ -440,14 +383,14 @@ impl State {
             false => self.slots.used(),
         };
         if max.is_some_and(|max| ours >= max as usize) {
-            self.count.was_full = true;
+            self.count.is_full();
             return Availability::Full { again: None };
         }
         if let (Some(max), Some((used, at))) = (max, self.together)
             && used >= max
             && now < at + ASK_AGAIN
         {
-            self.count.was_full = true;
+            self.count.is_full();
             let again = Some(at + ASK_AGAIN);
             return Availability::Full { again };
         }
@@ -478,37 +421,5 @@ impl State {
 
     fn max(&self, limits: &Limits) -> Option<u32> {
         limits.max_tasks.or(self.threads)
-    }
-}
-
-impl Slot {
-    /// The vendor accepted: the slot is the task's from now on.
-    pub fn give_to(mut self, task: TaskKey, price_micro_usd: i64, limits: &Limits, now: Instant) {
-        self.is_kept = true;
-        let mut state = self.account.state();
-        state.polls.earn(limits.polls);
-        state.slots.lease(self.number, now + LEASE);
-        state.slots.give_to(self.number, task, price_micro_usd);
-        state.beyond.submitted(price_micro_usd);
-        drop(state);
-        if limits.shared {
-            // From now on the store counts it; one submit less is on its way.
-            self.account.events.freed(&self.account.name);
-        }
-    }
-
-    /// Nobody knows whether there is a task: held until the lease ends.
-    pub fn keep(mut self, now: Instant) {
-        self.is_kept = true;
-        let mut state = self.account.state();
-        state.slots.lease(self.number, now + LEASE);
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if !self.is_kept && self.account.state().slots.give_back(self.number) {
-            self.account.events.freed(&self.account.name);
-        }
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::state::{Described, State};
 use crate::vendor::profile::{Class, CodeRule};
 
 #[derive(Clone, Debug)]
@@ -75,24 +76,6 @@ pub enum Accepted {
     /// A poll, a report, an account call: the key is good, but may be busy or empty.
     Other,
 }
-
-/// For those who look: what a key is, since when, until when and why.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Described {
-    pub state: &'static str,
-    pub since: Instant,
-    /// The end of cooling, or the next probe or refresh. None when nothing has to happen.
-    pub until: Option<Instant>,
-    pub why: Option<String>,
-    /// What our last probe brought, and when.
-    pub probed: Option<(Instant, Evidence)>,
-}
-
-pub const HEALTHY: &str = "healthy";
-pub const EMPTY: &str = "empty";
-pub const STATES: [&str; 7] = [
-    HEALTHY, "unproven", "cooling", "suspect", EMPTY, "revoked", "disabled",
-];
 
 impl Health {
     pub fn new(now: Instant) -> Self {
@@ -326,13 +309,13 @@ impl Health {
     pub fn describe(&self, now: Instant) -> Described {
         let condition = self.condition(now);
         let state = match condition {
-            _ if self.disabled => "disabled",
-            Condition::Unproven => "unproven",
-            Condition::Healthy => HEALTHY,
-            Condition::Cooling => "cooling",
-            Condition::Suspect => "suspect",
-            Condition::Empty => EMPTY,
-            Condition::Revoked => "revoked",
+            _ if self.disabled => State::Disabled,
+            Condition::Unproven => State::Unproven,
+            Condition::Healthy => State::Healthy,
+            Condition::Cooling => State::Cooling,
+            Condition::Suspect => State::Suspect,
+            Condition::Empty => State::Empty,
+            Condition::Revoked => State::Revoked,
         };
         let settled = self.disabled || condition == Condition::Healthy;
         Described {

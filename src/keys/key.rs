@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::account::{Account, Limits, Slot};
 use super::events::Events;
-use super::health::{Accepted, Described, EMPTY, Evidence, HEALTHY, Health};
+use super::health::{Accepted, Evidence, Health};
 use super::secret::Identity;
+use super::state::{Described, State};
 use crate::money::decimal;
 use crate::vendor::profile::CodeRule;
 
@@ -39,6 +40,17 @@ pub enum Standing {
     Disabled,
     /// No longer in any file: likewise, while this process remembers the value.
     Draining,
+}
+
+impl Standing {
+    /// What it says of a key, whatever its health.
+    pub fn state(self) -> Option<State> {
+        match self {
+            Self::Active => None,
+            Self::Disabled => Some(State::Disabled),
+            Self::Draining => Some(State::Draining),
+        }
+    }
 }
 
 /// When a key may submit.
@@ -90,9 +102,15 @@ impl Key {
         self.health().is_called_bad(now)
     }
 
+    pub fn state(&self, now: Instant) -> State {
+        let of_standing = self.standing.state();
+        of_standing.unwrap_or_else(|| self.describe(now).state)
+    }
+
+    /// Whatever the files say of it.
     pub fn describe(&self, now: Instant) -> Described {
         let described = self.health().describe(now);
-        if described.state != HEALTHY {
+        if described.state != State::Healthy {
             return described;
         }
         let Some(shortage) = self.account.shortage(&self.limits, now) else {
@@ -100,7 +118,7 @@ impl Key {
         };
         let balance = decimal(shortage.micro_usd);
         Described {
-            state: EMPTY,
+            state: State::Empty,
             since: shortage.since,
             until: self.account.refresh_due(&self.limits),
             why: Some(format!("balance {balance} is below balance.minimum")),

@@ -3,12 +3,14 @@
 pub mod account;
 mod beyond;
 mod burn;
+mod count;
 pub mod egress;
 pub mod events;
 mod funds;
 pub mod health;
 pub mod history;
 pub mod key;
+mod limits;
 pub mod pool;
 pub mod rate;
 mod rotation;
@@ -16,7 +18,9 @@ pub mod secret;
 pub mod set;
 mod shares;
 mod slots;
+pub mod state;
 mod tally;
+pub mod values;
 
 #[cfg(test)]
 mod tests;

@@ -99,9 +99,18 @@ impl Pool {
         self.tiers.iter().flat_map(|tier| &tier.keys)
     }
 
-    /// Whether only money is missing.
+    /// Whether only money is missing. Asked at every submit of some tenants: the first key that lacks none ends it.
     pub fn is_empty(&self, egress: &Egress, now: Instant) -> bool {
-        self.why_none(egress, now) == NoKey::Empty
+        let may_probe = egress.exhausted_until(now).is_none();
+        let mut empty = false;
+        for key in self.keys() {
+            match lack(key, may_probe, now) {
+                Lack::Money => empty = true,
+                Lack::Remedy => {}
+                Lack::Slot { .. } | Lack::Time(_) | Lack::Verdict | Lack::Nothing => return false,
+            }
+        }
+        empty
     }
 
     /// Looks at every key, which only a submit that found none has to pay for.
@@ -109,32 +118,18 @@ impl Pool {
         let may_probe = egress.exhausted_until(now).is_none();
         let (mut busy, mut ask_again): (Option<Instant>, Option<Instant>) = (None, None);
         let (mut empty, mut learning, mut full) = (false, false, false);
-        let mut wait =
-            |until: Instant| busy = Some(busy.map_or(until, |earlier| earlier.min(until)));
         for key in self.keys() {
-            let available = key.availability(now);
-            key.look(|health| match health.condition(now) {
-                _ if health.is_disabled() => {}
-                Condition::Cooling => wait(health.next_change(now).unwrap_or(now)),
-                Condition::Unproven | Condition::Suspect if !may_probe => {}
-                Condition::Unproven | Condition::Suspect => match health.next_change(now) {
-                    // Its last probe brought nothing: the vendor is in trouble.
-                    Some(next_probe) => wait(next_probe),
-                    None => learning = true,
-                },
-                Condition::Empty => empty = true,
-                Condition::Revoked => {}
-                Condition::Healthy => match available {
-                    Availability::Full { again } => {
-                        full = true;
-                        ask_again = ask_again.into_iter().chain(again).min();
-                    }
-                    Availability::Short => empty = true,
-                    Availability::At(until) => wait(until),
-                    // It became usable since the look at the rotation.
-                    Availability::Now | Availability::OnEvent => learning = true,
-                },
-            });
+            match lack(key, may_probe, now) {
+                Lack::Remedy => {}
+                Lack::Money => empty = true,
+                Lack::Slot { again } => {
+                    full = true;
+                    ask_again = ask_again.into_iter().chain(again).min();
+                }
+                Lack::Time(until) => busy = busy.into_iter().chain([until]).min(),
+                // Nothing: it became usable since the look at the rotation.
+                Lack::Verdict | Lack::Nothing => learning = true,
+            }
         }
         match busy {
             _ if learning => NoKey::Learning,
@@ -147,6 +142,42 @@ impl Pool {
             None => NoKey::None,
         }
     }
+}
+
+/// What a key lacks to take a submit now.
+enum Lack {
+    Nothing,
+    Slot {
+        again: Option<Instant>,
+    },
+    Time(Instant),
+    /// Its probe decides.
+    Verdict,
+    Money,
+    /// It is bad or disabled, or may not be probed.
+    Remedy,
+}
+
+fn lack(key: &Key, may_probe: bool, now: Instant) -> Lack {
+    let available = key.availability(now);
+    key.look(|health| match health.condition(now) {
+        _ if health.is_disabled() => Lack::Remedy,
+        Condition::Cooling => Lack::Time(health.next_change(now).unwrap_or(now)),
+        Condition::Unproven | Condition::Suspect if !may_probe => Lack::Remedy,
+        Condition::Unproven | Condition::Suspect => match health.next_change(now) {
+            // Its last probe brought nothing: the vendor is in trouble.
+            Some(next_probe) => Lack::Time(next_probe),
+            None => Lack::Verdict,
+        },
+        Condition::Empty => Lack::Money,
+        Condition::Revoked => Lack::Remedy,
+        Condition::Healthy => match available {
+            Availability::Full { again } => Lack::Slot { again },
+            Availability::Short => Lack::Money,
+            Availability::At(until) => Lack::Time(until),
+            Availability::Now | Availability::OnEvent => Lack::Nothing,
+        },
+    })
 }
 
 impl Tier {

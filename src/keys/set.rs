@@ -14,6 +14,7 @@ use super::key::{Key, Life, Standing};
 use super::pool::Pool;
 use super::rate::{Limit, PollLimit};
 use super::secret::{Identity, Salt};
+use super::values::Values;
 use crate::config::settings::{Balance, KeyEntry, Strategy};
 use crate::store::TaskKey;
 use crate::vendor::profile::{Billing, Rates};
@@ -35,6 +36,8 @@ pub struct KeySet {
     pools: HashMap<Arc<str>, Pool>,
     /// By the name of a key that stands in a file: its pools, one that it shares first.
     pools_of: HashMap<Arc<str>, Vec<Arc<str>>>,
+    /// Of all keys above.
+    values: Values,
     /// Of all sets of this process: a reload does not part those who wait from what they wait for.
     events: Arc<Events>,
 }
@@ -118,6 +121,7 @@ impl KeySet {
             .iter()
             .map(|key| (key.identity, Arc::clone(key)))
             .collect();
+        let values = Values::new(keys.iter().map(|key| key.value()));
         let used = self.accounts.values().filter(|account| account.is_used());
         let accounts = keys
             .iter()
@@ -164,6 +168,7 @@ impl KeySet {
             accounts,
             pools,
             pools_of,
+            values,
             events: Arc::clone(&self.events),
         }
     }
@@ -193,6 +198,10 @@ impl KeySet {
     /// Its active keys.
     pub fn in_pool(&self, pool: &str) -> impl Iterator<Item = &Arc<Key>> {
         self.pool(pool).into_iter().flat_map(Pool::keys)
+    }
+
+    pub fn values(&self) -> &Values {
+        &self.values
     }
 
     pub fn events(&self) -> &Events {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -16,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+use super::expiry::not_after;
 use super::line::Socket;
 use crate::config::settings::TlsFiles;
 
@@ -99,6 +101,13 @@ impl Certificates {
         *seen = digest;
         current.0.store(Arc::new(pair.certified(files)?));
         Ok(true)
+    }
+
+    /// Since 1970, of whichever in the chain ends first; clients want all of it. `None` where none says it readably.
+    pub fn end(&self) -> Option<Duration> {
+        let certified = self.shared.current.0.load();
+        let ends = certified.cert.iter().map(|der| not_after(der));
+        ends.flatten().min()
     }
 
     pub(super) async fn handshake(&self, socket: Socket) -> io::Result<TlsStream<Socket>> {

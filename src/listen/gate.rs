@@ -1,7 +1,8 @@
 //! The strict gate behind hyper's parser: which heads are calls. Pure; `framing` is its other half.
 
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue,
+    ACCEPT, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName,
+    HeaderValue,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
@@ -31,7 +32,7 @@ pub fn gate(head: &Parts, vendor_hosts: &[String]) -> Result<Gated, Violation> {
     }
     check_target(head, vendor_hosts)?;
     check_headers(head)?;
-    let (project, endpoint) = split_path(head.uri.path()).ok_or(Violation::NotFound)?;
+    let (project, endpoint) = split_path(head.uri.path()).ok_or_else(|| not_found(head))?;
     Ok(Gated { endpoint, project })
 }
 
@@ -65,6 +66,8 @@ pub enum Violation {
     Expect,
     Encoding,
     NotFound,
+    /// By somebody who looks for a page.
+    NoPage,
     /// Not found by `gate`: the body broke off, or its chunks are malformed.
     Body,
 }
@@ -84,7 +87,7 @@ impl Violation {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Expect => StatusCode::EXPECTATION_FAILED,
             Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoPage => StatusCode::NOT_FOUND,
         }
     }
 
@@ -113,6 +116,11 @@ impl Violation {
             Self::Expect => "the only expectation that is met here is 100-continue",
             Self::Encoding => "send the body without a Content-Encoding",
             Self::NotFound => "the paths here are /in.php, /res.php, /solve.php and /load.php",
+            // Not which address: whoever reaches this port need not know the other one.
+            Self::NoPage => {
+                "this port is for programs: /in.php, /res.php, /solve.php and /load.php. The dashboard is on the admin port, \
+                 `listen` in [admin]; by default http://127.0.0.1:9090/ on the host where sidekey runs"
+            }
             Self::Body => "the body is malformed or was cut off",
         }
     }
@@ -131,6 +139,18 @@ impl Violation {
             headers.insert(ALLOW, HeaderValue::from_static("GET, POST"));
         }
         response
+    }
+}
+
+fn not_found(head: &Parts) -> Violation {
+    // Programs accept anything, browsers name what they show.
+    let accept = head
+        .headers
+        .get(ACCEPT)
+        .map_or(&[][..], HeaderValue::as_bytes);
+    match memchr::memmem::find(accept, b"text/html") {
+        Some(_) => Violation::NoPage,
+        None => Violation::NotFound,
     }
 }
 

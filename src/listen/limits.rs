@@ -23,6 +23,7 @@ pub struct Limits {
     pub body_rate: u64,
     /// A whole body.
     pub body: Duration,
+    pub(super) max_connections: usize,
     /// All listeners that share this value share these.
     pub(super) connections: Arc<Semaphore>,
     /// Told when there is no room for one more. None: newcomers wait.
@@ -32,6 +33,7 @@ pub struct Limits {
 impl Limits {
     /// The settled limits, for at most `max_connections` at a time.
     pub fn new(max_connections: usize) -> Self {
+        let max_connections = max_connections.min(Semaphore::MAX_PERMITS);
         Self {
             header: Duration::from_secs(10),
             idle: Duration::from_secs(75),
@@ -40,14 +42,16 @@ impl Limits {
             body_grace: Duration::from_secs(5),
             body_rate: 1024,
             body: Duration::from_secs(120),
-            connections: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+            max_connections,
+            connections: Arc::new(Semaphore::new(max_connections)),
             crowded: None,
         }
     }
 
     /// Of the admin port. SECURITY: whoever holds all its connections keeps probes from being answered, and a program
     /// that answers no probe is restarted. So who says nothing leaves soon, and at once where a newcomer finds no room;
-    /// who asks on comes back.
+    /// who asks on comes back. Probes, two Prometheus and a dozen open dashboards need half of the hundred; each costs 20 kB
+    /// and a descriptor, which those of clients must not lack.
     pub fn of_admin() -> Self {
         Self {
             header: Duration::from_secs(3),
@@ -56,6 +60,12 @@ impl Limits {
             crowded: Some(Notify::new()),
             ..Self::new(100)
         }
+    }
+
+    /// How many there are, and how many there may be.
+    pub fn connections(&self) -> (usize, usize) {
+        let free = self.connections.available_permits();
+        (self.max_connections - free, self.max_connections)
     }
 
     /// Resolves where this connection is the one that makes room: the oldest of those for which nothing is done.

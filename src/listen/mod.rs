@@ -8,6 +8,7 @@ mod bind;
 mod certificates;
 mod connection;
 mod drain;
+mod expiry;
 mod framing;
 mod io;
 mod limits;

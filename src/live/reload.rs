@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::difference::difference;
@@ -41,6 +42,16 @@ type Question = (Arc<str>, oneshot::Sender<Looked>);
 /// Whether what is there now serves; if not, why.
 type Looked = Result<(), String>;
 
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReloaded {
+    #[error("{0}")]
+    Refused(String),
+    #[error("other reloads are waiting, ask again later")]
+    Busy,
+    #[error("the program is about to end")]
+    Ending,
+}
+
 /// Asks for a reload. All clones ask the same one.
 #[derive(Clone, Debug)]
 pub struct Asks(mpsc::Sender<Question>);
@@ -50,13 +61,16 @@ const MOST_ASKING: usize = 4;
 
 impl Asks {
     /// Adopts what is there, changed or not.
-    pub async fn ask(&self, who: &str) -> Result<(), String> {
+    pub async fn ask(&self, who: &str) -> Result<(), NotReloaded> {
         let (tell, told) = oneshot::channel();
-        if self.0.try_send((who.into(), tell)).is_err() {
-            return Err("other reloads are waiting, ask again later".to_owned());
-        }
-        let told = told.await;
-        told.unwrap_or_else(|_| Err("the program is about to end".to_owned()))
+        self.0
+            .try_send((who.into(), tell))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => NotReloaded::Busy,
+                TrySendError::Closed(_) => NotReloaded::Ending,
+            })?;
+        let looked = told.await.map_err(|_| NotReloaded::Ending)?;
+        looked.map_err(NotReloaded::Refused)
     }
 }
 
@@ -306,3 +320,22 @@ fn list<'a>(mut keys: impl Iterator<Item = &'a (Arc<str>, Identity)>) -> String 
 
 /// A line that names ten thousand keys helps nobody.
 const MOST_NAMED: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_while_many_wait_is_told_to_come_again() {
+        let (asks, mut asked) = mpsc::channel(1);
+        let asks = Asks(asks);
+        let (first, second, ()) = tokio::join!(asks.ask("a"), asks.ask("b"), async {
+            let (_, tell) = asked.recv().await.unwrap();
+            tell.send(Err("keys.toml: no".to_owned())).unwrap();
+        });
+        assert_eq!(first, Err(NotReloaded::Refused("keys.toml: no".to_owned())));
+        assert_eq!(second, Err(NotReloaded::Busy));
+        drop(asked);
+        assert_eq!(asks.ask("c").await, Err(NotReloaded::Ending));
+    }
+}

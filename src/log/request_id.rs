@@ -30,10 +30,6 @@ impl RequestId {
         CURRENT.scope(self, work)
     }
 
-    pub fn to_bits(self) -> u64 {
-        self.0
-    }
-
     /// As it is written.
     pub fn hex(self) -> [u8; 16] {
         let mut hex = [0; 16];

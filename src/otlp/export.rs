@@ -10,13 +10,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::collector::{Tried, post};
 use super::{Ended, Traces, encode};
 use crate::background::Background;
-use crate::log::request_id::RequestId;
 use crate::vendor::client::Client;
 
 /// Runs until shutdown.
 pub async fn run(traces: &Traces, background: &Background) {
     let mut waiting = traces.waiting.lock().await;
-    let Some(mut line) = Line::new(traces, background) else {
+    let Some(line) = Line::new(traces, background) else {
         return;
     };
     let mut some = Vec::new();
@@ -43,7 +42,7 @@ pub async fn run(traces: &Traces, background: &Background) {
 /// At the end of the process, when no request runs any more: what is left, tried once.
 pub async fn flush(traces: &Traces, background: &Background) {
     let mut waiting = traces.waiting.lock().await;
-    let Some(mut line) = Line::new(traces, background) else {
+    let Some(line) = Line::new(traces, background) else {
         return;
     };
     let until = Instant::now() + LAST;
@@ -84,9 +83,6 @@ struct Batch {
 struct Line<'a> {
     traces: &'a Traces,
     client: Client,
-    /// Which process this is, to the collector.
-    run: RequestId,
-    is_in_trouble: bool,
 }
 
 impl<'a> Line<'a> {
@@ -95,22 +91,17 @@ impl<'a> Line<'a> {
         let client = client
             .inspect_err(|error| tracing::error!(%error, "no traces are sent"))
             .ok()?;
-        Some(Self {
-            traces,
-            client,
-            run: RequestId::next(),
-            is_in_trouble: false,
-        })
+        Some(Self { traces, client })
     }
 
     fn batch(&self, some: &[Ended]) -> Batch {
         Batch {
             traces: some.len(),
-            body: encode::body(some, self.run).into(),
+            body: encode::body(some, self.traces.run).into(),
         }
     }
 
-    async fn until_taken(&mut self, batch: &Batch, background: &Background) {
+    async fn until_taken(&self, batch: &Batch, background: &Background) {
         let until = Instant::now() + GIVEN_UP_AFTER;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -139,21 +130,25 @@ impl<'a> Line<'a> {
         }
     }
 
-    async fn once(&mut self, batch: &Batch, within: Duration) {
+    async fn once(&self, batch: &Batch, within: Duration) {
         if self.send(batch, within).await.is_err() {
             self.traces.lose(batch.traces);
         }
     }
 
     /// An error says after which pause it may be tried again, if at all.
-    async fn send(&mut self, batch: &Batch, within: Duration) -> Result<(), Option<Duration>> {
-        let collector = &self.traces.collector;
+    async fn send(&self, batch: &Batch, within: Duration) -> Result<(), Option<Duration>> {
+        let Traces {
+            collector,
+            is_in_trouble,
+            ..
+        } = self.traces;
         let (why, again) = match post(&self.client, batch.body.clone(), within).await {
             Tried::Taken => {
                 self.traces
                     .sent
                     .fetch_add(batch.traces as u64, Ordering::Relaxed);
-                if std::mem::take(&mut self.is_in_trouble) {
+                if is_in_trouble.swap(false, Ordering::Relaxed) {
                     let lost = self.traces.lost();
                     tracing::info!(%collector, lost, "the collector takes traces again");
                 }
@@ -162,7 +157,7 @@ impl<'a> Line<'a> {
             Tried::Refused(why) => (why, None),
             Tried::Failed { why, retry_after } => (why, Some(retry_after.unwrap_or_default())),
         };
-        if !std::mem::replace(&mut self.is_in_trouble, true) {
+        if !is_in_trouble.swap(true, Ordering::Relaxed) {
             tracing::warn!(%collector, why, "the collector takes no traces: see log.otlp");
         }
         Err(again)

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admit::{Admitted, Caller};
-use super::choose::LEARNING;
+use super::choose::{LEARNING, pool_now};
 use super::forward::{Answered, Route, Sending, forward};
 use super::refuse::Refusal;
 use super::respond::Outcome;
@@ -140,7 +140,7 @@ fn told<'a>(server: &Server, snapshot: &Snapshot, tenant: &'a Tenant) -> Told<'a
         Pools::Shared(pool) if tenant.is_everybody() => Told::Keys(pool),
         Pools::Shared(pool) => Told::Limits(pool),
         Pools::Own { pool: own, .. } => {
-            let pool = tenant.pool_now(&snapshot.keys, &server.egress, Instant::now());
+            let pool = pool_now(server, snapshot, tenant);
             match pool == own {
                 true => Told::Keys(pool),
                 false => Told::Limits(pool),
@@ -283,7 +283,7 @@ impl<'a> Question<'a> {
         }
         refused.map_or(
             Outcome::Refused(Refusal::VendorTrouble),
-            |(code, answered)| answered.control(&code, self.admitted.hints),
+            |(code, answered)| answered.control(&code, self.admitted.request.hints()),
         )
     }
 }

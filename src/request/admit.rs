@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::Method;
 
 use super::call::Call;
 use super::clock;
-use super::read::Received;
+use super::read::{Received, Understood};
 use super::refuse::Refusal;
 use crate::listen::body::HeldBody;
 use crate::live::Snapshot;
@@ -15,32 +14,17 @@ use crate::tenants::Tenant;
 use crate::wire::{Endpoint, Hints, Message};
 
 pub struct Admitted {
-    pub call: Call,
-    pub endpoint: Endpoint,
-    pub method: Method,
-    pub message: Box<Message>,
-    pub hints: Hints,
-    pub user_agent: Option<Bytes>,
+    pub request: Understood,
     pub tenant: Arc<Tenant>,
     pub project: Option<Arc<str>>,
-    /// The client's own, of a submit.
-    pub idempotency_key: Option<String>,
-    _held: HeldBody,
 }
 
 pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusal> {
     let Received {
-        call,
-        endpoint,
-        method,
-        message,
-        hints,
-        user_agent,
+        request,
         origin,
         cross_site,
         project,
-        idempotency_key,
-        held,
     } = received;
     // SECURITY: a web page in the operator's browser can reach a loopback port; it must not spend keys. What its scripts
     // fetch has an Origin; an image, a frame or a link by GET has none.
@@ -51,29 +35,23 @@ pub fn admit(received: Received, snapshot: &Snapshot) -> Result<Admitted, Refusa
     if is_of_a_page {
         return Err(Refusal::OriginNotAllowed);
     }
-    let token = message.fields().token.as_deref().unwrap_or_default();
+    let fields = request.message.fields();
+    let token = fields.token.as_deref().unwrap_or_default();
     let tenant = snapshot
         .tenants
         .by_token(token)
         .ok_or_else(|| unknown(token))?;
     tenant.touch(clock::now_ms());
     // What was accepted is polled to its end: only new work is refused.
-    if !tenant.is_active() && matches!(call, Call::Submit | Call::Solve) {
+    if !tenant.is_active() && matches!(request.call, Call::Submit | Call::Solve) {
         return Err(Refusal::TenantInactive);
     }
-    let named = project.or_else(|| message.fields().project.clone());
+    let named = project.or_else(|| fields.project.clone());
     let project = named.map(Arc::from).or_else(|| tenant.project.clone());
     Ok(Admitted {
-        call,
-        endpoint,
-        method,
-        message,
-        hints,
-        user_agent,
         tenant: Arc::clone(tenant),
         project,
-        idempotency_key,
-        _held: held,
+        request,
     })
 }
 
@@ -114,43 +92,38 @@ impl Admitted {
     /// A submit that was admitted before it was parked.
     pub(super) fn parked(
         message: Message,
-        method: Method,
         user_agent: Option<Bytes>,
         tenant: Arc<Tenant>,
         project: Option<Arc<str>>,
         held: HeldBody,
     ) -> Self {
-        let fields = message.fields();
-        let hints = Hints {
-            json: fields.json,
-            header_acao: fields.header_acao,
-        };
-        Self {
+        let request = Understood {
             call: Call::Submit,
             endpoint: Endpoint::Submit,
-            method,
             message: Box::new(message),
-            hints,
             user_agent,
+            idempotency_key: None,
+            held,
+        };
+        Self {
+            request,
             tenant,
             project,
-            idempotency_key: None,
-            _held: held,
         }
     }
 
     pub fn caller(&self) -> Caller<'_> {
         Caller {
-            endpoint: self.endpoint,
-            user_agent: self.user_agent.as_ref(),
+            endpoint: self.request.endpoint,
+            user_agent: self.request.user_agent.as_ref(),
             token: self.token(),
-            hints: self.hints,
+            hints: self.request.hints(),
         }
     }
 
     /// What the client sent as its key: it stands in for the real one where an answer echoes that.
     pub fn token(&self) -> &[u8] {
-        let token = self.message.fields().token.as_deref();
+        let token = self.request.message.fields().token.as_deref();
         // That of a parked submit is not known any more.
         token.filter(|token| !token.is_empty()).unwrap_or(NO_TOKEN)
     }

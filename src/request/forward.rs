@@ -1,4 +1,4 @@
-//! One call to the vendor with one key: rewritten, sent under a deadline, its answer read, and the key judged by it.
+//! One call to the vendor with one key: rewritten, sent under a deadline, and its answer read.
 
 use std::time::Duration;
 
@@ -8,18 +8,16 @@ use hyper::header::HeaderValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Server;
 use super::admit::{Admitted, Caller, NO_TOKEN};
+use super::judge::Case;
 use super::refuse::Refusal;
 use super::respond::{Outcome, Relay};
 use super::trace::Trace;
-use super::{Server, clock};
 use crate::keys::chance;
-use crate::keys::health::{Accepted, Health};
 use crate::keys::key::Key;
 use crate::live::Snapshot;
-use crate::replicas::News;
 use crate::tasks::course::{Heard, Word};
-use crate::vendor::account;
 use crate::vendor::answer::{self, Asked, Reading};
 use crate::vendor::client::{CallError, Kind, Outgoing};
 use crate::vendor::profile::{Billing, Class, CodeRule};
@@ -38,8 +36,8 @@ impl<'a> Sending<'a> {
     pub(super) fn of(admitted: &Admitted, key: &'a Key) -> Self {
         Self {
             key: Some(key),
-            method: admitted.method.clone(),
-            rewritten: admitted.message.with_key(&key.value()),
+            method: method(admitted),
+            rewritten: admitted.request.message.with_key(&key.value()),
         }
     }
 
@@ -56,8 +54,8 @@ impl<'a> Sending<'a> {
     pub(super) fn keyless(admitted: &Admitted) -> Self {
         Self {
             key: None,
-            method: admitted.method.clone(),
-            rewritten: admitted.message.without_key(),
+            method: method(admitted),
+            rewritten: admitted.request.message.without_key(),
         }
     }
 
@@ -68,6 +66,13 @@ impl<'a> Sending<'a> {
             method: Method::GET,
             rewritten: own_query(&key.value(), fields),
         }
+    }
+}
+
+fn method(admitted: &Admitted) -> Method {
+    match admitted.request.message.parts().post {
+        true => Method::POST,
+        false => Method::GET,
     }
 }
 
@@ -216,22 +221,31 @@ pub(super) async fn forward(
         snapshot.keys.events().happened();
     }
     if let Some(key) = key {
-        learn(server, key, route.asked, &reading, &answer.body, now);
-        judge(server, key, route, &reading, answer.retry_after, began, now);
-        if let Reading::Code { code, rule } = &reading
-            && is_submit
-            && rule.class == Class::KeyBusy
-            && profile.is_no_slot(code)
-        {
-            key.account.refused_for_slots();
-        }
+        let case = Case {
+            server,
+            profile,
+            key,
+            asked: route.asked,
+            is_probe: route.is_probe,
+            began,
+            now,
+        };
+        case.learn(&reading, &answer.body);
+        case.judge(&reading, answer.retry_after);
     }
     let secret = key.map(Key::value).unwrap_or_default();
+    let scrubbed = |text: Bytes, stands_in: &[u8]| {
+        let text = scrub::scrub(&text, &secret, stands_in);
+        let others = snapshot.keys.values().in_text(&text);
+        others
+            .iter()
+            .fold(text, |text, other| scrub::scrub(&text, other, stands_in))
+    };
     // SECURITY: an id is logged and stored, and a vendor that repeats the key may put it there: `OK|73548291|KEY`. The
     // client's token has no more business in a log than the key; and the client must poll for the id that it was given.
     let (reading, stands_in) = match reading {
         Reading::Accepted { id } => {
-            let seen = scrub::scrub(&id.clone().into(), &secret, NO_TOKEN);
+            let seen = scrubbed(id.clone().into(), NO_TOKEN);
             let stands_in = if *seen == *id.as_bytes() {
                 route.caller.token
             } else {
@@ -242,19 +256,18 @@ pub(super) async fn forward(
         }
         reading => (reading, route.caller.token),
     };
-    let body = scrub::scrub(&answer::trim(&answer.body), &secret, stands_in);
+    let body = scrubbed(answer::trim(&answer.body), stands_in);
+    // SECURITY: a vendor may repeat the key in a header as well; such a header is dropped.
+    let is_clean = |value: &HeaderValue| {
+        let value = Bytes::copy_from_slice(value.as_bytes());
+        scrubbed(value.clone(), NO_TOKEN) == value
+    };
     let relay = Relay {
         body,
-        content_type: answer.content_type.filter(|value| !shows(value, &secret)),
-        allow_origin: answer.acao.filter(|value| !shows(value, &secret)),
+        content_type: answer.content_type.filter(is_clean),
+        allow_origin: answer.acao.filter(is_clean),
     };
     Ok(Answered { reading, relay })
-}
-
-/// SECURITY: a vendor may repeat the key in a header as well; such a header is dropped.
-fn shows(value: &HeaderValue, secret: &Bytes) -> bool {
-    let value = Bytes::copy_from_slice(value.as_bytes());
-    scrub::scrub(&value, secret, b"") != value
 }
 
 fn target(path: &str, query: &[u8]) -> Bytes {
@@ -265,94 +278,6 @@ fn target(path: &str, query: &[u8]) -> Bytes {
         target.extend_from_slice(query);
     }
     target.into()
-}
-
-/// What an account call says about the account.
-fn learn(server: &Server, key: &Key, asked: Asked, reading: &Reading, body: &[u8], now: Instant) {
-    let account = || (&*key.name).into();
-    match (asked, reading) {
-        (Asked::Threads, Reading::Said) => {
-            if let Some(threads) = account::threads(body) {
-                key.account.learn_threads(threads, now);
-                server.replicas.tell(News::Threads {
-                    account: account(),
-                    total: threads.total,
-                    working: threads.working,
-                });
-            }
-        }
-        (Asked::Balance, Reading::Said) => {
-            if let Some(micro_usd) = account::balance(body) {
-                // Where replicas share it, whoever refreshes compares.
-                if server.store.replicas().is_none() {
-                    key.account.compare(micro_usd, now);
-                }
-                key.account.learn_balance(micro_usd, now);
-                server.replicas.tell(News::Balance {
-                    account: account(),
-                    micro_usd,
-                });
-            }
-        }
-        _ => {}
-    }
-}
-
-/// What an answer does to the key it was made with. Faults of the vendor's host, of the network and of the client do nothing.
-fn judge(
-    server: &Server,
-    key: &Key,
-    route: &Route<'_>,
-    reading: &Reading,
-    retry_after: Option<Duration>,
-    began: Instant,
-    now: Instant,
-) {
-    let accepted = |server: &Server| {
-        let paid = matches!(route.asked, Asked::Submit | Asked::Solve);
-        let what = if paid {
-            Accepted::Submit
-        } else {
-            Accepted::Other
-        };
-        if !route.is_probe && key.accepted(what, began, now) {
-            server.store.note_good_key(key.identity, clock::now_ms());
-        }
-    };
-    match reading {
-        // Nearly any text is an answer to an action that nobody knows, so it proves nothing: a client chose it.
-        Reading::Said if route.asked == Asked::Other => {}
-        Reading::Accepted { .. } | Reading::Final | Reading::NotReady | Reading::Said => {
-            accepted(server)
-        }
-        Reading::Trouble { .. } => {}
-        Reading::Code { code, rule } => match rule.class {
-            Class::Task => accepted(server),
-            Class::Request | Class::NoTask | Class::Server => {}
-            Class::EgressIp => {
-                server.egress.banned(now + rule.cooldown);
-                tracing::warn!(
-                    code,
-                    seconds = rule.cooldown.as_secs(),
-                    "the vendor bans this address"
-                );
-            }
-            Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
-                if rule.class == Class::KeyBad && !route.is_probe && key.look(Health::is_proven) {
-                    server.egress.accused(key.identity, now);
-                } else if rule.class == Class::KeyBad {
-                    server.egress.bad_answer(now);
-                    server.store.note_bad_key_answer(clock::now_ms());
-                }
-                key.account.count_failure(code);
-                tracing::debug!(key = %key.name, code, "the vendor refused this key");
-                // What a probe brings is the prober's to judge: it knows what the key was suspected of.
-                if !route.is_probe {
-                    key.refused(code, *rule, retry_after, now);
-                }
-            }
-        },
-    }
 }
 
 impl Answered {

@@ -79,7 +79,7 @@ pub(super) async fn submit(
     claim: Claim,
     mut trace: Trace,
 ) -> Outcome {
-    let (hints, endpoint) = (admitted.hints, admitted.endpoint);
+    let (hints, endpoint) = (admitted.request.hints(), admitted.request.endpoint);
     let profile = Arc::clone(&snapshot);
     let profile = &profile.settings.vendor.profile;
     let rendered = |outcome, from| rendered(profile, endpoint, outcome, from, hints);
@@ -137,14 +137,14 @@ pub(super) fn claim(snapshot: &Snapshot, admitted: &Admitted, key: &str) -> Clai
         true => (b"token", admitted.token()),
         false => (b"tenant", admitted.tenant.name.as_bytes()),
     };
-    let endpoint: &[u8] = match admitted.endpoint {
+    let endpoint: &[u8] = match admitted.request.endpoint {
         Endpoint::Solve => b"solve",
         _ => b"submit",
     };
     let project = admitted.project.as_deref().unwrap_or_default();
     // An answer is never written anew in another format, so the format of one that is the solution itself is asked for, too.
-    let json: &[u8] = match admitted.endpoint {
-        Endpoint::Solve => &[u8::from(admitted.hints.json)],
+    let json: &[u8] = match admitted.request.endpoint {
+        Endpoint::Solve => &[u8::from(admitted.request.hints().json)],
         _ => b"",
     };
     Claim {
@@ -155,7 +155,11 @@ pub(super) fn claim(snapshot: &Snapshot, admitted: &Admitted, key: &str) -> Clai
             endpoint,
             key.as_bytes(),
         ]),
-        parameters: digest(&[&admitted.message.meaning(), project.as_bytes(), json]),
+        parameters: digest(&[
+            &admitted.request.message.meaning(),
+            project.as_bytes(),
+            json,
+        ]),
     }
 }
 
@@ -168,7 +172,7 @@ async fn drive(
     pilot: Pilot,
     mut trace: Trace,
 ) {
-    let hints = admitted.hints;
+    let hints = admitted.request.hints();
     let known = timeout(STORE_PATIENCE, server.store.find_claim(&claim.scope)).await;
     let known = match known {
         Ok(Ok(None)) => None,

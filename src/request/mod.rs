@@ -6,7 +6,7 @@
 //! choose   a key: the task's own, or one from the pool              choose, poll
 //! rewrite  exactly one key, nothing else changed                    wire
 //! forward  under a deadline                                         forward
-//! judge    what the answer means, and what it does to the key       forward, vendor::answer
+//! judge    what the answer means, and what it does to the key       vendor::answer, judge
 //! settle   task -> key, durable before the client hears             submit
 //! respond  in the client's own format, or refuse in it              respond, refuse
 //! trace    one log line and one metric, however it ends             trace
@@ -24,6 +24,7 @@ pub mod flight;
 mod forward;
 pub mod idempotency;
 mod info;
+mod judge;
 pub mod line;
 mod many;
 mod park;
@@ -59,7 +60,7 @@ use crate::background::Background;
 use crate::keys::egress::Egress;
 use crate::listen::body::BodyBudget;
 use crate::listen::gate::{self, gate};
-use crate::listen::{Limits, Receipt, Reply};
+use crate::listen::{Certificates, Limits, Receipt, Reply};
 use crate::live::{Live, Snapshot};
 use crate::log::request_id::RequestId;
 use crate::otlp::Traces;
@@ -118,6 +119,8 @@ pub struct Server {
     pub background: Background,
     pub bodies: Arc<BodyBudget>,
     pub limits: Arc<Limits>,
+    /// None: nothing is served over TLS.
+    pub certificates: Option<Certificates>,
 }
 
 /// One request. Once its head is an acceptable call, every answer is 200 in the client's own format.
@@ -156,8 +159,8 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>, id: RequestId) 
     let request = Request::from_parts(head, body);
     let response = match read(&server, &snapshot, gated, request).await {
         Ok(received) => {
-            let hints = received.hints;
-            trace.call(&received.call);
+            let hints = received.request.hints();
+            trace.call(&received.request.call);
             let (outcome, receipt) = match admit(received, &snapshot) {
                 Ok(admitted) => {
                     trace.tenant(&admitted.tenant);
@@ -190,9 +193,9 @@ async fn carry_out(
             return (said, None);
         }
     };
-    let outcome = match &admitted.call {
+    let outcome = match &admitted.request.call {
         Call::Submit | Call::Solve => {
-            if let Some(key) = &admitted.idempotency_key {
+            if let Some(key) = &admitted.request.idempotency_key {
                 let claim = idempotency::claim(&snapshot, &admitted, key);
                 let outcome = idempotency::submit(server, snapshot, admitted, claim, trace).await;
                 return (outcome, None);

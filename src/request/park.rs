@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::admit::Admitted;
 use super::call::Call;
+use super::choose::pool_now;
 use super::poll::task_key;
 use super::refuse::Refusal;
 use super::respond::Outcome;
@@ -25,10 +26,10 @@ pub(super) fn behind(server: &Server, snapshot: &Snapshot, admitted: &Admitted) 
     if !rules.parks() || !may_be_parked(admitted) {
         return None;
     }
-    let pool = admitted.tenant.first_pool();
+    let pool = pool_now(server, snapshot, &admitted.tenant);
     let lacks = server
         .parked
-        .lacks(|record| waits_for(snapshot, pool, record))?;
+        .lacks(|record| waits_for(server, snapshot, pool, record))?;
     // Nobody is parked now, and those that are cannot be sent: a disk in trouble must not stop submits that have a key.
     if !server.store.health().writing {
         return None;
@@ -41,10 +42,15 @@ pub(super) fn behind(server: &Server, snapshot: &Snapshot, admitted: &Admitted) 
 
 /// Whether a parked submit is served from this pool. Of a tenant that has left the file nobody knows: its submits wait for
 /// it to come back, or to their end.
-pub(super) fn waits_for(snapshot: &Snapshot, pool: &str, record: &ParkedRecord) -> bool {
+pub(super) fn waits_for(
+    server: &Server,
+    snapshot: &Snapshot,
+    pool: &str,
+    record: &ParkedRecord,
+) -> bool {
     let tenant = snapshot.tenants.by_name(&record.tenant);
     record.profile == snapshot.profile_name
-        && tenant.is_some_and(|tenant| &**tenant.first_pool() == pool)
+        && tenant.is_some_and(|tenant| &**pool_now(server, snapshot, tenant) == pool)
 }
 
 /// Parks a submit that was refused because nothing is usable, where that is configured and there is room.
@@ -84,7 +90,7 @@ async fn park(
         profile: Arc::clone(&snapshot.profile_name),
         tenant: Arc::clone(&admitted.tenant.name),
         project: admitted.project.clone(),
-        kind: kind::of(admitted.message.fields()).into(),
+        kind: kind::of(admitted.request.message.fields()).into(),
         lacks,
         state: ParkedState::Waiting,
         bytes: request.bytes(),
@@ -116,12 +122,12 @@ async fn park(
 /// With an empty key in the place of the client's own, so that the real one goes where a legacy client has it. A token
 /// identifies a tenant and is stored nowhere.
 fn request(admitted: &Admitted) -> ParkedRequest {
-    let emptied = admitted.message.with_key(b"");
+    let emptied = admitted.request.message.with_key(b"");
     ParkedRequest {
-        post: admitted.message.parts().post,
+        post: admitted.request.message.parts().post,
         query: emptied.query,
         content_type: emptied.content_type,
-        user_agent: admitted.user_agent.clone(),
+        user_agent: admitted.request.user_agent.clone(),
         body: match &*emptied.body {
             [whole] => whole.clone(),
             pieces => pieces.concat().into(),
@@ -131,7 +137,7 @@ fn request(admitted: &Admitted) -> ParkedRequest {
 
 /// solve.php has no id to wait with. A pingback would tell the vendor's id to a client that only ever heard ours.
 fn may_be_parked(admitted: &Admitted) -> bool {
-    admitted.endpoint == Endpoint::Submit && !admitted.message.fields().pingback
+    admitted.request.endpoint == Endpoint::Submit && !admitted.request.message.fields().pingback
 }
 
 fn what_lacks(refusal: &Refusal) -> Option<Lack> {
@@ -162,24 +168,25 @@ pub(super) async fn resolve(
     snapshot: &Snapshot,
     mut admitted: Admitted,
 ) -> Result<Admitted, Outcome> {
-    let Some(id) = admitted.call.task_id() else {
+    let Some(id) = admitted.request.call.task_id() else {
         return Ok(admitted);
     };
     let task = match name(server, snapshot, &admitted, id).await {
         Name::Task(Cow::Borrowed(_)) => return Ok(admitted),
         Name::Task(Cow::Owned(task)) => task,
         Name::Said(said) => {
-            return Err(match &admitted.call {
+            return Err(match &admitted.request.call {
                 Call::Report { .. } => of_report(said),
                 _ => said,
             });
         }
     };
-    let parts = admitted.message.parts();
-    let message = wire::renamed(admitted.endpoint, parts, id, &task)
+    let parts = admitted.request.message.parts();
+    let message = wire::renamed(admitted.request.endpoint, parts, id, &task)
         .map_err(|why| Outcome::Refused(Refusal::BadParameters(why)))?;
-    admitted.message = Box::new(message);
-    let (Call::Poll { id } | Call::Report { id } | Call::TaskAction { id }) = &mut admitted.call
+    admitted.request.message = Box::new(message);
+    let (Call::Poll { id } | Call::Report { id } | Call::TaskAction { id }) =
+        &mut admitted.request.call
     else {
         return Ok(admitted);
     };

@@ -116,13 +116,13 @@ async fn answer(
 
 fn view(admitted: &Admitted) -> View {
     View {
-        action: match admitted.message.fields().action.as_deref() {
+        action: match admitted.request.message.fields().action.as_deref() {
             Some("get2") => Action::Get2,
             Some("get") => Action::Get,
             _ => Action::None,
         },
-        json: admitted.hints.json,
-        header_acao: admitted.hints.header_acao,
+        json: admitted.request.hints().json,
+        header_acao: admitted.request.hints().header_acao,
     }
 }
 

@@ -215,7 +215,7 @@ fn settle(server: &Server, key: &Key, evidence: Evidence) {
     let after = key.describe(now);
     if after.state != before {
         let why = after.why.as_deref().unwrap_or_default();
-        tracing::info!(key = %key.name, before, after = after.state, why, "a probe changed the state of a key");
+        tracing::info!(key = %key.name, %before, after = %after.state, why, "a probe changed the state of a key");
     }
 }
 
@@ -232,7 +232,7 @@ pub(crate) fn settle_as_told(server: &Server, key: &Key, evidence: Evidence) {
     let after = key.describe(now);
     if after.state != before {
         let why = after.why.as_deref().unwrap_or_default();
-        tracing::info!(key = %key.name, before, after = after.state, why, "a probe of another replica changed the state of a key");
+        tracing::info!(key = %key.name, %before, after = %after.state, why, "a probe of another replica changed the state of a key");
     }
 }
 

@@ -17,22 +17,32 @@ use crate::wire::{self, Endpoint, Hints, Message, Parts};
 
 /// A request that was understood, and not admitted yet.
 pub struct Received {
-    pub call: Call,
-    pub endpoint: Endpoint,
-    pub method: Method,
-    /// Boxed, because it is large, and moves from stage to stage.
-    pub message: Box<Message>,
-    pub hints: Hints,
-    pub user_agent: Option<Bytes>,
+    pub request: Understood,
     pub origin: Option<String>,
     /// A browser says that a page of another site made it.
     pub cross_site: bool,
     /// From the path; a field of the body comes second.
     pub project: Option<String>,
+}
+
+/// What is asked.
+pub struct Understood {
+    pub call: Call,
+    pub endpoint: Endpoint,
+    /// Boxed, because it is large, and moves from stage to stage.
+    pub message: Box<Message>,
+    pub user_agent: Option<Bytes>,
     /// The client's own, of a submit.
     pub idempotency_key: Option<String>,
     /// The body's share of the budget, held as long as the request.
     pub held: HeldBody,
+}
+
+impl Understood {
+    /// In which format its client wants the answer.
+    pub fn hints(&self) -> Hints {
+        self.message.fields().hints()
+    }
 }
 
 /// Why a request went no further, and in which format its client hears so.
@@ -66,10 +76,7 @@ pub(super) async fn read(
         .map_err(|why| Unread::Refused(Refusal::BadParameters(why), wire::hints(&query)))?;
     let message = Box::new(message);
     let fields = message.fields();
-    let hints = Hints {
-        json: fields.json,
-        header_acao: fields.header_acao,
-    };
+    let hints = fields.hints();
     let call = Call::understand(gated.endpoint, fields)
         .map_err(|refusal| Unread::Refused(refusal, hints))?;
     let idempotency_key = match call {
@@ -78,12 +85,14 @@ pub(super) async fn read(
         _ => None,
     };
     Ok(Received {
-        call,
-        endpoint: gated.endpoint,
-        method: head.method,
-        message,
-        hints,
-        user_agent: header(&head.headers, USER_AGENT),
+        request: Understood {
+            call,
+            endpoint: gated.endpoint,
+            message,
+            user_agent: header(&head.headers, USER_AGENT),
+            idempotency_key,
+            held,
+        },
         origin: head
             .headers
             .get(ORIGIN)
@@ -93,8 +102,6 @@ pub(super) async fn read(
             .get(SEC_FETCH_SITE)
             .is_some_and(|site| site == "cross-site" || site == "same-site"),
         project: gated.project,
-        idempotency_key,
-        held,
     })
 }
 

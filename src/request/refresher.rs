@@ -148,7 +148,7 @@ async fn refresh(server: &Server, snapshot: &Snapshot, key: &Key) {
     let after = key.describe(Instant::now());
     if after.state != before {
         let why = after.why.as_deref().unwrap_or_default();
-        tracing::info!(key = %key.name, before, after = after.state, why, "a refresh changed the state of a key");
+        tracing::info!(key = %key.name, %before, after = %after.state, why, "a refresh changed the state of a key");
     }
 }
 

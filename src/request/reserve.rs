@@ -22,7 +22,7 @@ pub(super) async fn reserve(
     admitted: &Admitted,
 ) -> Result<Reservation, Refusal> {
     let tenant = &admitted.tenant;
-    let kind = kind::of(admitted.message.fields());
+    let kind = kind::of(admitted.request.message.fields());
     let price = tenant.price(kind, &snapshot.settings.prices);
     let account = server.tenants.of(&tenant.name);
     let (store, now_ms) = (&server.store, clock::now_ms());

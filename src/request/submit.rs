@@ -93,9 +93,9 @@ pub(super) async fn start(
 
 fn identical(admitted: &Admitted) -> Identical {
     Identical {
-        endpoint: admitted.endpoint,
+        endpoint: admitted.request.endpoint,
         project: admitted.project.clone(),
-        parts: admitted.message.parts().clone(),
+        parts: admitted.request.message.parts().clone(),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn poll(
     trace: &mut Trace,
 ) -> Outcome {
     let asks_for_the_answer = matches!(
-        admitted.message.fields().action.as_deref(),
+        admitted.request.message.fields().action.as_deref(),
         None | Some("" | "get")
     );
     // SECURITY: an account does not know tenants: asking it would tell one of them another's answer.
@@ -67,7 +67,7 @@ pub(super) async fn poll(
             Refusal::UnknownTask
         });
     }
-    match relayed(answered, admitted.hints) {
+    match relayed(answered, admitted.request.hints()) {
         Relayed::Answer(heard, news) => {
             if matches!(news, News::Final(_)) {
                 learn(server, snapshot, task, key);

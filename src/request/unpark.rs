@@ -6,12 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Method;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::admit::Admitted;
-use super::choose::{TakenSlot, choose};
+use super::choose::{TakenSlot, choose, pool_now};
 use super::park::waits_for;
 use super::refuse::Refusal;
 use super::submit::late::Late;
@@ -59,17 +58,15 @@ async fn round(server: &Arc<Server>, next_end: &mut Instant) {
         *next_end = now + LOOK;
         end_due(server, &snapshot, now);
     }
-    let mut pools: Vec<&Arc<Tenant>> = Vec::new();
+    let mut pools: Vec<(&Arc<str>, &Tenant)> = Vec::new();
     let waiting = parked.tenants(&snapshot.profile_name, now);
     for tenant in waiting
         .iter()
         .filter_map(|name| snapshot.tenants.by_name(name))
     {
-        if pools
-            .iter()
-            .all(|other| other.first_pool() != tenant.first_pool())
-        {
-            pools.push(tenant);
+        let pool = pool_now(server, &snapshot, tenant);
+        if pools.iter().all(|(other, _)| *other != pool) {
+            pools.push((pool, tenant));
         }
     }
     // While the store does not write none can be sent, and each try would take a slot from those who can.
@@ -84,11 +81,11 @@ async fn round(server: &Arc<Server>, next_end: &mut Instant) {
     news.as_mut().enable();
     freed.as_mut().enable();
     let mut has_sent = false;
-    for tenant in pools {
+    for (_, tenant) in pools {
         let until = Instant::now() + LOOK;
         match choose(server, &snapshot, tenant, true, until, until).await {
             Ok(chosen) => {
-                send(server, &snapshot, tenant, chosen).await;
+                send(server, &snapshot, chosen).await;
                 has_sent = true;
             }
             Err(Refusal::AllEmpty) => parked.out_of_money(),
@@ -115,15 +112,10 @@ fn end_due(server: &Server, snapshot: &Snapshot, now: Instant) {
     }
 }
 
-/// The next one of those that are served from the same pool as this tenant.
-async fn send(
-    server: &Arc<Server>,
-    snapshot: &Arc<Snapshot>,
-    tenant: &Tenant,
-    chosen: (Arc<Key>, TakenSlot),
-) {
-    let pool = tenant.first_pool();
-    let among = |record: &ParkedRecord| waits_for(snapshot, pool, record);
+/// The next one of those that are served from the pool of this key.
+async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, chosen: (Arc<Key>, TakenSlot)) {
+    let pool = &chosen.1.pool;
+    let among = |record: &ParkedRecord| waits_for(server, snapshot, pool, record);
     let Some(mut taken) = server.parked.take(among, Instant::now()) else {
         return;
     };
@@ -198,14 +190,8 @@ fn admitted(
 ) -> Option<Admitted> {
     let tenant = snapshot.tenants.by_name(&record.tenant)?;
     let message = wire::read(Endpoint::Submit, request.parts()).ok()?;
-    let method = if request.post {
-        Method::POST
-    } else {
-        Method::GET
-    };
     Some(Admitted::parked(
         message,
-        method,
         request.user_agent,
         Arc::clone(tenant),
         record.project.clone(),

@@ -176,12 +176,8 @@ impl Store {
         self.numbers().salt.clone()
     }
 
-    /// To be waited for before the first byte goes out. The id is good whatever the store does.
-    pub fn intend(&self, intent: Intent, claim: Option<Claim>) -> (IntentId, Written) {
-        self.intend_within(intent, claim, Within::default())
-    }
-
-    /// The shared store takes one of the account's slots with the intent, or says `Full`, or `Unreserved`.
+    /// To be waited for before the first byte goes out. The id is good whatever the store does. The shared store takes one of the
+    /// account's slots with it, or says `Full`, or `Unreserved`.
     pub fn intend_within(
         &self,
         intent: Intent,

@@ -210,12 +210,7 @@ impl Store {
         (number, self.change(Change::Park(Box::new(parking))))
     }
 
-    /// As `intend`, for a parked submit.
-    pub fn intend_parked(&self, parked: OwnId, intent: Intent) -> (IntentId, Written) {
-        self.intend_parked_within(parked, intent, Within::default())
-    }
-
-    /// As `intend_within`. `Claimed`: it is another replica's to send.
+    /// As `intend_within`, for a parked submit. `Claimed`: it is another replica's to send.
     pub fn intend_parked_within(
         &self,
         parked: OwnId,

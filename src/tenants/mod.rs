@@ -172,14 +172,14 @@ impl Tenant {
         }
     }
 
-    /// Where its submits are served first.
+    /// Its own, or the one that it shares.
     pub fn first_pool(&self) -> &Arc<str> {
         match &self.pools {
             Pools::Shared(pool) | Pools::Own { pool, .. } => pool,
         }
     }
 
-    /// Where its submits are served now: by its fallback when that stands in.
+    /// Where its submits are served now: by its fallback when that stands in. Nothing else decides that.
     pub fn pool_now(&self, keys: &KeySet, egress: &Egress, now: Instant) -> &Arc<str> {
         match &self.pools {
             Pools::Own {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
+use super::allowance::Bounded;
 use super::client::ClientError;
 use super::connection::{Connection, chain};
 use super::stream::{Stream, Under};
@@ -60,12 +61,13 @@ impl Connector {
         let late = |what| format!("{what} took longer than {:?}", self.patience);
         let next = self.way.next(&self.target).clone();
         // The connector's own time-out leaves the name lookup out.
-        let mut tcp = timeout(self.patience, self.tcp.clone().call(next))
+        let tcp = timeout(self.patience, self.tcp.clone().call(next))
             .await
             .map_err(|_| late("connecting"))?
             .map_err(|error| chain(&error))?
             .into_inner();
         let calling = self.not_ourselves(&tcp)?;
+        let mut tcp = Bounded::new(tcp);
         if let Some(proxy) = &self.way.proxy {
             timeout(
                 TUNNEL_PATIENCE,

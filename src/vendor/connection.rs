@@ -19,6 +19,7 @@ use hyper::http::response;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use super::allowance::Allowance;
 use super::stream::{Stream, Written};
 
 pub(super) struct Connection {
@@ -26,12 +27,13 @@ pub(super) struct Connection {
     /// Boxed, because it is large and moves with each call: out of the pool, through the call, and back.
     driver: Box<http1::Connection<TokioIo<Stream>, Chunks>>,
     written: Written,
+    allowance: Allowance,
     pub(super) idle_since: Instant,
 }
 
 impl Connection {
     pub(super) async fn new(stream: Stream, now: Instant) -> Result<Self, hyper::Error> {
-        let written = stream.written();
+        let (written, allowance) = (stream.written(), stream.allowance());
         let (sender, driver) = http1::Builder::new()
             // SECURITY: a vendor's head of 5 MB, or one that never ends, costs this much and no more.
             .max_header_size(LONGEST_HEAD)
@@ -42,6 +44,7 @@ impl Connection {
             sender,
             driver: Box::new(driver),
             written,
+            allowance,
             idle_since: now,
         })
     }
@@ -62,9 +65,12 @@ impl Connection {
         &mut self,
         request: Request<Chunks>,
     ) -> Result<(response::Parts, Bytes), String> {
+        self.allowance.grant(UNTIL_THE_BODY);
         let response = self.sender.send_request(request);
+        let allowance = &self.allowance;
         let answered = async {
             let (head, body) = response.await.map_err(|error| chain(&error))?.into_parts();
+            allowance.grant(FOR_THE_BODY);
             if let Some(why) = unreadable(&head.headers) {
                 return Err(why.to_owned());
             }
@@ -183,3 +189,8 @@ impl Body for Chunks {
 /// Also the largest read buffer, so a busy connection costs little memory.
 const LONGEST_HEAD: usize = 32 * 1024;
 const LONGEST_BODY: usize = 1024 * 1024;
+/// Interim answers, the head, and what of the body is read with it.
+const UNTIL_THE_BODY: usize = 3 * LONGEST_HEAD;
+/// Chunks of a kB and TLS records frame the longest body with less than that. A million chunks of one byte would take a
+/// processor for a second.
+const FOR_THE_BODY: usize = LONGEST_BODY + 3 * LONGEST_HEAD;

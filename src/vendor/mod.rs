@@ -1,6 +1,7 @@
 //! The vendor: its dialect, the outgoing client, and what its answers mean.
 
 pub mod account;
+mod allowance;
 pub mod answer;
 pub mod client;
 mod connect;

@@ -91,7 +91,7 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
     groups.iter().flat_map(write).collect()
 }
 
-const SHORTEST_KEY: usize = 16;
+pub const SHORTEST_KEY: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::allowance::{Allowance, Bounded};
 use crate::loops::Calling;
 
 pub(super) struct Stream {
@@ -19,8 +19,8 @@ pub(super) struct Stream {
 }
 
 pub(super) enum Under {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Bounded),
+    Tls(Box<TlsStream<Bounded>>),
 }
 
 /// How many plaintext bytes the stream has taken. While a number does not move, no byte of a request can have reached
@@ -46,6 +46,13 @@ impl Stream {
 
     pub(super) fn written(&self) -> Written {
         self.written.clone()
+    }
+
+    pub(super) fn allowance(&self) -> Allowance {
+        match &self.under {
+            Under::Plain(tcp) => tcp.allowance(),
+            Under::Tls(tls) => tls.get_ref().0.allowance(),
+        }
     }
 
     fn counted(&self, taken: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

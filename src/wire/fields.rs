@@ -41,6 +41,15 @@ pub struct Hints {
     pub header_acao: bool,
 }
 
+impl Fields {
+    pub fn hints(&self) -> Hints {
+        Hints {
+            json: self.json,
+            header_acao: self.header_acao,
+        }
+    }
+}
+
 /// Says nothing of the token, of ids and of what clients name their work.
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -27,6 +27,8 @@ GOLDEN = tools.HERE / "golden"
 FILES = sorted((render.CHART / "ci").glob("*-values.yaml"))
 REDIS = {"redis": {"existingSecret": "captcha-redis"}}
 
+TRANSPARENT = {"hosts": ["2captcha.com"], "existingSecret": "captcha-tls"}
+
 # Beside those of helm/sidekey/ci.
 GOOD = {
     "ports": {"listen": {"port": 80}, "admin": {"port": 9000}, "service": {"port": 80}, "keys": {"existingSecret": "k"}},
@@ -45,6 +47,7 @@ GOOD = {
     },
     "long-names": {"nameOverride": "n" * 50, "keys": {"existingSecret": "k"}, "grafanaDashboard": {"enabled": True}},
     "none-with-redis": {**REDIS, "mode": "none", "keys": {"existingSecret": "k"}, "prometheusRule": {"enabled": True}},
+    "none-transparent": {"mode": "none", "keys": {"existingSecret": "k"}, "transparent": TRANSPARENT},
     "parent": {"global": {"region": "eu"}, "enabled": True},
     "rolled": {"rollOnConfigChange": False, "rollOnKeysChange": True, "keys": {"inline": f'[[key]]\nname="a"\nvalue="{KEYS["account-1"]}"\n'}},
 }
@@ -73,6 +76,15 @@ WRONG = [
     ({"mode": "none", "serviceMonitor": {"enabled": True}}, "serviceMonitor.enabled: with mode none"),
     ({"mode": "none", "state": {"claim": {"enabled": True}}}, "state.claim.enabled: the state of a sidecar"),
     ({"mode": "none", "podMonitor": {"enabled": True}}, "podMonitor.matchLabels: with mode none"),
+    ({"mode": "none", "transparent": {"hosts": ["2captcha.com"]}}, "transparent.existingSecret: hosts are set"),
+    ({"mode": "none", "transparent": {"existingSecret": "t"}}, "transparent.hosts: say which hosts"),
+    ({"mode": "none", "transparent": {"trustVariables": ["SSL_CERT_FILE"]}}, "transparent.hosts: say which hosts"),
+    ({"mode": "none", "listen": {"port": 443}, "transparent": TRANSPARENT}, "transparent.port: it is listen.port"),
+    ({"mode": "none", "admin": {"port": 443}, "transparent": TRANSPARENT}, "transparent.port: it is listen.port or admin.port"),
+    ({"transparent": TRANSPARENT}, "transparent.hosts: a host can lead to Sidekey in its own Pod only"),
+    ({"transparent": {"hosts": ["https://2captcha.com"]}}, "hosts"),
+    ({"transparent": {"hosts": ["*.2captcha.com"]}}, "hosts"),
+    ({"transparent": {"trustVariables": ["NODE EXTRA"]}}, "trustVariables"),
     ({"mode": "sidecar"}, "mode"),
     ({"keyz": {}}, "keyz"),
     ({"keys": {"existingSecert": "k"}}, "existingSecert"),
@@ -113,7 +125,8 @@ def renders():
     for kind in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
         with tempfile.TemporaryDirectory() as folder:
             found[f"component on a {kind}"] = render.objects(on_a(kind, folder))
-    found["examples/kustomize"] = render.objects(render.kustomize(render.EXAMPLES / "kustomize"))
+    for example in ("kustomize", "kustomize-transparent"):
+        found[f"examples/{example}"] = render.objects(render.kustomize(render.EXAMPLES / example))
     return found
 
 
@@ -125,6 +138,13 @@ def applications(major, folder):
             "tenants": {"existingSecret": "t"}, "admin": {"existingSecret": "a", "port": 9191},
             "sidecar": {"readinessProbe": True}, "datadog": {"enabled": True}, "podAnnotations": {"example.com/a": "b"}}  # fmt: skip
     found["application with everything"] = render.template(major, chart, {"sidekey": more})
+    transparent = render.example_chart(major, folder, "chart-transparent")
+    found["application in transparent mode"] = render.template(major, transparent)
+    several = {"hosts": ["2captcha.com", "api.2captcha.com"], "port": 8443, "trustVariables": ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"]}
+    both = {"transparent": several, "listen": {"ipFamilies": ["IPv6", "IPv4"]}}
+    found["application in transparent mode above port 1024"] = render.template(major, transparent, {"sidekey": both})
+    off = {"hosts": [], "existingSecret": "", "trustVariables": []}
+    found["application that is transparent no more"] = render.template(major, transparent, {"sidekey": {"transparent": off}})
     # Under another name.
     definition, template = chart / "Chart.yaml", chart / "templates/deployment.yaml"
     definition.write_text(definition.read_text().replace("  - name: sidekey\n", "  - name: sidekey\n    alias: captcha\n"))
@@ -170,6 +190,30 @@ def check_rules_of_our_own(_):
         count += found
     holds(count >= 40, f"only {count} were found")
     return f"{count} Sidekeys in {len(renders())} renders"
+
+
+def check_the_rules_see_what_they_forbid(_):
+    def mistake(of, said, mistaken):
+        objects = json.loads(json.dumps(renders()[of]))
+        pod = policy.pod_of(next(one for one in objects if one["kind"] == "Deployment"))
+        env = {entry["name"]: entry for entry in policy.sidekey_of(pod)["env"]}
+        mistaken(pod, policy.sidekey_of(pod), env)
+        try:
+            policy.judge(of, objects)
+        except Failed as failed:
+            return holds(said in str(failed), failed)
+        raise Failed(f"not noticed: {said}")
+
+    app, fixed = "examples/sidecar-deployment.yaml", "application in transparent mode helm 4"
+    mistake(app, "not the first", lambda pod, own, env: pod["initContainers"].insert(0, pod["containers"].pop() | {"name": "migrate"}))
+    mistake(app, "not a native sidecar", lambda pod, own, env: own.pop("restartPolicy"))
+    mistake(app, "subPath", lambda pod, own, env: own["volumeMounts"][1].update(subPath="keys.toml"))
+    mistake(app, "its root can be written", lambda pod, own, env: own["securityContext"].pop("readOnlyRootFilesystem"))
+    mistake(app, "spends its keys", lambda pod, own, env: env["SIDEKEY_LISTEN__HTTP"].update(value="0.0.0.0:8080"))
+    mistake(fixed, "spends its keys", lambda pod, own, env: env["SIDEKEY_LISTEN__HTTPS"].update(value="0.0.0.0:443"))
+    mistake(fixed, "it would call itself", lambda pod, own, env: env["SIDEKEY_VENDOR__RESOLVER"].update(value="system"))
+    mistake(fixed, "may not listen on 443", lambda pod, own, env: pod["securityContext"].pop("sysctls"))
+    mistake(fixed, "has the private key", lambda pod, own, env: pod["containers"][0]["volumeMounts"][0].update(name="sidekey-tls"))
 
 
 def check_schemas_of_kubernetes(_):
@@ -285,6 +329,7 @@ def golden():
     files = {file.stem.removesuffix("-values"): file for file in FILES}
     with tempfile.TemporaryDirectory() as folder:
         yield "sidecar", render.template("4", render.example_chart("4", folder))
+        yield "transparent", render.template("4", render.example_chart("4", folder, "chart-transparent"))
     yield "default", render.template("4", render.CHART, files=(files["default"],))
     # The rules and the board are files of their own.
     off = {"prometheusRule": {"enabled": False}, "grafanaDashboard": {"enabled": False}}
@@ -322,7 +367,9 @@ def check_copies_and_versions(_):
 def check_notes(_):
     """What is said after an install, and that it holds no secret. Helm shows notes only where there is a cluster."""
     first_try = next(file for file in FILES if file.stem == "first-try-values")
-    cases = {"default": ({}, ()), "first try": ({}, (first_try,)), "library": ({"mode": "none", "keys": {"existingSecret": "k"}}, ())}
+    library = {"mode": "none", "keys": {"existingSecret": "k"}}
+    cases = {"default": ({}, ()), "first try": ({}, (first_try,)), "library": (library, ()),
+             "transparent": ({**library, "transparent": TRANSPARENT}, ())}  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         chart = Path(folder) / "sidekey"
         shutil.copytree(render.CHART, chart)
@@ -338,3 +385,5 @@ def check_notes(_):
             holds("WARNING: keys.inline" in said["first try"], f"helm {major}: {said['first try']}")
             holds("00000000" not in said["first try"], f"helm {major}: a secret in the notes")
             holds('include "sidekey.sidecar" .Subcharts.sidekey' in said["library"], f"helm {major}: {said['library']}")
+            holds("sidekey cert" not in said["library"], f"helm {major}: {said['library']}")
+            holds("sidekey cert --host 2captcha.com" in said["transparent"], f"helm {major}: {said['transparent']}")

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -18,7 +19,7 @@ import policy
 import render
 from cases import FILES
 from checks import holds
-from mounts import KEYS, Pod, swap
+from mounts import KEYS, Pod, certificates, swap
 
 ALL = {f"account-{n}": f"0000000000000000000000000000c00{n}" for n in range(1, 6)}
 PATIENCE_S = 60
@@ -49,6 +50,25 @@ def check_keys_are_replaced_twice_in_a_directory(binary):
             swap(place, {name: ALL[name] + "\n" for name in names})
             sidekey.wait_for_keys(names)
             sidekey.wait_for_submits_by(names)
+
+
+def check_a_fixed_https_host_leads_to_sidekey(binary):
+    """What the client's container is given makes it call Sidekey and trust it, over two renewals of the certificate."""
+    with tempfile.TemporaryDirectory() as folder:
+        objects = render.objects(render.template("4", render.example_chart("4", folder, "chart-transparent")))
+    with running(binary, objects) as sidekey, tempfile.TemporaryDirectory() as folder:
+        pod = policy.pod_of(next(one for one in objects if one["kind"] == "Deployment"))
+        client = Pod(folder, pod, pod["containers"][0], objects)
+        host, place = pod["hostAliases"][0]["hostnames"][0], sidekey.pod.place("/etc/sidekey/tls")
+        trusted = Path(client.environment["CURL_CA_BUNDLE"])
+        call = lambda: asked(host, sidekey.tls, trusted, "/in.php?key=any&method=userrecaptcha&googlekey=k&pageurl=http://a")
+        sidekey.until(lambda: call()[1].startswith("OK|"), "a client's submit is taken")
+        for _ in range(2):
+            fresh = certificates(binary)
+            swap(place, {name: fresh[name] for name in ("cert.pem", "key.pem")})
+            swap(trusted.parent, {"ca.pem": fresh["ca.pem"]})
+            # The shown one is first, before those that it is signed by.
+            sidekey.until(lambda: (shown := call()[0]) and fresh["cert.pem"].startswith(shown), "the renewed certificate is served")
 
 
 def check_a_bad_config_map_leaves_the_last_good_one(binary):
@@ -195,7 +215,7 @@ def running(binary, objects, by_itself=None):
 class Sidekey:
     def __init__(self, binary, pod, vendor, log, by_itself):
         self.pod, self.vendor, self.log, self.binary = pod, vendor, log, binary
-        self.data, self.admin = free_port(), free_port()
+        self.data, self.admin, self.tls = free_port(), free_port(), free_port()
         self.environment = pod.environment | {
             "SIDEKEY_LISTEN__HTTP": f"127.0.0.1:{self.data}",
             "SIDEKEY_ADMIN__LISTEN": f"0.0.0.0:{self.admin}",
@@ -203,6 +223,8 @@ class Sidekey:
             "SIDEKEY_VENDOR__ALLOW_PLAINTEXT": "true",
             "PATH": os.environ["PATH"],
         }
+        if "SIDEKEY_LISTEN__HTTPS" in self.environment:
+            self.environment["SIDEKEY_LISTEN__HTTPS"] = f"127.0.0.1:{self.tls}"
         command = [binary, *pod.arguments()]
         if by_itself:
             file = pod.place(by_itself)
@@ -267,6 +289,18 @@ class Sidekey:
             return error.code, error.read().decode()
         except OSError as error:
             return None, str(error)
+
+
+def asked(host, port, trusted, path):
+    """Over TLS for that host: the certificate that is shown, and the answer. Neither where it is not trusted."""
+    try:
+        context = ssl.create_default_context(cafile=trusted)
+        with context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10), server_hostname=host) as stream:
+            shown = ssl.DER_cert_to_PEM_cert(stream.getpeercert(binary_form=True))
+            stream.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            return shown, stream.makefile().read().rpartition("\n")[2]
+    except OSError:
+        return "", ""
 
 
 def free_port():

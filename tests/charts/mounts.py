@@ -1,6 +1,8 @@
 """What a Pod's volumes hold, written to a folder as the kubelet writes it."""
 
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 from checks import holds
@@ -15,6 +17,13 @@ BROUGHT = {
     "admin-token": "0000000000000000000000000000e001\n",
     "url": "redis://captcha-redis:6379",
 }
+
+
+def certificates(binary):
+    """As a user makes them; the CA's own key is not for a Secret."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([binary, "cert", "--host", "2captcha.com", "--out", folder], check=True, capture_output=True)
+        return {name: (Path(folder) / name).read_text() for name in ("cert.pem", "key.pem", "ca.pem")}
 
 
 class Pod:
@@ -56,7 +65,9 @@ class Pod:
         if "secret" in volume or "csi" in volume:
             if "SIDEKEY_KEYS_DIR" in self.environment and volume["name"] == "sidekey-keys":
                 return KEYS
-            return entries(objects, "Secret", volume["secret"]["secretName"])
+            held = entries(objects, "Secret", volume["secret"]["secretName"])
+            chosen = volume["secret"].get("items")
+            return {item["path"]: held[item["key"]] for item in chosen} if chosen else held
         return None
 
 

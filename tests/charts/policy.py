@@ -32,6 +32,7 @@ def judge(name, objects):
         probes(what, pod, found)
         addresses(what, pod, found)
         mounts(what, pod, found)
+        transparent(what, pod, found)
         stopping(what, pod, found)
         image(what, found)
         if not is_sidecar(pod):
@@ -168,7 +169,7 @@ def addresses(what, pod, container):
     declared = {port["name"]: port["containerPort"] for port in container["ports"]}
     if is_sidecar(pod):
         holds(pod["initContainers"][0]["name"] == "sidekey", f"{what}: Sidekey is not the first init container")
-        holds(container["restartPolicy"] == "Always", f"{what}: not a native sidecar")
+        holds(container.get("restartPolicy") == "Always", f"{what}: not a native sidecar")
         loopback = all(address.startswith(("127.0.0.1:", "[::1]:")) for address in listen)
         holds(loopback, f"{what}: whoever reaches the Pod spends its keys: {listen}")
         holds("http" not in declared, f"{what}: the port for clients is declared, but only the Pod reaches it")
@@ -186,7 +187,7 @@ def mounts(what, pod, container):
         places[mount["mountPath"]] = mount
     said = environment(container)
     config = next(argument.removeprefix("--config=") for argument in container["args"] if argument.startswith("--config="))
-    files = {"config": config, **{name: value for name, value in said.items() if name.endswith(("_FILE", "_DIR", "__PATH"))}}
+    files = {"config": config, **{name: value for name, value in said.items() if name.endswith(("_FILE", "_DIR", "__PATH", "__TLS_CERT", "__TLS_KEY"))}}
     for name, path in files.items():
         place = next((place for place in places if path == place or path.startswith(place + "/")), None)
         if place is None and by_webhook(pod, container, path):
@@ -199,6 +200,35 @@ def mounts(what, pod, container):
 def by_webhook(pod, container, path):
     """Vault's webhook mounts its own volume; annotations say so, and the example's own test looks at them."""
     return path.startswith("/etc/sidekey/keys/") and "sidekey-keys" not in [volume["name"] for volume in pod["volumes"]]
+
+
+def transparent(what, pod, container):
+    """A client's own https host leads to Sidekey, and Sidekey's calls lead past that."""
+    said = environment(container)
+    files = {volume["name"]: {item["path"] for item in volume.get("secret", {}).get("items", [])} for volume in pod["volumes"]}
+    others = [other for other in containers(pod) if other is not container]
+    if "SIDEKEY_LISTEN__HTTPS" not in said:
+        holds(not pod.get("hostAliases"), f"{what}: hosts lead to Sidekey, which has no TLS: {pod.get('hostAliases')}")
+        holds(not {"sidekey-tls", "sidekey-ca"} & files.keys(), f"{what}: certificates that nobody uses")
+        return
+    listen = [address.rpartition(":") for address in said["SIDEKEY_LISTEN__HTTPS"].split(",")]
+    holds({host for host, _, _ in listen} <= {"127.0.0.1", "[::1]"}, f"{what}: whoever reaches the Pod spends its keys: {listen}")
+    holds(said["SIDEKEY_VENDOR__RESOLVER"] == "dns", f"{what}: it would call itself")
+    aliases = {alias["ip"]: alias["hostnames"] for alias in pod["hostAliases"]}
+    holds(aliases.keys() == {host.strip("[]") for host, _, _ in listen} and all(aliases.values()), f"{what}: {aliases}, it listens on {listen}")
+    port = min(int(port) for _, _, port in listen)
+    sysctls = {one["name"]: int(one["value"]) for one in pod.get("securityContext", {}).get("sysctls", [])}
+    allowed = sysctls.get("net.ipv4.ip_unprivileged_port_start", 1024)
+    holds(allowed <= port, f"{what}: who is not root may not listen on {port}, only from {allowed} on")
+    holds("SSL_CERT_FILE" not in said, f"{what}: it would not trust the vendor any more")
+    holds(files["sidekey-tls"] == {"cert.pem", "key.pem"} and files["sidekey-ca"] == {"ca.pem"}, f"{what}: {files}")
+    trusting = []
+    for other in others:
+        places = {mount["name"]: mount["mountPath"] for mount in other.get("volumeMounts", [])}
+        holds("sidekey-tls" not in places, f"{what}: {other['name']} has the private key")
+        values = [entry.get("value") for entry in other.get("env", [])]
+        trusting += [other["name"]] if f"{places.get('sidekey-ca')}/ca.pem" in values else []
+    holds(trusting, f"{what}: no client trusts ca.pem")
 
 
 def stopping(what, pod, container):

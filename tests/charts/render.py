@@ -45,12 +45,12 @@ def objects(text):
     return [one for one in yaml.safe_load_all(text) if one]
 
 
-def example_chart(major, folder):
-    """The example's chart with its dependency, in a copy that keeps the places relative to each other."""
-    for part in ("helm/sidekey", "deploy/examples/chart"):
+def example_chart(major, folder, name="chart"):
+    """An example's chart with its dependency, in a copy that keeps the places relative to each other."""
+    for part in ("helm/sidekey", f"deploy/examples/{name}"):
         (Path(folder) / part).parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cp", "-r", ROOT / part, Path(folder) / part], check=True)
-    chart = Path(folder) / "deploy/examples/chart"
+        subprocess.run(["cp", "-rT", ROOT / part, Path(folder) / part], check=True)
+    chart = Path(folder) / "deploy/examples" / name
     subprocess.run(["rm", "-rf", chart / "charts", chart / "Chart.lock"], check=True)
     code, _, err = helm(major, "dependency", "update", chart)
     if code:

@@ -9,9 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::team::token;
-use crate::support::{World, http, key, keys, name, until, vendor, within, write};
+use crate::support::{ADMIN_TOKEN, World, http, key, keys, name, until, vendor, within};
 
-const ADMIN: &str = "the-right-admin-token-0123456789";
 /// A probe of Kubernetes that fails three times, ten seconds apart, ends the program.
 const SOON: Duration = Duration::from_secs(6);
 
@@ -54,6 +53,35 @@ async fn every_answer_keeps_browsers_from_guessing_keeping_framing_and_telling()
         assert_eq!(
             answer.head.contains("www-authenticate: bearer"),
             status == 401
+        );
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn metrics_are_read_over_loopback_by_address_or_with_a_token() {
+    let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
+    for (headers, status) in [
+        ("Host: localhost:9090\r\n", 200),
+        ("Host: [::1]:9090\r\n", 200),
+        ("Host: 10.1.2.3:9090\r\n", 200),
+        ("Host: rebound.example:9090\r\n", 403),
+        ("Host: rebound.example\r\nAuthorization: Bearer x\r\n", 403),
+    ] {
+        let answer = http::send(world.admin(), "GET", "/metrics", headers, "").await;
+        assert_eq!(answer.status, status, "{headers}: {}", answer.head);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn json_ends_with_its_line() {
+    let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
+    for target in ["/api/keys", "/api/status", "/api/nowhere"] {
+        let answer = http::send(world.admin(), "GET", target, "", "").await;
+        assert!(
+            answer.body.ends_with("}\n") || answer.body.ends_with("]\n"),
+            "{answer:?}"
         );
     }
     world.end().await;
@@ -181,17 +209,14 @@ async fn every_change_by_hand_is_audited_with_whose_hand_it_was() {
     let root = format!("Authorization: Bearer {}\r\n", token("root"));
     changes(&world, "tenant root", &root).await;
     world.stop().await;
-    write(&world.place.path().join("admin-token"), ADMIN);
-    let config = std::fs::read_to_string(world.config_path()).unwrap();
-    let config = format!("admin.token_file = \"admin-token\"\n{config}");
-    std::fs::write(world.config_path(), config).unwrap();
+    world.want_token();
     world.start_again().await;
     within(SOON, "the key is there", async || {
-        let answer = world.admin_as(ADMIN, "GET", "/api/keys").await;
+        let answer = world.admin_as(ADMIN_TOKEN, "GET", "/api/keys").await;
         answer.body.contains("\"healthy\"")
     })
     .await;
-    let admin = format!("Authorization: Bearer {ADMIN}\r\n");
+    let admin = format!("Authorization: Bearer {ADMIN_TOKEN}\r\n");
     changes(&world, "admin token", &admin).await;
     world.end().await;
 }

@@ -150,17 +150,7 @@ async fn no_web_page_changes_anything_and_none_reads_under_another_name() {
 
 #[tokio::test]
 async fn where_there_is_a_token_nothing_else_opens_the_api() {
-    let mut world = World::prepare(
-        vendor(Dialect::Captchaai, 1),
-        "admin.token_file = \"admin-token\"",
-    )
-    .await;
-    write(
-        &world.place.path().join("admin-token"),
-        "the-right-admin-token-0123456789\n",
-    );
-    world.write_keys(&keys([(name(1), key(1))]));
-    world.start_again().await;
+    let world = World::start_with_token(Dialect::Captchaai).await;
     let send = async |method: &str, target: &str, headers: &str| -> Answer {
         http::send(world.admin(), method, target, headers, "").await
     };

@@ -309,7 +309,7 @@ async fn check(dialect: Dialect, code: &str, means: Means, called: Called, json:
         let snapshot = server.live.load();
         let states = snapshot.keys.listed();
         states
-            .map(|key| key.describe(Instant::now()).state)
+            .map(|key| key.describe(Instant::now()).state.as_str())
             .collect()
     };
     let expected = effects(means)[called as usize];

@@ -9,15 +9,7 @@ use crate::support::{World, key, keys, name, until, vendor, write};
 
 #[tokio::test]
 async fn the_page_is_there_for_everybody_with_its_files_and_nothing_may_be_added_to_it() {
-    let mut world = World::prepare(
-        vendor(Dialect::Twocaptcha, 1),
-        "admin.token_file = \"admin-token\"",
-    )
-    .await;
-    let token = "the-right-admin-token-0123456789";
-    write(&world.place.path().join("admin-token"), token);
-    world.write_keys(&keys([(name(1), key(1))]));
-    world.start_again().await;
+    let world = World::start_with_token(Dialect::Twocaptcha).await;
     for (path, content_type) in [
         ("/", "text/html"),
         ("/dashboard/style.css", "text/css"),

@@ -219,6 +219,28 @@ async fn a_key_that_the_vendor_repeats_reaches_no_client() {
 }
 
 #[tokio::test]
+async fn a_key_that_did_not_ask_reaches_no_client_either() {
+    let world = proven("").await;
+    let id = world.submit().await;
+    let all = (1..=KEYS).map(key).collect::<Vec<_>>().join("-");
+    let says = FaultRule::new(Fault::Body {
+        text: format!("OK|{all}"),
+    });
+    world.sandbox.set_fault(says).unwrap();
+    for target in [
+        format!("/in.php?key={{}}&{TASK}"),
+        format!("/res.php?key={{}}&action=get&id={id}"),
+    ] {
+        let answer = world.send("GET", &target, "", "").await;
+        assert!(answer.body.starts_with("OK|"), "{answer:?}");
+        for n in 1..=KEYS {
+            assert!(!answer.body.contains(&key(n)), "{target}: {answer:?}");
+        }
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn trouble_with_a_poll_is_not_ready_until_it_lasts_too_long() {
     // What bans polls is hidden to its end: `codes.rs`.
     let faults = [

@@ -1,6 +1,6 @@
 //! More than one pool: which keys serve whom.
 
-use sidekey::sandbox::Dialect;
+use sidekey::sandbox::{Dialect, Fault, FaultRule};
 
 use crate::support::team::tenants;
 use crate::support::{TASK, World, key, name, until, vendor};
@@ -124,6 +124,101 @@ async fn who_is_out_of_money_falls_back_only_where_it_says_so() {
     world.end().await;
 }
 
+/// Its own keys are not there, and own keys without money.
+const FALL_BACK: [(&str, &str); 2] = [
+    ("waits", "keys = [\"later\"]\nfallback_pool = \"default\""),
+    (
+        "is-empty",
+        "keys = [\"account-1\"]\nfallback_pool = \"default\"\nfallback_when_empty = true",
+    ),
+];
+
+#[tokio::test]
+async fn who_falls_back_leaves_room_to_those_who_have_the_pool_for_their_own_and_to_each_other() {
+    for [flood, other] in [
+        ["waits", "shares"],
+        ["is-empty", "shares"],
+        ["waits", "is-empty"],
+        ["is-empty", "waits"],
+    ] {
+        let world = start_fallen_back(
+            &["", "max_tasks = 4"],
+            "submit.when_busy = \"fail\"\nbalance.refresh = \"1s\"",
+        )
+        .await;
+        let ids = [world.submit_as(other).await, world.submit_as(other).await];
+        for id in ids {
+            until("it is solved", async || {
+                world.poll_as(other, &id).await == format!("OK|solved-{id}")
+            })
+            .await;
+        }
+        world.sandbox.set_solve_time(&name(2), 60_000).unwrap();
+        submits(&world, flood, 2).await;
+        let refused = refused(&world, flood).await;
+        assert_eq!(refused, "ERROR_NO_SLOT_AVAILABLE", "{flood} beside {other}");
+        submits(&world, other, 2).await;
+        assert_eq!(took(&world), [0, 6]);
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn who_falls_back_hears_why_the_pool_that_stands_in_refuses() {
+    for (tenant, _) in FALL_BACK {
+        let world = start_fallen_back(
+            &["", ""],
+            "submit.wait = \"50ms\"\nbalance.refresh = \"1s\"",
+        )
+        .await;
+        let full = FaultRule::new(Fault::Code {
+            code: "ERROR_NO_SLOT_AVAILABLE".into(),
+        });
+        world.sandbox.set_fault(full.endpoint("in.php")).unwrap();
+        // The first try makes the key rest, and the next one finds it resting.
+        refused(&world, tenant).await;
+        refused(&world, tenant).await;
+        let refusals = async |outcome: &str| {
+            let series = "sidekey_requests_total{endpoint=\"in\",action=\"submit\",outcome=";
+            world.metric(&format!("{series}\"{outcome}\"")).await
+        };
+        let reasons = (refusals("no_slot").await, refusals("all_busy").await);
+        assert_eq!(reasons, (2.0, 0.0), "{tenant}");
+        world.sandbox.clear_faults();
+        world.sandbox.set_balance(&name(2), 0).unwrap();
+        until("the other is empty as well", async || {
+            world.state_of(&name(2)).await.as_deref() == Some("empty")
+        })
+        .await;
+        assert_eq!(refused(&world, tenant).await, "ERROR_ZERO_BALANCE");
+        assert_eq!(refusals("all_empty").await, 1.0, "{tenant}");
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_its_own_key_is_served_by_the_fallback_when_that_key_runs_out_of_money() {
+    let world = start(
+        &["max_tasks = 1", ""],
+        "submit.wait = \"15s\"\nbalance.refresh = \"1s\"",
+        &FALL_BACK[1..],
+    )
+    .await;
+    world.sandbox.set_solve_time(&name(1), 60_000).unwrap();
+    submits(&world, "is-empty", 1).await;
+    let waits = async { tokio::join!(world.submit_as("is-empty"), world.submit_as("is-empty")) };
+    let runs_out = async {
+        until("they wait", async || {
+            world.metric("sidekey_waiting_submits").await == 2.0
+        })
+        .await;
+        world.sandbox.set_balance(&name(1), 0).unwrap();
+    };
+    tokio::join!(waits, runs_out);
+    assert_eq!(took(&world), [1, 2]);
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_task_is_polled_with_its_own_key_when_its_tenant_is_given_another_pool() {
     let world = start(&["", "pool = \"batch\""], "", &[("alice", "")]).await;
@@ -182,6 +277,18 @@ async fn start(lines: &[&str], config: &str, of: &[(&str, &str)]) -> World {
     world.write_keys(&keys_file(lines));
     world.start_again().await;
     world.running().server.prober.has_learnt().await;
+    world
+}
+
+/// The first account is empty, and the second one serves all.
+async fn start_fallen_back(lines: &[&str], config: &str) -> World {
+    let of = [FALL_BACK[0], FALL_BACK[1], ("shares", "")];
+    let world = start(lines, config, &of).await;
+    world.sandbox.set_balance(&name(1), 0).unwrap();
+    until("it is empty", async || {
+        world.state_of(&name(1)).await.as_deref() == Some("empty")
+    })
+    .await;
     world
 }
 

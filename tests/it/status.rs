@@ -11,8 +11,9 @@ use sidekey::cli::status::draw;
 use sidekey::cli::{Arguments, Command, estimate, healthcheck, status};
 use sidekey::config::environment::Environment;
 use sidekey::sandbox::Dialect;
+use unicode_width::UnicodeWidthStr;
 
-use crate::support::{World, key, keys, name, until, vendor, write};
+use crate::support::{ADMIN_TOKEN, World, key, keys, name, until, vendor};
 
 #[test]
 fn screens_are_as_written_beside_the_answers() {
@@ -30,15 +31,21 @@ fn screens_are_as_written_beside_the_answers() {
         let (status, keys) = (json("status.json"), json("keys.json"));
         let tenants = json("tenants.json");
         let audit = json("audit.json");
-        let screen = [None, Some(80)]
-            .map(|width| {
-                let look = Look {
-                    width,
-                    ..Look::default()
-                };
-                draw(&status, &keys, &tenants, &audit, look)
-            })
-            .join("--- in 80 columns\n");
+        let screen = [None, Some(80), Some(40)].map(|width| {
+            let look = Look {
+                width,
+                ..Look::default()
+            };
+            let screen = draw(&status, &keys, &tenants, &audit, look);
+            let Some(width) = width else {
+                return screen;
+            };
+            for line in screen.lines() {
+                assert!(line.width() <= width, "{line}");
+            }
+            format!("--- in {width} columns\n{screen}")
+        });
+        let screen = screen.concat();
         let expected = case.join("expected.txt");
         if update {
             fs::write(&expected, &screen).unwrap();
@@ -118,20 +125,15 @@ async fn the_series_of_a_key_go_with_it() {
 
 #[tokio::test]
 async fn the_admin_token_is_taken_from_the_configuration_or_the_environment() {
-    let mut world = World::prepare(
-        vendor(Dialect::Captchaai, 1),
-        "admin.token_file = \"admin-token\"",
-    )
-    .await;
-    let token = "the-right-admin-token-0123456789";
-    write(&world.place.path().join("admin-token"), token);
-    world.write_keys(&keys([(name(1), key(1))]));
-    world.start_again().await;
+    let world = World::start_with_token(Dialect::Captchaai).await;
     let config = world.config_path().display().to_string();
     let by_file = ["status", "--config", &*config];
     assert_eq!(ask(&world, &by_file, &[]).await.0, 0);
     let variable = "SIDEKEY_ADMIN_TOKEN";
-    assert_eq!(ask(&world, &["status"], &[(variable, token)]).await.0, 0);
+    assert_eq!(
+        ask(&world, &["status"], &[(variable, ADMIN_TOKEN)]).await.0,
+        0
+    );
     for wrong in [&[][..], &[(variable, "a-wrong-one")]] {
         let (code, out, err) = ask(&world, &["status"], wrong).await;
         assert_eq!((code, &*out), (69, ""));

@@ -290,7 +290,7 @@ async fn a_tenant_near_its_limits_is_told_of_once() {
     world.end().await;
 }
 
-pub(crate) async fn start(vendor: SandboxConfig, tenants: &str) -> World {
+async fn start(vendor: SandboxConfig, tenants: &str) -> World {
     let accounts = vendor.accounts.iter();
     let file = keys(accounts.map(|account| (&account.name, &account.key)));
     let mut world = World::prepare(vendor, "").await;
@@ -303,16 +303,16 @@ pub(crate) async fn start(vendor: SandboxConfig, tenants: &str) -> World {
     world
 }
 
-pub(crate) fn tenant(n: usize, lines: &str) -> String {
+fn tenant(n: usize, lines: &str) -> String {
     let (name, token) = (name_of(n), token(n));
     format!("[[tenant]]\nname = {name:?}\ntoken = {token:?}\n{lines}\n")
 }
 
-pub(crate) fn name_of(n: usize) -> String {
+fn name_of(n: usize) -> String {
     format!("tenant-{n:02}")
 }
 
-pub(crate) fn token(n: usize) -> String {
+fn token(n: usize) -> String {
     format!("{n:032x}")
 }
 
@@ -334,7 +334,7 @@ async fn submit(world: &World, n: usize, more: &str) -> String {
 }
 
 /// The vendor sees whose it is.
-pub(crate) fn submit_target(n: usize, more: &str) -> String {
+fn submit_target(n: usize, more: &str) -> String {
     format!("/in.php?key={}&{}=1&{TASK}{more}", token(n), name_of(n))
 }
 
@@ -342,7 +342,7 @@ async fn poll(world: &World, n: usize, id: &str) -> String {
     world.get(&poll_target(n, id)).await
 }
 
-pub(crate) fn poll_target(n: usize, id: &str) -> String {
+fn poll_target(n: usize, id: &str) -> String {
     format!("/res.php?key={}&action=get&id={id}", token(n))
 }
 

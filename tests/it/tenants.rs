@@ -7,7 +7,7 @@ use sidekey::sandbox::Dialect;
 
 use crate::support::http;
 use crate::support::team::{tenants, token};
-use crate::support::{TASK, World, key, until, vendor, within, write};
+use crate::support::{ADMIN_TOKEN, TASK, World, key, until, vendor, within};
 
 /// Below the 5 s of the look that comes anyway: a deaf watch fails the test.
 const SOON: Duration = Duration::from_secs(4);
@@ -221,20 +221,16 @@ async fn over_the_admin_port_a_tenant_sees_itself_and_an_admin_everything() {
         ("root", "role = \"admin\""),
     ];
     let mut world = World::start_for(vendor(Dialect::Twocaptcha, 1), "", &of).await;
-    let admins = "the-right-admin-token-0123456789";
     // On loopback without an admin token, then with one.
     for round in 0..2 {
         if round == 1 {
             world.stop().await;
-            write(&world.place.path().join("admin-token"), admins);
-            let config = fs::read_to_string(world.config_path()).unwrap();
-            fs::write(
-                world.config_path(),
-                config + "admin.token_file = \"admin-token\"\n",
-            )
-            .unwrap();
+            world.want_token();
             world.start_again().await;
-            assert_eq!(world.admin_as(admins, "GET", "/api/keys").await.status, 200);
+            assert_eq!(
+                world.admin_as(ADMIN_TOKEN, "GET", "/api/keys").await.status,
+                200
+            );
             let without = http::send(world.admin(), "GET", "/api/tenants", "", "").await;
             assert_eq!(without.status, 401);
         }

@@ -129,6 +129,21 @@ async fn a_collector_in_trouble_slows_nobody_and_what_it_missed_is_counted() {
 }
 
 #[tokio::test]
+async fn what_a_collector_refuses_is_lost_at_once_and_counted() {
+    let background = Background::new();
+    let collector = Receiver::start(Mood::Refuses, &background).await;
+    let world = world(&collector).await;
+    world.submit().await;
+    until("it is lost", async || {
+        world.metric("sidekey_traces_lost_total").await == 1.0
+    })
+    .await;
+    assert_eq!(collector.tries(), 1);
+    world.end().await;
+    background.ask_to_stop();
+}
+
+#[tokio::test]
 async fn a_collector_that_hangs_holds_the_end_up_for_seconds_at_most() {
     let background = Background::new();
     let collector = Receiver::start(Mood::Hangs, &background).await;

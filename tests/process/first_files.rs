@@ -59,7 +59,6 @@ fn an_imported_team_is_private_and_accepted_by_check() {
             "{\"id\":\"carol\",\"api_key\":\"ENV:BOB_KEY\"}",
         ),
     );
-    fs::create_dir(place.path().join("again")).unwrap();
     assert_eq!(
         run(&place, &["import", "team.json", "--out", "again"])
             .status
@@ -115,7 +114,10 @@ fn an_import_overwrites_nothing_and_repeats_nothing_of_a_file_that_it_cannot_rea
     let missing = run(&place, &["import", "none.json"]);
     assert_eq!(missing.status.code(), Some(78));
     assert!(text(&missing).contains("cannot read none.json"));
-    let nowhere = run(&place, &["import", "team.json", "--out", "nowhere"]);
+    let nowhere = run(
+        &place,
+        &["import", "team.json", "--out", "tenants.toml/sub"],
+    );
     assert_eq!(nowhere.status.code(), Some(78), "{}", text(&nowhere));
     assert_eq!(run(&place, &["import"]).status.code(), Some(64));
 }

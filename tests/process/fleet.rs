@@ -54,12 +54,17 @@ impl Fleet {
         self.get(turn, &target).await
     }
 
-    /// `kill -9`, and a moment later another is started in its place.
+    /// `kill -9`, and once it is gone another is started in its place.
     pub(crate) async fn kill(&self, at: usize) {
         // Not under the clients' lock: it is gone while they use it.
         let pid = self.programs.read().await[at % REPLICAS].pid();
         kill_process(pid, Signal::KILL).unwrap();
-        sleep(Duration::from_millis(300)).await;
+        let address = self.address(at).await;
+        let began = Instant::now();
+        while Client::connect(address).await.is_ok() {
+            assert!(began.elapsed() < PATIENCE, "it outlives kill -9");
+            sleep(Duration::from_millis(10)).await;
+        }
         let again = (self.start)(&self.place);
         self.programs.write().await[at % REPLICAS] = again;
     }

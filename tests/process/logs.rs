@@ -11,7 +11,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sidekey::background::Background;
-use tokio::time::{Instant, timeout};
+use sidekey::sandbox::{Fault, FaultRule};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{Client, PATIENCE, Place, body, id, vendor};
 
@@ -141,6 +142,37 @@ async fn what_the_program_writes_is_what_is_documented() {
     ] {
         assert!(said.contains(message), "{message} in {said:?}");
     }
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_gone_is_told_of_once_also_at_the_end() {
+    let background = Background::new();
+    let sandbox = vendor(&background).await;
+    let place = Place::new(&sandbox);
+    let collector = free_address();
+    place.configure(&sandbox, &format!("[log]\notlp = \"http://{collector}\"\n"));
+    let program = place.start();
+    let mut client = program.client().await;
+    client.get(SUBMIT).await.unwrap();
+    program.wait_for_line("the collector takes no traces");
+    // This one ends when the traces before it are given up.
+    let slow = FaultRule::new(Fault::Slow)
+        .endpoint("in.php")
+        .delay_ms(1_000);
+    sandbox.set_fault(slow).unwrap();
+    let last = background.spawn(async move { client.get(SUBMIT).await });
+    let began = Instant::now();
+    while sandbox.counts().endpoints.get("in.php") != Some(&2) {
+        assert!(began.elapsed() < PATIENCE, "it is never sent");
+        sleep(Duration::from_millis(5)).await;
+    }
+    program.signal(Signal::TERM);
+    last.await.unwrap().unwrap();
+    let (status, printed) = program.wait();
+    assert!(status.success(), "{printed}");
+    let told = printed.matches("the collector takes no traces").count();
+    assert_eq!(told, 1, "{printed}");
     sandbox.stop().await;
 }
 

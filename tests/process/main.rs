@@ -25,4 +25,5 @@ mod static_mount;
 mod store_trouble;
 mod support;
 mod tenant_limits;
+mod terminal;
 mod versions;

@@ -6,8 +6,16 @@ use sidekey::background::Background;
 
 use crate::support::{Place, Program, sidekey, vendor};
 
-/// In a mount namespace of its own: `$1` is mounted over `$2`, then the rest runs.
-const MOUNTED: &str = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+/// For `unshare`, in a mount namespace of its own: `$1` is mounted over `$2`, then the rest runs.
+const MOUNTED: [&str; 7] = [
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "sh",
+    "-c",
+    "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"",
+    "sh",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_mounted_by_itself_is_a_warning_and_a_metric() {
@@ -67,15 +75,7 @@ async fn a_file_mounted_by_itself_is_a_warning_and_a_metric() {
 fn mounted(place: &Place, command: &str, file: &str, over: &str) -> Command {
     let mut unshare = Command::new("unshare");
     unshare
-        .args([
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            MOUNTED,
-            "sh",
-        ])
+        .args(MOUNTED)
         .arg(place.path(file))
         .arg(place.path(over))
         .arg(sidekey().get_program())
@@ -91,15 +91,7 @@ fn may_mount() -> bool {
         std::fs::write(place.path().join(name), "").unwrap();
     }
     let tried = Command::new("unshare")
-        .args([
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            MOUNTED,
-            "sh",
-        ])
+        .args(MOUNTED)
         .args([place.path().join("a"), place.path().join("b")])
         .arg("true")
         .output();

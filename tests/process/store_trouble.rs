@@ -77,6 +77,24 @@ async fn a_disk_that_is_full_for_a_while_costs_no_submit_and_no_task() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_the_store_refuses_is_counted_as_lost_and_costs_no_task() {
+    let background = Background::new();
+    let sandbox = vendor(&background).await;
+    let place = Place::new(&sandbox);
+    let program = place.start();
+    let refuse =
+        "CREATE TRIGGER refuse BEFORE INSERT ON tasks BEGIN SELECT RAISE(ABORT, 'no'); END";
+    query(&place.path("sidekey.db"), refuse, |_| Ok(()));
+    let mut client = program.client().await;
+    let answer = client.get(SUBMIT).await.unwrap();
+    let id = id(&answer).unwrap_or_else(|| panic!("{}", body(&answer)));
+    program.wait_for_line("the store refused a change");
+    assert!(program.metric("sidekey_store_lost_total").await >= 1.0);
+    let answer = client.get(&poll(id)).await.unwrap();
+    assert_eq!(body(&answer), format!("OK|solved-{id}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_does_not_hold_up_the_end() {
     let background = Background::new();
     let sandbox = vendor(&background).await;

@@ -15,6 +15,8 @@ pub(crate) enum Mood {
     Takes,
     /// HTTP 503.
     Fails,
+    /// HTTP 400: another try would be answered alike.
+    Refuses,
     /// Reads, and never answers.
     Hangs,
     /// Nobody listens.
@@ -118,6 +120,7 @@ async fn answer(mut stream: TcpStream, mood: &watch::Receiver<Mood>, taken: &Mut
     let mood = *mood.borrow();
     let says = match mood {
         Mood::Takes => "200 OK",
+        Mood::Refuses => "400 Bad Request",
         Mood::Fails | Mood::Gone => "503 Service Unavailable",
         Mood::Hangs => return std::future::pending().await,
     };

@@ -63,6 +63,9 @@ volumeMounts:
   {{- if include "sidekey.secretName" (list "admin" $root) }}
   - {name: sidekey-admin, mountPath: /etc/sidekey/admin, readOnly: true}
   {{- end }}
+  {{- if $values.transparent.hosts }}
+  - {name: sidekey-tls, mountPath: /etc/sidekey/tls, readOnly: true}
+  {{- end }}
   {{- if not (include "sidekey.usesRedis" $root) }}
   - {name: sidekey-state, mountPath: /var/lib/sidekey}
   {{- end }}
@@ -93,6 +96,13 @@ volumeMounts:
 {{- end }}
 {{- if include "sidekey.secretName" (list "admin" $root) }}
 {{- $env = append $env (dict "name" "SIDEKEY_ADMIN__TOKEN_FILE" "value" (printf "/etc/sidekey/admin/%s" $values.admin.secretKey)) }}
+{{- end }}
+{{- if $values.transparent.hosts }}
+{{- $env = concat $env (list
+  (dict "name" "SIDEKEY_LISTEN__HTTPS" "value" (include "sidekey.addresses" (list true $values.transparent.port $root)))
+  (dict "name" "SIDEKEY_LISTEN__TLS_CERT" "value" "/etc/sidekey/tls/cert.pem")
+  (dict "name" "SIDEKEY_LISTEN__TLS_KEY" "value" "/etc/sidekey/tls/key.pem")
+  (dict "name" "SIDEKEY_VENDOR__RESOLVER" "value" "dns")) }}
 {{- end }}
 {{- if include "sidekey.usesRedis" $root }}
 {{- $source := dict "secretKeyRef" (dict "name" (include "sidekey.secretName" (list "redis" $root)) "key" $values.redis.secretKey) }}
@@ -131,6 +141,17 @@ volumeMounts:
   secret:
     secretName: {{ $name }}
 {{- end }}
+{{- end }}
+{{- if .Values.transparent.hosts }}
+# One Secret, two volumes: no client sees the private key.
+- name: sidekey-tls
+  secret:
+    secretName: {{ .Values.transparent.existingSecret }}
+    items: [{key: cert.pem, path: cert.pem}, {key: key.pem, path: key.pem}]
+- name: sidekey-ca
+  secret:
+    secretName: {{ .Values.transparent.existingSecret }}
+    items: [{key: ca.pem, path: ca.pem}]
 {{- end }}
 {{- if not (include "sidekey.usesRedis" .) }}
 - name: sidekey-state

@@ -28,6 +28,19 @@
 {{- if eq (int $values.listen.port) (int $values.admin.port) }}
 {{- $problems = append $problems "admin.port: it is listen.port, too; choose another" }}
 {{- end }}
+{{- $transparent := $values.transparent }}
+{{- if and $transparent.hosts (not $transparent.existingSecret) }}
+{{- $problems = append $problems "transparent.existingSecret: hosts are set; name a Secret with cert.pem, key.pem and ca.pem, which `sidekey cert` makes" }}
+{{- end }}
+{{- if and (not $transparent.hosts) (or $transparent.existingSecret $transparent.trustVariables) }}
+{{- $problems = append $problems "transparent.hosts: say which hosts the clients have compiled in, such as [2captcha.com]; without them there is no TLS" }}
+{{- end }}
+{{- if and $transparent.hosts (has (int $transparent.port) (list (int $values.listen.port) (int $values.admin.port))) }}
+{{- $problems = append $problems "transparent.port: it is listen.port or admin.port, too; choose another for that one" }}
+{{- end }}
+{{- if and $transparent.hosts (eq $values.mode "standalone") }}
+{{- $problems = append $problems "transparent.hosts: a host can lead to Sidekey in its own Pod only; set mode to none and put the sidecar beside the client" }}
+{{- end }}
 {{- if eq $values.mode "standalone" }}
 {{- if and $several (not $redis) }}
 {{- $problems = append $problems "replicaCount: several replicas must share their state; set redis.existingSecret or redis.url, or keep one replica without autoscaling" }}

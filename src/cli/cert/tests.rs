@@ -1,4 +1,3 @@
-use clap::CommandFactory;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -165,11 +164,4 @@ fn it_is_for_the_configured_vendor_when_no_host_is_named() {
         said.contains("the CA is the same") && !said.contains("NODE"),
         "{said}"
     );
-}
-
-#[test]
-fn its_help_is_as_written() {
-    let mut program = crate::cli::Arguments::command();
-    let cert = program.find_subcommand_mut("cert").unwrap();
-    insta::assert_snapshot!(cert.render_long_help());
 }

@@ -24,14 +24,22 @@ pub(super) enum WriteError {
     Io(#[from] io::Error),
 }
 
-/// Tells what was written. A bill is never replaced unasked; if one stands in the way, none is written.
+/// What is told while it goes on.
+pub(super) enum Step<'a> {
+    /// How many were written so far, in all bills.
+    Solves(u64),
+    /// This bill is whole.
+    Written(&'a Path),
+}
+
+/// A bill is never replaced unasked; if one stands in the way, none is written.
 pub(super) fn write(
     directory: &Path,
     month: Month,
     ledger: &mut Ledger,
     asked: &Asked,
     overwrite: bool,
-    tell: &mut impl FnMut(&Path) -> io::Result<()>,
+    mut tell: impl FnMut(Step<'_>) -> io::Result<()>,
 ) -> Result<(), WriteError> {
     fs::create_dir_all(directory)?;
     let by_tenant = Asked {
@@ -45,10 +53,11 @@ pub(super) fn write(
         }
     }
     let mut open: Option<Open> = None;
+    let mut solves = 0;
     ledger.solves(&by_tenant, |solve| {
         if open.as_ref().is_none_or(|open| open.tenant != solve.tenant) {
             if let Some(done) = open.take() {
-                tell(&done.finish(overwrite)?)?;
+                tell(Step::Written(&done.finish(overwrite)?))?;
             }
             open = Some(Open::new(directory, month, &solve.tenant)?);
         }
@@ -57,10 +66,11 @@ pub(super) fn write(
             let cost = six_decimals(solve.charged_micro_usd);
             writeln!(open.file, "{at},{id},{},{cost}", cell(&solve.kind))?;
         }
-        Ok(())
+        solves += 1;
+        tell(Step::Solves(solves))
     })??;
     if let Some(done) = open {
-        tell(&done.finish(overwrite)?)?;
+        tell(Step::Written(&done.finish(overwrite)?))?;
     }
     Ok(())
 }

@@ -5,21 +5,18 @@ use std::fmt::Write;
 use unicode_width::UnicodeWidthStr;
 
 use crate::bills::{Bill, shown};
-use crate::cli::table::shortened;
+use crate::cli::look::Look;
+use crate::cli::table::{not_shown, shortened};
 use crate::money::decimal;
 use crate::store::{By, Line};
 
-/// Without a `width` no name is cut.
-pub(super) fn table(
-    bill: &Bill,
-    limit: impl Fn(&str) -> Option<u32>,
-    width: Option<usize>,
-) -> String {
+/// Without a width no name is cut.
+pub(super) fn table(bill: &Bill, limit: impl Fn(&str) -> Option<u32>, look: Look) -> String {
     // Only where somebody is charged something else than the vendor takes.
     let differs = bill.lines.iter().any(|line| line.charged != line.cost);
     let has_today = bill.has_today && !matches!(bill.by, By::Day | By::Month);
     let by_tenant = bill.by == By::Tenant;
-    let columns = [
+    let mut columns = [
         ("SOLVES", true),
         ("COST", true),
         ("VENDOR", differs),
@@ -42,22 +39,55 @@ pub(super) fn table(
             or_dash(line.refused),
             line.uncertain.to_string(),
         ];
-        row(shortened(of, usize::MAX), values, columns.map(|(_, is)| is))
+        (shortened(of, usize::MAX), values)
     };
-    let mut rows = vec![row(
-        bill.by.name().to_uppercase(),
-        columns.map(|(name, _)| name.to_owned()),
-        columns.map(|(_, is)| is),
-    )];
+    let head = columns.map(|(name, _)| name.to_owned());
+    let mut all = vec![(bill.by.name().to_uppercase(), head)];
     for line in &bill.lines {
-        rows.push(cells(shown(&line.of), line, limit(&line.of)));
+        all.push(cells(shown(&line.of), line, limit(&line.of)));
     }
-    rows.push(cells("TOTAL", &bill.total, None));
-    if let Some(width) = width {
-        cut_names(&mut rows, width);
+    all.push(cells("TOTAL", &bill.total, None));
+    let rows = |columns: [(&str, bool); 9]| {
+        let is_shown = columns.map(|(_, is)| is);
+        let rows = all.iter().cloned();
+        rows.map(|(of, values)| row(of, values, is_shown))
+            .collect::<Vec<_>>()
+    };
+    let mut shown = rows(columns);
+    let mut left_out = Vec::new();
+    if let Some(width) = look.width {
+        for name in SPARE {
+            if LEAST_NAME + others(&shown) <= width {
+                break;
+            }
+            let column = columns.iter_mut().find(|column| **column == (name, true));
+            if let Some(column) = column {
+                column.1 = false;
+                left_out.push(name.to_owned());
+                shown = rows(columns);
+            }
+        }
+        cut_names(&mut shown, width);
     }
-    aligned(&rows)
+    let lines = aligned(&shown);
+    let last = lines.len() - 1;
+    let lines = lines.iter().enumerate().map(|(place, line)| match place {
+        place if place == 0 || place == last => look.bold(line) + "\n",
+        _ => format!("{line}\n"),
+    });
+    lines.collect::<String>() + &not_shown(&left_out, look.width)
 }
+
+/// What a narrow terminal does without.
+const SPARE: [&str; 7] = [
+    "EXPIRED",
+    "REFUSED",
+    "FAILED",
+    "LIMIT",
+    "TODAY",
+    "VENDOR",
+    "UNCERTAIN",
+];
 
 /// Text as RFC 4180 quotes it, and lines that end as on this system.
 pub(super) fn csv(bill: &Bill, limit: impl Fn(&str) -> Option<u32>) -> String {
@@ -117,46 +147,48 @@ fn row<const N: usize>(first: String, values: [String; N], is_shown: [bool; N]) 
         .collect()
 }
 
-/// Names to the left, numbers to the right.
 /// So that the lines fit, but to no less than can be told apart.
 fn cut_names(rows: &mut [Vec<String>], width: usize) {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widest = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.width()).max()
-    };
-    let others: usize = (1..columns).filter_map(widest).map(|it| it + 2).sum();
-    let room = width.saturating_sub(others).max(LEAST_NAME);
+    let room = width.saturating_sub(others(rows)).max(LEAST_NAME);
     for row in rows {
         row[0] = shortened(&row[0], room);
     }
 }
 
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.width()).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        for (column, cell) in row.iter().enumerate() {
-            let fill = " ".repeat(widths[column] - cell.width());
-            match column {
-                0 => text += &format!("{cell}{fill}"),
-                _ => text += &format!("  {fill}{cell}"),
-            }
+/// What all columns but the first take.
+fn others(rows: &[Vec<String>]) -> usize {
+    let columns = rows.first().map_or(0, Vec::len);
+    (1..columns).map(|column| widest(rows, column) + GAP).sum()
+}
+
+fn widest(rows: &[Vec<String>], column: usize) -> usize {
+    let cells = rows.iter().filter_map(|row| row.get(column));
+    cells.map(|cell| cell.width()).max().unwrap_or_default()
+}
+
+/// Names to the left, numbers to the right.
+fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns).map(|column| widest(rows, column)).collect();
+    let line = |row: &Vec<String>| {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let fill = " ".repeat(width - cell.width());
+            line += &match line.is_empty() {
+                true => format!("{cell}{fill}"),
+                false => format!("  {fill}{cell}"),
+            };
         }
-        text.push('\n');
-    }
-    text
+        line
+    };
+    rows.iter().map(line).collect()
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
+const GAP: usize = 2;
 const LEAST_NAME: usize = 12;
 
 #[cfg(test)]
@@ -171,10 +203,8 @@ mod tests {
         ];
         cut_names(&mut rows, 30);
         let lines = aligned(&rows);
-        assert_eq!(
-            lines.lines().map(|line| line.chars().count()).max(),
-            Some(30)
-        );
+        let widest = lines.iter().map(|line| line.chars().count()).max();
+        assert_eq!(widest, Some(30));
         cut_names(&mut rows, 3);
         assert_eq!(rows[1][0].chars().count(), LEAST_NAME);
     }

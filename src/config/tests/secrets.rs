@@ -55,6 +55,11 @@ fn a_secret_is_never_shown_wherever_it_stands() {
         "[[key]]\nname = \"a\"\nvalue = \"ENV:SECRET_WITH_BLANK\"\nweight = 0",
         "[[key]]\r\nname = \"a\"\r\nvalue = \"CANARY\r\n",
         "[[key]]\nname = \"\"\"x\nvalue = CANARY\"\"\"\nvalue = \"y\"",
+        "[[key]]\nname = \"CANARY\"\nvalue = \"CANARY\"\nweight = 0\n",
+        "[[key]]\nname = \"a\"\nvalue = \"CANARY\"\n[[key]]\nname = \"CANARY\"\nvalue = \"x\"\n",
+        "[[key]]\nname = \"CANARY\"\nvalue = \"x\"\n[[key]]\nname = \"b\"\nvalue = \" CANARY \"\n",
+        "[[key]]\nname = \"k-CANARYCANARY\"\nvalue = \"x\"\nweight = 0\n",
+        "[[key]]\nname = \"a\"\nvalue = \"ENV:KEY_C0FFEE77C0FFEE77CANARY\"\n",
     ];
     for keys in in_keys {
         let keys = keys.replace("CANARY", CANARY);
@@ -66,6 +71,7 @@ fn a_secret_is_never_shown_wherever_it_stands() {
         assert!(attempt.outcome.is_err(), "accepted: {keys}");
         let shown = everything_shown(&attempt);
         assert!(!shown.contains(CANARY), "{keys}\n{shown}");
+        assert!(!shown.contains("C0FFEE77"), "{keys}\n{shown}");
     }
     let in_config = [
         "keys = [\"CANARY\"]\n",
@@ -159,6 +165,8 @@ fn a_token_is_never_shown_wherever_it_stands() {
         "tenant = [\"CANARY\"]\n",
         "[tenant]\nname = \"a\"\ntoken = \"CANARY\"\n",
         "a = \"CANARY\"\n",
+        "[[tenant]]\nname = \"CANARY\"\ntoken = \"CANARY\"\npool = \"!\"\n",
+        "[[tenant]]\nname = \"CANARY\"\ntoken = \"x\"\n[[tenant]]\nname = \"b\"\ntoken = \"CANARY\"\n",
         "CANARY\n",
     ] {
         let tenants = tenants.replace("CANARY", CANARY);
@@ -169,6 +177,51 @@ fn a_token_is_never_shown_wherever_it_stands() {
         let shown = everything_shown(&attempt);
         assert!(!shown.contains(CANARY), "{tenants}\n{shown}");
     }
+}
+
+#[test]
+fn nothing_is_named_by_what_is_secret_in_another_file() {
+    let key = |name: &str, value: &str| format!("[[key]]\nname = '{name}'\nvalue = '{value}'\n");
+    let config = "keys_dir = 'd'\ntenants_file = 'tenants.toml'\nclients.mode = 'tenants'\n";
+    let tenant = format!("[[tenant]]\nname = 't'\ntoken = '{TWO}'\n");
+    let named = format!("[[tenant]]\nname = '{CANARY}'\ntoken = '{TWO}'\n");
+    let token = format!("[[tenant]]\nname = 't'\ntoken = '{CANARY}'\n");
+    for (keys, file, content, tenants) in [
+        (key(CANARY, ONE), "x", CANARY, &tenant),
+        (key("a", CANARY), "x", ONE, &named),
+        (key(CANARY, ONE), "x", "0123456789abcdef", &token),
+        (key("a", ONE), CANARY, CANARY, &tenant),
+        (key("a", ONE), &CANARY.repeat(2), "short", &tenant),
+    ] {
+        let file = format!("d/{file}");
+        let files = [
+            ("sidekey.toml", config),
+            ("keys.toml", &keys),
+            (&file, content),
+            ("tenants.toml", tenants),
+        ];
+        let attempt = attempt(&directory(&files), &[]);
+        assert!(attempt.outcome.is_err(), "accepted: {keys}{file}{tenants}");
+        let shown = everything_shown(&attempt);
+        assert!(!shown.contains(CANARY), "{shown}");
+    }
+}
+
+#[test]
+fn a_key_in_the_place_of_a_path_is_refused_and_not_shown() {
+    for option in ["keys_file", "keys_dir", "tenants_file", "admin.token_file"] {
+        let config = format!("{option} = '{ONE}'\n");
+        let attempt = attempt(&directory(&[("sidekey.toml", &config)]), &[]);
+        assert!(attempt.outcome.is_err(), "accepted: {option}");
+        let shown = everything_shown(&attempt);
+        assert!(!shown.contains(ONE), "{shown}");
+    }
+    let config = format!("keys_file = './{ONE}'\n");
+    assert!(
+        attempt(&directory(&[("sidekey.toml", &config)]), &[])
+            .outcome
+            .is_ok()
+    );
 }
 
 proptest! {

@@ -188,7 +188,7 @@ async fn disabled_by_hand_lies_over_everything_and_enabled_again_it_goes_on() {
     let mut health = healthy(now);
     health.disable(now);
     assert!(!health.may_submit(now) && !health.wants_probe(now));
-    assert_eq!(health.describe(now).state, "disabled");
+    assert_eq!(health.describe(now).state, State::Disabled);
     health.enable(now);
     assert!(health.may_submit(now) && !health.wants_probe(now));
     blame(&mut health, Class::KeyEmpty, 1, now);

@@ -35,7 +35,7 @@ async fn a_key_below_the_minimum_gets_no_submits_until_it_is_refilled() {
         }
         let key = set.by_name("a").unwrap();
         let described = key.describe(Instant::now());
-        assert_eq!(described.state, "empty");
+        assert_eq!(described.state, State::Empty);
         let why = described.why.unwrap();
         assert_eq!(why, "balance 0.009999 is below balance.minimum");
         assert!(described.until.is_some(), "every bad state has a way back");
@@ -49,7 +49,7 @@ async fn a_key_below_the_minimum_gets_no_submits_until_it_is_refilled() {
         poor.learn_balance(10_000, Instant::now());
         let picked: HashSet<_> = (0..10).map(|_| choose(&set).unwrap()).collect();
         assert_eq!(picked.len(), 2, "{strategy:?}");
-        assert_eq!(key.describe(Instant::now()).state, "healthy");
+        assert_eq!(key.describe(Instant::now()).state, State::Healthy);
     }
 }
 
@@ -79,7 +79,7 @@ async fn a_thread_plan_is_not_judged_by_its_balance() {
     let set = proven(&[threads]);
     set.account("a").unwrap().learn_balance(0, Instant::now());
     assert_eq!(choose(&set).as_deref(), Ok("a"));
-    assert_eq!(set.keys()[0].describe(Instant::now()).state, "healthy");
+    assert_eq!(set.keys()[0].describe(Instant::now()).state, State::Healthy);
 }
 
 #[tokio::test(start_paused = true)]

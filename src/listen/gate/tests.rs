@@ -215,6 +215,11 @@ fn everything_else_is_refused() {
             Violation::Encoding,
         ),
         ("GET / HTTP/1.1\nHost: a", Violation::NotFound),
+        ("GET / HTTP/1.1\nHost: a\nAccept: */*", Violation::NotFound),
+        (
+            "GET / HTTP/1.1\nHost: a\nAccept: text/html,application/xhtml+xml;q=0.9",
+            Violation::NoPage,
+        ),
         ("GET /IN.php HTTP/1.1\nHost: a", Violation::NotFound),
         ("GET /in.php/ HTTP/1.1\nHost: a", Violation::NotFound),
         ("GET /in.php/x HTTP/1.1\nHost: a", Violation::NotFound),

@@ -71,7 +71,7 @@ impl Submitting {
     }
 
     pub(super) fn asked(&self) -> Asked {
-        match self.admitted.endpoint {
+        match self.admitted.request.endpoint {
             Endpoint::Solve => Asked::Solve,
             _ => Asked::Submit,
         }
@@ -112,10 +112,10 @@ impl Submitting {
                 self.server.metrics.late_answer();
                 tracing::info!(key = %key.name, task = %id, "the id of an uncertain submit came late");
                 if let Some(pilot) = pilot {
-                    pilot.land(answered.accepted(&id, self.admitted.hints), true);
+                    pilot.land(answered.accepted(&id, self.admitted.request.hints()), true);
                 }
             }
-            Reading::Final if self.admitted.endpoint == Endpoint::Solve => {
+            Reading::Final if self.admitted.request.endpoint == Endpoint::Solve => {
                 self.solved_at_once(intent_id, intent, &answered, &key, slot)
                     .await;
             }

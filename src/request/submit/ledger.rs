@@ -203,8 +203,8 @@ impl Submitting {
             profile: Arc::clone(&self.snapshot.profile_name),
             tenant: Arc::clone(&self.admitted.tenant.name),
             project: self.admitted.project.clone(),
-            kind: kind::of(self.admitted.message.fields()).into(),
-            endpoint: match self.admitted.endpoint {
+            kind: kind::of(self.admitted.request.message.fields()).into(),
+            endpoint: match self.admitted.request.endpoint {
                 Endpoint::Solve => store::Endpoint::Solve,
                 _ => store::Endpoint::Submit,
             },

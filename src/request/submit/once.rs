@@ -162,10 +162,10 @@ impl Submitting {
                     trace.task(&id);
                     self.accepted(intent_id, intent.clone(), &id, key, slot)
                         .await;
-                    let outcome = answered.accepted(&id, self.admitted.hints);
+                    let outcome = answered.accepted(&id, self.admitted.request.hints());
                     Tried::Done(Ended::new(outcome, Made::Task(id)))
                 }
-                Reading::Final if self.admitted.endpoint == Endpoint::Solve => {
+                Reading::Final if self.admitted.request.endpoint == Endpoint::Solve => {
                     self.solved_at_once(intent_id, intent, &answered, key, slot)
                         .await;
                     let outcome = Outcome::Relay(answered.relay);
@@ -175,7 +175,7 @@ impl Submitting {
                     Class::KeyBad | Class::KeyBusy | Class::KeyEmpty => {
                         self.forget(intent_id);
                         let (class, code) = (rule.class, Arc::from(code.as_str()));
-                        let words = answered.control(&code, self.admitted.hints);
+                        let words = answered.control(&code, self.admitted.request.hints());
                         Tried::Refused { class, code, words }
                     }
                     Class::EgressIp => {
@@ -185,7 +185,7 @@ impl Submitting {
                     Class::Request | Class::NoTask | Class::Task => {
                         self.forget(intent_id);
                         let code: Arc<str> = code.as_str().into();
-                        let words = answered.control(&code, self.admitted.hints);
+                        let words = answered.control(&code, self.admitted.request.hints());
                         Tried::Done(Ended::new(words, Made::Refused(code)))
                     }
                     Class::Server => uncertain(code, slot).await,

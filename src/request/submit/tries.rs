@@ -33,7 +33,7 @@ impl Submitting {
         let refuse = |refusal| Some(Ended::refused(refusal));
         let rules = &self.snapshot.settings.submit;
         let began = Instant::now();
-        let (deadline, wait_until) = match self.admitted.endpoint {
+        let (deadline, wait_until) = match self.admitted.request.endpoint {
             Endpoint::Solve => (began + SOLVE_PATIENCE, began + rules.wait),
             // Whose place is among the parked ones waits there.
             _ if self.parked.is_some() => (began + rules.deadline, began),

@@ -78,6 +78,17 @@ fn slots(slots: Option<u32>) -> Within {
     }
 }
 
+impl Store {
+    /// Within nothing, as where nobody shares the store.
+    pub(crate) fn intend(&self, intent: Intent, claim: Option<Claim>) -> (IntentId, Written) {
+        self.intend_within(intent, claim, Within::default())
+    }
+
+    fn intend_parked(&self, parked: OwnId, intent: Intent) -> (IntentId, Written) {
+        self.intend_parked_within(parked, intent, Within::default())
+    }
+}
+
 fn intent(owner: &str) -> Intent {
     Intent {
         profile: Arc::from("captchaai"),

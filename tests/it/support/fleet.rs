@@ -86,7 +86,8 @@ impl Fleet {
     pub(crate) fn states(&self, at: usize) -> Vec<&'static str> {
         let snapshot = self.running(at).server.live.load();
         let keys = snapshot.keys.listed();
-        keys.map(|key| key.describe(Instant::now()).state).collect()
+        keys.map(|key| key.describe(Instant::now()).state.as_str())
+            .collect()
     }
 
     /// So many, of the first account, at all replicas.
@@ -139,15 +140,19 @@ impl Fleet {
     /// The sum over all replicas of all series that begin so.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
         let mut sum = 0.0;
-        for (running, _) in self.replicas.iter().flatten() {
-            let text = http::send(running.admin[0], "GET", "/metrics", "", "").await;
-            let lines = text.body.lines();
-            let values = lines.filter_map(|line| line.strip_prefix(series)?.rsplit(' ').next());
-            sum += values
-                .map(|value| value.parse::<f64>().unwrap())
-                .sum::<f64>();
+        for at in 0..self.replicas.len() {
+            if self.replicas[at].is_some() {
+                sum += self.metric_of(at, series).await;
+            }
         }
         sum
+    }
+
+    pub(crate) async fn metric_of(&self, at: usize, series: &str) -> f64 {
+        let text = http::send(self.running(at).admin[0], "GET", "/metrics", "", "").await;
+        let lines = text.body.lines();
+        let values = lines.filter_map(|line| line.strip_prefix(series)?.rsplit(' ').next());
+        values.map(|value| value.parse::<f64>().unwrap()).sum()
     }
 
     pub(crate) async fn end(mut self) {

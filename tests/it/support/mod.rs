@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 pub(crate) const PLACEHOLDER: &str = "placeholder-of-a-legacy-client-0";
+pub(crate) const ADMIN_TOKEN: &str = "the-right-admin-token-0123456789";
 /// A submit without its key.
 pub(crate) const TASK: &str = "method=userrecaptcha&googlekey=SITEKEY&pageurl=http://example.com";
 
@@ -126,6 +127,23 @@ impl World {
             vendor: background,
             program: None,
         }
+    }
+
+    /// One account, and an admin port that opens to `ADMIN_TOKEN`.
+    pub(crate) async fn start_with_token(dialect: Dialect) -> Self {
+        let mut world = Self::prepare(vendor(dialect, 1), "").await;
+        world.want_token();
+        world.write_keys(&keys([(name(1), key(1))]));
+        world.start_again().await;
+        world
+    }
+
+    /// From the next start on.
+    pub(crate) fn want_token(&self) {
+        write(&self.place.path().join("admin-token"), ADMIN_TOKEN);
+        let config = fs::read_to_string(self.config_path()).unwrap();
+        let config = format!("admin.token_file = \"admin-token\"\n{config}");
+        fs::write(self.config_path(), config).unwrap();
     }
 
     pub(crate) async fn start_again(&mut self) {

@@ -135,3 +135,24 @@ async fn a_ca_file_without_certificates_is_refused() {
         assert_eq!(client.err(), Some(error));
     }
 }
+
+#[tokio::test]
+async fn what_goes_on_for_ever_under_tls_is_ended_by_its_bytes() {
+    let known = Authority::new();
+    let flood = Flood(b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100));
+    let acceptor = known.serves("127.0.0.1", 2999);
+    let vendor = Vendor::listens(Some(acceptor), &[&[Read, flood]]).await;
+    let patience = Duration::from_secs(2);
+    let client = Client::new(
+        &vendor.url,
+        Some(&known.pem()),
+        patience,
+        &vendor.background,
+    )
+    .unwrap();
+    let why = call(&client, submit()).await.unwrap_err().to_string();
+    assert!(
+        why.ends_with("more bytes came than a good answer can have"),
+        "{why}"
+    );
+}

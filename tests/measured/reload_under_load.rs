@@ -10,7 +10,7 @@ use sidekey::sandbox::{Dialect, SandboxConfig};
 use tokio::time::{Instant, sleep_until};
 
 use crate::support::http::Connection;
-use crate::support::{PLACEHOLDER, TASK, World, key, keys, name, until, vendor};
+use crate::support::{PLACEHOLDER, TASK, World, key, keys, name, until, vendor, write};
 
 const CLIENTS: usize = 200;
 const TASKS: usize = 2_000;
@@ -21,6 +21,7 @@ const BROKEN: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn edits_of_the_key_file_fail_no_call_and_misdirect_no_poll() {
+    let _alone = crate::alone().await;
     let mut vendor: SandboxConfig = vendor(Dialect::Twocaptcha, KEYS);
     for account in &mut vendor.accounts {
         // So that a task lives through several edits.
@@ -40,7 +41,7 @@ async fn edits_of_the_key_file_fail_no_call_and_misdirect_no_poll() {
             world.background().spawn(client)
         })
         .collect();
-    edit(&world, &edited).await;
+    let adopted = edit(&world, &edited).await;
     let failed: Vec<String> = join_all(clients)
         .await
         .into_iter()
@@ -53,14 +54,8 @@ async fn edits_of_the_key_file_fail_no_call_and_misdirect_no_poll() {
         failed.len(),
         failed.first()
     );
-    let adopted = world
-        .metric("sidekey_config_reloads_total{result=\"adopted\"}")
-        .await;
-    let refused = world
-        .metric("sidekey_config_reloads_total{result=\"refused\"}")
-        .await;
-    assert!(adopted >= 20.0, "{adopted} snapshots adopted");
-    assert_eq!(refused, BROKEN as f64);
+    assert!(adopted >= 20, "{adopted} snapshots adopted");
+    assert_eq!(refused(&world).await, BROKEN as f64);
     let record = world.sandbox.record();
     assert_eq!(record.counts.foreign, 0);
     assert_eq!(record.counts.unknown_key, 0);
@@ -119,28 +114,45 @@ async fn client(
     failed
 }
 
-/// Always three of the keys, now these, now those, now in another order; every sixth time broken.
-async fn edit(world: &World, edited: &AtomicUsize) {
+/// Always three of the keys, now these, now those, now in another order; every sixth time broken. Returns how many of them
+/// were seen in force.
+async fn edit(world: &World, edited: &AtomicUsize) -> usize {
+    let mut adopted = 0;
     for edit in 0..EDITS {
         let next = Instant::now() + EDIT_EVERY;
         let three = [edit, edit + 2 * (edit % 2) + 1, edit + 4].map(|n| n % KEYS + 1);
         let text = keys(three.map(|n| (name(n), key(n)))) + &format!("# edit {edit}\n");
         if edit % (EDITS / BROKEN) == 3 {
-            let refused = world
-                .metric("sidekey_config_reloads_total{result=\"refused\"}")
-                .await;
-            world.write_keys(&text[..text.len() / 2]);
+            let before = refused(world).await;
+            replace(world, &text[..text.len() / 2]);
             until("the broken file is refused", async || {
-                world
-                    .metric("sidekey_config_reloads_total{result=\"refused\"}")
-                    .await
-                    > refused
+                refused(world).await > before
             })
             .await;
         } else {
-            world.write_keys(&text);
+            replace(world, &text);
+            until("the edit is in force", async || {
+                let snapshot = world.running().server.live.load();
+                let listed = snapshot.keys.listed().map(|key| key.name.to_string());
+                listed.eq(three.map(name))
+            })
+            .await;
+            adopted += 1;
         }
         edited.fetch_add(1, Ordering::Relaxed);
         sleep_until(next).await;
     }
+    adopted
+}
+
+/// In one step: whoever reads meanwhile finds the old file or the new one, so that it is known how many were broken.
+fn replace(world: &World, text: &str) {
+    let new = world.place.path().join("keys.toml.new");
+    write(&new, text);
+    std::fs::rename(new, world.keys_path()).unwrap();
+}
+
+async fn refused(world: &World) -> f64 {
+    let series = "sidekey_config_reloads_total{result=\"refused\"}";
+    world.metric(series).await
 }
