@@ -18,8 +18,8 @@ const BAD_CONFIGURATION: u8 = 78;
 
 /// Report every mistake of the configuration, with its line, and serve nothing
 ///
-/// Reads all that `run` would read: sidekey.toml, the files that it names, and the environment. Binds nothing, asks nobody. Secrets are masked in the report. Exit code 0: good. 78:
-/// not.
+/// Reads all that `run` would read: sidekey.toml, the files that it names, and the environment. Binds nothing, asks nobody.
+/// Secrets are masked in the report. Exit code 0: good. 78: not.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

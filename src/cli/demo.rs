@@ -23,7 +23,8 @@ use crate::vendor::client::{Client, Outgoing};
 
 /// See it work: a fake vendor, Sidekey before it, and a client that submits and polls
 ///
-/// The vendor has three accounts, and each task shows which of them submitted and polled it. Everything is on loopback and in a temporary directory; no account and no file is needed.
+/// The vendor has three accounts, and each task shows which of them submitted and polled it. Everything is on loopback and in a
+/// temporary directory; no account and no file is needed.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -14,8 +14,8 @@ use crate::config::is_name;
 /// Turn a users file into keys.toml and tenants.toml
 ///
 /// Reads {"users":[{"id","api_key","daily_limit","role"}]}. Each user becomes a tenant with a new token, each different
-/// api_key one key; `ENV:NAME` values are kept as they are. The files can be read by their owner
-/// only, what is there already is left alone, and nothing secret is printed.
+/// api_key one key; `ENV:NAME` values are kept as they are. The files can be read by their owner only, what is there already is
+/// left alone, and nothing secret is printed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

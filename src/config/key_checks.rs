@@ -11,6 +11,7 @@ use super::files::Files;
 use super::reader::{At, Reader, Value, is_plain_name};
 use super::report::{Diagnostic, Severity};
 use crate::keys::secret::Secret;
+use crate::vendor::scrub::SHORTEST_KEY;
 
 /// SECURITY: a vendor's key is about 32 characters; a longer value is some other secret in the wrong place.
 const LONGEST_KEY: usize = 512;
@@ -19,7 +20,7 @@ const KEY_LENGTH: usize = 32;
 const NAMES_ARE_SHOWN: &str =
     "names are shown in logs and metrics; the key itself belongs into `value`";
 /// Answers are scrubbed only of keys that are at least this long: a shorter one could be part of any text.
-pub(crate) const SHORTEST_SCRUBBED: usize = 16;
+pub(crate) const SHORTEST_SCRUBBED: usize = SHORTEST_KEY;
 
 /// A problem that has no place yet.
 pub(crate) struct Problem {

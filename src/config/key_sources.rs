@@ -103,9 +103,7 @@ impl Collected {
             Problem::warning(message, "should the vendor ever repeat it in an answer, it is not removed from there; check that it is complete")
         })
     }
-}
 
-impl Collected {
     /// SECURITY: logs and metrics show the names. In one file this was seen before a name was shown; here across all sources.
     fn named_by_values(&self, found: &mut Vec<Diagnostic>) {
         for (name, source) in &self.names {

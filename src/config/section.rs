@@ -413,11 +413,11 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// Helm writes the integers of a values file as floats: `8080.0`, even `1.2345678e+07`.
 fn may_be_a_key(text: &str) -> bool {
     text.len() >= SHORTEST_SCRUBBED && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
+/// Helm writes the integers of a values file as floats: `8080.0`, even `1.2345678e+07`.
 fn whole(value: &DeValue<'_>) -> Option<i64> {
     /// Up to here every whole number is exactly one float.
     const EXACT: f64 = 9_007_199_254_740_992.0;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::http::Connection;
 use crate::support::team::token;
-use crate::support::{TASK, World, key, keys, name, until, vendor};
+use crate::support::{TASK, World, until, vendor};
 
 const ACCOUNTS: usize = 3;
 const THREADS: u32 = 8;
@@ -44,18 +44,15 @@ async fn flooded_by(floods: usize) {
     let tasks = environment
         .get("FAIR_TASKS")
         .map_or(TASKS, |tasks| tasks.parse().unwrap());
-    let apart = floods + 1;
-    let names: Vec<_> = (0..=apart).map(name_of).collect();
-    let mut tenants: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
-    tenants[apart].1 = "pool = \"apart\"";
+    let names: Vec<_> = (0..=floods).map(name_of).collect();
+    let tenants: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
     let config = "poll.unknown_task = \"refuse\"\npoll.pace = \"20ms\"";
     let world = World::start_for(plan(), config, &tenants).await;
-    world.adopts(|| world.write_keys(&keys_file())).await;
     until("the plans are learnt", async || {
-        world.metric("sidekey_key_slots{").await >= f64::from(THREADS) * 2.0 * ACCOUNTS as f64
+        world.metric("sidekey_key_slots{").await >= f64::from(THREADS) * ACCOUNTS as f64
     })
     .await;
-    let alone = measure(&world, 0, tasks).await;
+    let alone = measure(&world, tasks).await;
     let ends = Arc::new(AtomicBool::new(false));
     let solved = Arc::new(AtomicUsize::new(0));
     let flood: Vec<_> = (0..FLOOD)
@@ -75,40 +72,23 @@ async fn flooded_by(floods: usize) {
     })
     .await;
     let (began, before) = (Instant::now(), solved.load(Ordering::Relaxed));
-    // Both at the same time, so that the machine is as busy for the one as for the other. So busy that even who has slots of
-    // its own waits as long as a task takes tells nothing of the slots: then again.
-    let both = async || tokio::join!(measure(&world, 0, tasks), measure(&world, apart, tasks));
-    let (mut beside, mut alike) = both().await;
-    for _ in 0..2 {
-        if percentile(&alike, 99) < Duration::from_millis(2 * SOLVE_MS) {
-            break;
-        }
-        (beside, alike) = both().await;
-    }
+    let beside = measure(&world, tasks).await;
     let a_second = (solved.load(Ordering::Relaxed) - before) as f64 / began.elapsed().as_secs_f64();
     ends.store(true, Ordering::Relaxed);
     for client in join_all(flood).await {
         client.unwrap();
     }
-    print(&alone, &alike, &beside, a_second);
-    let [alone, apart, beside] = [alone, alike, beside].map(|took| percentile(&took, 99));
+    print(&alone, &beside, a_second);
+    let (alone, beside) = (percentile(&alone, 99), percentile(&beside, 99));
     assert!(
-        beside <= apart.mul_f64(1.5),
-        "p99 {beside:?} beside the flood, {apart:?} with slots of its own"
+        beside <= alone.mul_f64(1.5),
+        "p99 {beside:?} beside the flood, {alone:?} alone"
     );
-    // What the flood takes of the machine itself counts where there is nothing else to do.
-    if tasks > TASKS {
-        assert!(
-            beside <= alone.mul_f64(1.5),
-            "p99 {beside:?} beside the flood, {alone:?} alone"
-        );
-    }
     world.end().await;
 }
 
-/// As many slots for the flood and the one beside it as for the one apart.
 fn plan() -> SandboxConfig {
-    let mut config = vendor(Dialect::Captchaai, 2 * ACCOUNTS);
+    let mut config = vendor(Dialect::Captchaai, ACCOUNTS);
     for account in &mut config.accounts {
         account.threads = Some(THREADS);
         account.solve_ms = SOLVE_MS;
@@ -116,33 +96,21 @@ fn plan() -> SandboxConfig {
     config
 }
 
-fn keys_file() -> String {
-    let entry = |n| {
-        let pool = if n > ACCOUNTS {
-            "pool = \"apart\"\n"
-        } else {
-            ""
-        };
-        keys([(name(n), key(n))]) + pool
-    };
-    (1..=2 * ACCOUNTS).map(entry).collect()
-}
-
-/// From each submit of this tenant to its solution, refused tries included, in order of length.
-async fn measure(world: &World, tenant: usize, tasks: usize) -> Vec<Duration> {
+/// From each submit to its solution, refused tries included, in order of length.
+async fn measure(world: &World, tasks: usize) -> Vec<Duration> {
     let address = world.http();
-    let client = async |_| measure_one(address, tenant, tasks).await;
+    let client = async |_| measure_one(address, tasks).await;
     let mut took = join_all((0..CLIENTS).map(client)).await.concat();
     took.sort_unstable();
     took
 }
 
-async fn measure_one(address: SocketAddr, tenant: usize, tasks: usize) -> Vec<Duration> {
+async fn measure_one(address: SocketAddr, tasks: usize) -> Vec<Duration> {
     let mut connection = Connection::open(address).await.unwrap();
     let mut took = Vec::new();
     for _ in 0..tasks {
         let began = Instant::now();
-        solve(&mut connection, tenant, &AtomicBool::new(false)).await;
+        solve(&mut connection, 0, &AtomicBool::new(false)).await;
         took.push(began.elapsed());
     }
     took
@@ -179,10 +147,10 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     clippy::print_stderr,
     reason = "the figures are what a long run is run for"
 )]
-fn print(alone: &[Duration], apart: &[Duration], beside: &[Duration], a_second: f64) {
+fn print(alone: &[Duration], beside: &[Duration], a_second: f64) {
     let slots = THREADS as usize * ACCOUNTS;
     eprintln!("{slots} slots of {SOLVE_MS} ms, {FLOOD} clients flood, {CLIENTS} others:");
-    for (what, took) in [("alone", alone), ("apart", apart), ("beside", beside)] {
+    for (what, took) in [("alone", alone), ("beside", beside)] {
         let [p50, p99] = [50, 99].map(|percent| percentile(took, percent));
         eprintln!("{what}: {} tasks, p50 {p50:?}, p99 {p99:?}", took.len());
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 use crate::alerts::cause::Cause;
@@ -24,6 +24,8 @@ enum Mood {
 
 struct World {
     address: SocketAddr,
+    /// Bound and not listening: so the port is no other test's while nobody listens here.
+    _port: TcpSocket,
     background: Background,
     receiving: Option<Background>,
     outbox: Arc<Outbox>,
@@ -144,9 +146,10 @@ async fn a_shutdown_tries_once_more_and_waits_for_no_hanging_receiver() {
 
 impl World {
     async fn start(mood: Mood) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let port = TcpSocket::new_v4().unwrap();
+        port.set_reuseaddr(true).unwrap();
+        port.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = port.local_addr().unwrap();
         Background::new().spawn(steps());
         let (background, outbox) = (Background::new(), Arc::new(Outbox::default()));
         let metrics = Arc::new(Metrics::new(&Store::memory()));
@@ -160,6 +163,7 @@ impl World {
         });
         let mut world = Self {
             address,
+            _port: port,
             background,
             receiving: None,
             outbox,
