@@ -192,7 +192,8 @@ fn tenant(
     }
     if keys.is_none() && own_fallback {
         let message = "`fallback_pool` does nothing for a tenant without `keys`";
-        let help = "it stands behind the keys of one customer: name these in `keys`, or take it out";
+        let help =
+            "it stands behind the keys of one customer: name these in `keys`, or take it out";
         reader.warn(table, message, help);
     }
     let name = named(reader, name, table, "tenant", secrets);
