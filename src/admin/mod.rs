@@ -32,7 +32,9 @@ use hyper::header::{ALLOW, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use crate::keys::secret::Secret;
 use crate::listen::{Peer, Reply};
@@ -40,7 +42,7 @@ use crate::live::reload::Asks;
 use crate::request::Server;
 use access::Who;
 use answer::{guarded, plain, refused, told};
-use places::Places;
+use places::{Place, Places};
 
 pub struct Admin {
     pub server: Arc<Server>,
@@ -50,6 +52,7 @@ pub struct Admin {
     reload: Asks,
     scrapes: Places,
     answers: Places,
+    lists: Arc<Semaphore>,
 }
 
 /// What a path stands for. The table is `Route::of`.
@@ -143,7 +146,7 @@ async fn answer(admin: &Admin, head: Parts, peer: Peer) -> Response<Reply> {
         Route::Metrics => return scrape::metrics(&admin.scrapes, server, &head.headers).await,
         Route::Status => ok(api::status(server, admin.is_ready()).await),
         Route::Config => ok(config::config(&server.live.load().settings)),
-        Route::Keys => ok(api::keys(server)),
+        Route::Keys => return aside(admin, place, api::keys).await,
         Route::Pools => ok(pools::pools(server)),
         Route::Parked => ok(api::parked(server)),
         Route::Types => ok(api::types(server)),
@@ -163,7 +166,7 @@ async fn answer(admin: &Admin, head: Parts, peer: Peer) -> Response<Reply> {
         Route::Disable(name) => noted("disable", &name, changes::disable(server, &name)),
         Route::Probe(name) => noted("probe", &name, changes::probe(server, &name).await),
         Route::Cancel(id) => noted("cancel", &id, changes::cancel(server, &id)),
-        Route::Tenants => ok(tenants::list(server, &who)),
+        Route::Tenants => return aside(admin, place, move |all| tenants::list(all, &who)).await,
         Route::Activate(name) => noted("activate", &name, tenants::activate(server, &name)),
         Route::Deactivate(name) => noted("deactivate", &name, tenants::deactivate(server, &name)),
         // The reload itself knows what it changed, and notes it.
@@ -171,6 +174,35 @@ async fn answer(admin: &Admin, head: Parts, peer: Peer) -> Response<Reply> {
     };
     told(answer, place)
 }
+
+/// A list of thousands is made away from the threads that serve clients, which a few at once would hold up for seconds. One at a
+/// time: as a tree it is many times its text.
+async fn aside(
+    admin: &Admin,
+    place: Option<Place>,
+    list: impl FnOnce(&Server) -> Value + Send + 'static,
+) -> Response<Reply> {
+    let server = Arc::clone(&admin.server);
+    // Kept until it is written, also when its client has gone.
+    let turn = Arc::clone(&admin.lists).acquire_owned().await;
+    let written = spawn_blocking(move || {
+        let answer = told((StatusCode::OK, list(&server)), place);
+        drop(turn);
+        answer
+    });
+    written.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "writing a list panicked");
+        told(
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                json!({ "error": PANICKED }),
+            ),
+            None,
+        )
+    })
+}
+
+const PANICKED: &str = "the list could not be written, the log says why";
 
 /// A browser asks for six at once, and each is gone within milliseconds where it is read.
 const MOST_ANSWERS: usize = 16;
@@ -276,6 +308,7 @@ impl Admin {
             reload,
             scrapes: Places::new(scrape::MOST),
             answers: Places::new(MOST_ANSWERS),
+            lists: Arc::new(Semaphore::new(1)),
         }
     }
 

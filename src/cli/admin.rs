@@ -127,7 +127,11 @@ impl Client {
     }
 
     pub async fn is_ready(&self) -> Result<bool, AdminError> {
-        Ok(self.ask("/readyz").await?.0 == StatusCode::OK)
+        match self.ask("/readyz").await?.0 {
+            StatusCode::OK => Ok(true),
+            StatusCode::SERVICE_UNAVAILABLE => Ok(false),
+            _ => Err(AdminError::Foreign(self.authority.clone())),
+        }
     }
 
     async fn ask(&self, path: &'static str) -> Result<(StatusCode, Bytes), AdminError> {

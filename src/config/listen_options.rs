@@ -9,6 +9,7 @@ use super::reader::{Reader, Value, shown};
 use super::section::Section;
 use super::settings::{Admin, Listen, ListenAddress, TlsFiles};
 use crate::keys::secret::Secret;
+use crate::listen::Certificates;
 
 pub(crate) fn listen(mut section: Section<'_, '_>, occasion: Occasion) -> Listen {
     let loopback = [
@@ -76,11 +77,13 @@ pub(crate) fn listen(mut section: Section<'_, '_>, occasion: Occasion) -> Listen
             "one body must fit into what all may take together",
         );
     }
-    for (file, label) in [(&cert, "CERTIFICATE"), (&key, "PRIVATE KEY")] {
-        if let Some(file) = file
-            && occasion == Occasion::Start
-        {
-            pem(reader, file, label);
+    if occasion == Occasion::Start {
+        let cert = cert
+            .as_ref()
+            .filter(|cert| pem(reader, cert, "CERTIFICATE"));
+        let key = key.as_ref().filter(|key| pem(reader, key, "PRIVATE KEY"));
+        if let Some((cert, key)) = cert.zip(key) {
+            pair(reader, cert, key);
         }
     }
     section.done();
@@ -202,14 +205,17 @@ fn address_help(written: &str, usual_port: u16) -> String {
 
 /// Present and of the right kind; whether key and certificate belong together, the listener finds out. Not among the
 /// files whose change is a reload: the listener follows these itself.
-fn pem(reader: &mut Reader<'_>, file: &Value<PathBuf>, label: &str) {
+fn pem(reader: &mut Reader<'_>, file: &Value<PathBuf>, label: &str) -> bool {
     let path = file.value.display();
     match read_bounded(&file.value) {
-        Err(error) => reader.error(
-            &file.at,
-            format!("cannot read {path}: {error}"),
-            "check the path and its permissions",
-        ),
+        Err(error) => {
+            reader.error(
+                &file.at,
+                format!("cannot read {path}: {error}"),
+                "check the path and its permissions",
+            );
+            false
+        }
         Ok(content)
             if memchr::memmem::find(&content, format!("{label}-----").as_bytes()).is_none() =>
         {
@@ -218,8 +224,23 @@ fn pem(reader: &mut Reader<'_>, file: &Value<PathBuf>, label: &str) {
                 format!("{path} holds no {}", label.to_lowercase()),
                 "it must be a PEM file",
             );
+            false
         }
-        Ok(_) => {}
+        Ok(_) => true,
+    }
+}
+
+fn pair(reader: &mut Reader<'_>, cert: &Value<PathBuf>, key: &Value<PathBuf>) {
+    let files = TlsFiles {
+        cert: cert.value.clone(),
+        key: key.value.clone(),
+    };
+    if let Err(error) = Certificates::load(&files) {
+        reader.error(
+            &key.at,
+            error.to_string(),
+            "replace certificate and key together; `sidekey cert` makes both",
+        );
     }
 }
 

@@ -172,6 +172,7 @@ fn tenant(
     let hash = section.secret_text("token_sha256");
     let has_token = section.is_written("token") || section.is_written("token_sha256");
     let own_pool = section.is_written("pool");
+    let own_fallback = section.is_written("fallback_pool");
     let keys = key_names(section);
     let common = common(section, defaults);
     let active = section.boolean("active", true).value;
@@ -188,6 +189,12 @@ fn tenant(
         let help =
             "a tenant with keys of its own shares none; `fallback_pool` names the pool behind them";
         reader.error(&keys.at, "this tenant has both `pool` and `keys`", help);
+    }
+    if keys.is_none() && own_fallback {
+        let message = "`fallback_pool` does nothing for a tenant without `keys`";
+        let help =
+            "it stands behind the keys of one customer: name these in `keys`, or take it out";
+        reader.warn(table, message, help);
     }
     let name = named(reader, name, table, "tenant", secrets);
     if !has_token && reader.notes.is_toml() {

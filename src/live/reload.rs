@@ -28,6 +28,8 @@ pub struct Reloader {
     /// What the current snapshot was made from.
     adopted: Seen,
     certificates: Option<Certificates>,
+    /// What was wrong with the certificate's files at the last look.
+    bad_certificate: Option<String>,
     metrics: Arc<Metrics>,
     watch: Watch,
     asks: Asks,
@@ -94,6 +96,7 @@ impl Reloader {
             seen,
             adopted,
             certificates,
+            bad_certificate: None,
             metrics,
             watch,
             asks: Asks(asks),
@@ -176,19 +179,28 @@ impl Reloader {
         }
     }
 
-    async fn reload_certificates(&self, certificates: Certificates) {
-        match tokio::task::spawn_blocking(move || certificates.reload()).await {
+    async fn reload_certificates(&mut self, certificates: Certificates) {
+        let bad = match tokio::task::spawn_blocking(move || certificates.reload()).await {
             Ok(Ok(true)) => {
                 tracing::info!("the TLS certificate was replaced");
                 self.events
                     .add("certificate", "", "the TLS certificate was replaced");
+                None
             }
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the changed TLS certificate is not used, the last good one goes on serving")
+            Ok(Ok(false)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => {
+                tracing::error!(%error, "reading the TLS certificate panicked");
+                None
             }
-            Err(error) => tracing::error!(%error, "reading the TLS certificate panicked"),
+        };
+        // Once: a log that is written into a watched directory would have the files looked at again, ten times a second.
+        if let Some(error) = &bad
+            && self.bad_certificate != bad
+        {
+            tracing::warn!(%error, "the changed TLS certificate is not used, the last good one goes on serving");
         }
+        self.bad_certificate = bad;
     }
 
     fn directories(&self) -> BTreeSet<std::path::PathBuf> {

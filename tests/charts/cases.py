@@ -50,9 +50,29 @@ GOOD = {
     "none-with-redis": {**REDIS, "mode": "none", "keys": {"existingSecret": "k"}, "prometheusRule": {"enabled": True}},
     "none-transparent": {"mode": "none", "keys": {"existingSecret": "k"}, "transparent": TRANSPARENT},
     "parent": {"global": {"region": "eu"}, "enabled": True},
+    # A file of values in which all entries of a list or map are commented out has nulls.
+    "emptied": {name: None for name in ("commonLabels", "podLabels", "podAnnotations", "extraEnv", "nodeSelector", "affinity")},
+    # YAML would read them as numbers and the like.
+    "odd-names": {
+        "fullnameOverride": "y",
+        "existingConfigMap": "007",
+        "serviceAccount": {"name": "on"},
+        "keys": {"existingSecret": "123"},
+        "tenants": {"existingSecret": "true"},
+        "admin": {"existingSecret": "1e3"},
+        "state": {"claim": {"enabled": True, "existingClaim": "123"}},
+        "priorityClassName": "123",
+        "runtimeClassName": "null",
+    },
+    "odd-storage-class": {"state": {"claim": {"enabled": True, "storageClassName": "123"}}, "fullnameOverride": "null"},
+    "odd-release": {"fullnameOverride": "captcha"},
     "rolled": {"rollOnConfigChange": False, "rollOnKeysChange": True, "keys": {"inline": f'[[key]]\nname="a"\nvalue="{KEYS["account-1"]}"\n'}},
 }
-LONG = {"long-names": "release-of-fifty-three-characters-which-is-the-longest"[:53]}
+RELEASES = {
+    "long-names": "release-of-fifty-three-characters-which-is-the-longest"[:53],
+    # The short hash of a commit, for a preview.
+    "odd-release": "1234567",
+}
 
 # Values, and a text of the message. That of the schema differs between Helms, so only the name is looked for.
 WRONG = [
@@ -86,6 +106,14 @@ WRONG = [
     ({"transparent": {"hosts": ["https://2captcha.com"]}}, "hosts"),
     ({"transparent": {"hosts": ["*.2captcha.com"]}}, "hosts"),
     ({"transparent": {"trustVariables": ["NODE EXTRA"]}}, "trustVariables"),
+    ({"fullnameOverride": "1captcha"}, "fullnameOverride: the name of the Service"),
+    ({"fullnameOverride": "My_App"}, "fullnameOverride"),
+    ({"nameOverride": "My App"}, "nameOverride"),
+    ({"keys": None}, "keys"),
+    ({"config": None}, "config"),
+    ({"replicaCount": None}, "replicaCount"),
+    ({"listen": {"ipFamilies": None}}, "ipFamilies"),
+    ({"livenessProbe": None}, "livenessProbe"),
     ({"mode": "sidecar"}, "mode"),
     ({"keyz": {}}, "keyz"),
     ({"keys": {"existingSecert": "k"}}, "existingSecert"),
@@ -113,7 +141,7 @@ def renders():
             for file in FILES:
                 jobs[f"{file.stem} helm {major} kubernetes {kube}"] = (major, render.CHART, {}, (file,), kube)
             for name, values in GOOD.items():
-                release = LONG.get(name, render.RELEASE)
+                release = RELEASES.get(name, render.RELEASE)
                 jobs[f"{name} helm {major} kubernetes {kube}"] = (major, render.CHART, values, (), kube, release)
     texts = render.together(render.template, jobs.values())
     found = {name: render.objects(text) for name, text in zip(jobs, texts)}

@@ -39,6 +39,30 @@ fn reports_are_as_written_beside_the_configurations() {
     assert!(wrong.is_empty(), "other than written:\n{wrong}");
 }
 
+#[test]
+fn a_key_of_another_certificate_is_found_before_the_start() {
+    let case = tempfile::tempdir().unwrap();
+    let [pair, other] =
+        [(); 2].map(|()| rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap());
+    let put = |name: &str, text: &str| fs::write(case.path().join(name), text).unwrap();
+    put(
+        "sidekey.toml",
+        "[listen]\nhttps = [\"127.0.0.1:8443\"]\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n",
+    );
+    put("cert.pem", &pair.cert.pem());
+    put("key.pem", &other.signing_key.serialize_pem());
+    let report = check(case.path());
+    assert!(
+        report.starts_with("exit code 78")
+            && report.contains("cannot be used with the certificate")
+            && report.contains("sidekey.toml:4"),
+        "{report}"
+    );
+    put("key.pem", &pair.signing_key.serialize_pem());
+    let report = check(case.path());
+    assert!(report.starts_with("exit code 0"), "{report}");
+}
+
 /// The exit code, then the report with paths as if it had been run in the case's own directory.
 fn check(case: &Path) -> String {
     let directory = tempfile::tempdir().unwrap();

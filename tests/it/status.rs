@@ -166,6 +166,16 @@ async fn a_program_that_is_not_there_is_said_so_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn another_program_at_that_address_is_not_taken_for_one_that_drains() {
+    let world = World::start(vendor(Dialect::Captchaai, 1), "").await;
+    let clients = format!("http://{}", world.http());
+    let (code, _, err) = ask(&world, &["healthcheck", "--admin", &clients], &[]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("not the admin port"), "{err}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn estimates_are_made_from_what_the_running_program_knows() {
     let mut config = vendor(Dialect::Twocaptcha, 2);
     for account in &mut config.accounts {

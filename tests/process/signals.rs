@@ -32,6 +32,31 @@ async fn a_hangup_reloads_the_configuration() {
     assert!(body(&client.get(SUBMIT).await.unwrap()).starts_with("OK|"));
 }
 
+/// Each look finds it missing. A log that is written into the same directory would be the cause of the next look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_gone_is_said_once() {
+    let background = Background::new();
+    let sandbox = vendor(&background).await;
+    let place = Place::new(&sandbox);
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    place.write("cert.pem", &pair.cert.pem());
+    place.write("key.pem", &pair.signing_key.serialize_pem());
+    let mut command = place.command();
+    command
+        .env("SIDEKEY_LISTEN__HTTPS", "127.0.0.1:0")
+        .env("SIDEKEY_LISTEN__TLS_CERT", place.path("cert.pem"))
+        .env("SIDEKEY_LISTEN__TLS_KEY", place.path("key.pem"));
+    let program = Program::serving(command);
+    fs::remove_file(place.path("cert.pem")).unwrap();
+    for looks in 1..=3 {
+        program.signal(Signal::HUP);
+        program.wait_until(|log| log.matches("configuration reloaded").count() >= looks);
+    }
+    let log = program.printed();
+    let said = log.matches("the changed TLS certificate is not used");
+    assert_eq!(said.count(), 1, "{log}");
+}
+
 /// While it starts, too: what the signal asks for is found by the first look at the files.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_is_caught_before_it_can_be_told_to_stop() {

@@ -111,10 +111,10 @@ volumeMounts:
 {{- $env = append $env (dict "name" "SIDEKEY_STATE__PATH" "value" "/var/lib/sidekey/sidekey.db") }}
 {{- end }}
 {{- $last := dict }}
-{{- range $at, $entry := concat $env $values.extraEnv }}
+{{- range $at, $entry := concat $env (default list $values.extraEnv) }}
 {{- $_ := set $last $entry.name $at }}
 {{- end }}
-{{- range $at, $entry := concat $env $values.extraEnv }}
+{{- range $at, $entry := concat $env (default list $values.extraEnv) }}
 {{- if eq (get $last $entry.name) $at }}
 - {{ toYaml $entry | nindent 2 | trim }}
 {{- end }}
@@ -129,7 +129,7 @@ volumeMounts:
 {{- define "sidekey.volumes" -}}
 - name: sidekey-config
   configMap:
-    name: {{ include "sidekey.configMapName" . }}
+    name: {{ include "sidekey.configMapName" . | toYaml }}
 {{- if .Values.keys.volume }}
 - name: sidekey-keys
   {{- toYaml .Values.keys.volume | nindent 2 }}
@@ -139,25 +139,25 @@ volumeMounts:
 {{- if and $name (not (and (eq $what "keys") $.Values.keys.volume)) }}
 - name: sidekey-{{ $what }}
   secret:
-    secretName: {{ $name }}
+    secretName: {{ $name | toYaml }}
 {{- end }}
 {{- end }}
 {{- if .Values.transparent.hosts }}
 # One Secret, two volumes: no client sees the private key.
 - name: sidekey-tls
   secret:
-    secretName: {{ .Values.transparent.existingSecret }}
+    secretName: {{ .Values.transparent.existingSecret | toYaml }}
     items: [{key: cert.pem, path: cert.pem}, {key: key.pem, path: key.pem}]
 - name: sidekey-ca
   secret:
-    secretName: {{ .Values.transparent.existingSecret }}
+    secretName: {{ .Values.transparent.existingSecret | toYaml }}
     items: [{key: ca.pem, path: ca.pem}]
 {{- end }}
 {{- if not (include "sidekey.usesRedis" .) }}
 - name: sidekey-state
   {{- if and (eq .Values.mode "standalone") .Values.state.claim.enabled }}
   persistentVolumeClaim:
-    claimName: {{ default (printf "%s-state" (include "sidekey.fullname" .)) .Values.state.claim.existingClaim }}
+    claimName: {{ default (printf "%s-state" (include "sidekey.fullname" .)) .Values.state.claim.existingClaim | toYaml }}
   {{- else }}
   # Outlives the container, not the Pod.
   emptyDir:
@@ -180,7 +180,7 @@ volumeMounts:
 {{- if .Values.datadog.enabled }}
 {{- $annotations = merge $annotations (include "sidekey.datadogAnnotations" . | fromYaml) }}
 {{- end }}
-{{- with merge (deepCopy .Values.podAnnotations) $annotations }}
+{{- with merge (deepCopy (default dict .Values.podAnnotations)) $annotations }}
 {{- toYaml . }}
 {{- end }}
 {{- end }}

@@ -16,8 +16,8 @@
 
 {{/* Selectors cannot be changed later, so they hold nothing that does. */}}
 {{- define "sidekey.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "sidekey.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "sidekey.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" | toYaml }}
 {{- end }}
 
 {{- define "sidekey.labels" -}}
@@ -25,7 +25,7 @@ app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
   "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
   "app.kubernetes.io/version" (.Chart.AppVersion | replace "+" "_" | trunc 63)
   "app.kubernetes.io/managed-by" .Release.Service }}
-{{- merge (include "sidekey.selectorLabels" . | fromYaml) $own .Values.commonLabels | toYaml }}
+{{- merge (include "sidekey.selectorLabels" . | fromYaml) $own (default dict .Values.commonLabels) | toYaml }}
 {{- end }}
 
 {{- define "sidekey.image" -}}

@@ -42,6 +42,9 @@
 {{- $problems = append $problems "transparent.hosts: a host can lead to Sidekey in its own Pod only; set mode to none and put the sidecar beside the client" }}
 {{- end }}
 {{- if eq $values.mode "standalone" }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "sidekey.fullname" .)) }}
+{{- $problems = append $problems "fullnameOverride: the name of the Service is made from that of the release, begins with a letter and has no dots; set one that fits" }}
+{{- end }}
 {{- if and $several (not $redis) }}
 {{- $problems = append $problems "replicaCount: several replicas must share their state; set redis.existingSecret or redis.url, or keep one replica without autoscaling" }}
 {{- end }}
