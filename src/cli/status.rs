@@ -119,7 +119,12 @@ async fn watch(
                 wrapped(&error.to_string(), look.width, 0) + &wrapped(&tries, look.width, 0)
             }
         };
-        write!(out, "{}", over_the_last(&text, look, is_first))?;
+        let text = match format {
+            Format::Text => over_the_last(&text, look, is_first),
+            // One line for a program, whoever looks on: drawn over it would be cut or left in pieces.
+            Format::Json => text,
+        };
+        write!(out, "{text}")?;
         is_first = false;
         out.flush()?;
         sleep(AGAIN).await;
