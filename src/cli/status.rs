@@ -15,7 +15,7 @@ use super::admin::{AdminError, Client, Where};
 use super::check::Format;
 use super::look::Look;
 use super::progress::CLEAR_REST;
-use super::table::{not_shown, shortened, span, table};
+use super::table::{Align, not_shown, shortened, span, table};
 use crate::config::environment::Environment;
 use crate::config::report::wrapped;
 use crate::keys::state::State;
@@ -242,7 +242,7 @@ fn coloured(
     spare: &[usize],
     colour: impl Fn(usize, &mut [String]),
 ) -> String {
-    let (lines, left_out) = table(rows, look.width, spare);
+    let (lines, left_out) = table(rows, look.width, spare, Align::Text);
     let mut text = String::new();
     for (place, mut cells) in lines.into_iter().enumerate() {
         match place.checked_sub(1) {
