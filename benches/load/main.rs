@@ -58,11 +58,16 @@ type Measure = fn(&mut dyn Write) -> io::Result<()>;
 
 /// Instructions of one poll: the difference between two runs, so that start and end do not count.
 fn instructions(out: &mut dyn Write) -> io::Result<()> {
-    for (keys, tasks) in [(3, 1), (10_000, 1), (3, 10_000)] {
+    for (how, pace, keys, tasks) in [
+        ("forwarded", "0s", 3, 1),
+        ("from memory", "10s", 3, 1),
+        ("forwarded", "0s", 3, 10_000),
+        ("forwarded", "0s", 10_000, 1),
+    ] {
         let run = |polls: usize| {
             let vendor = vendor::start()?;
-            let sidekey =
-                Sidekey::under_valgrind(vendor, keys, &format!("{keys}-{tasks}-{polls}"))?;
+            let name = format!("{pace}-{keys}-{tasks}-{polls}");
+            let sidekey = Sidekey::under_valgrind(vendor, keys, pace, &name)?;
             let mut client = Client::connect(sidekey.http)?;
             let ids: Vec<_> = (0..tasks)
                 .map(|_| client.call(&submit()).map(client::id))
@@ -77,7 +82,7 @@ fn instructions(out: &mut dyn Write) -> io::Result<()> {
         let each = (many - few) / 10_000;
         writeln!(
             out,
-            "instructions a poll, {keys:>5} keys, {tasks:>5} tasks: {each:>7}"
+            "instructions a poll, {how:<11}, {keys:>5} keys, {tasks:>5} tasks: {each:>7}"
         )?;
     }
     Ok(())
@@ -111,7 +116,13 @@ fn cpu(out: &mut dyn Write) -> io::Result<()> {
 fn memory(out: &mut dyn Write) -> io::Result<()> {
     let vendor = vendor::start()?;
     let sidekey = Sidekey::start(vendor, 3)?;
-    let mut say = |when: &str| writeln!(out, "memory {when:<38}: {:>5.1} MiB", sidekey.memory()?);
+    let mut say = |when: &str| {
+        let (own, all) = sidekey.memory()?;
+        writeln!(
+            out,
+            "memory {when:<38}: {own:>5.1} MiB, {all:>5.1} with the program's file"
+        )
+    };
     thread::sleep(Duration::from_secs(1));
     say("idle after the start")?;
     let id = client::id(Client::connect(sidekey.http)?.call(&submit())?);

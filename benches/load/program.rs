@@ -23,17 +23,23 @@ pub(crate) struct Sidekey {
 }
 
 impl Sidekey {
-    /// Returns when it is ready.
+    /// Returns when it is ready. Every poll is forwarded.
     pub(crate) fn start(vendor: SocketAddr, keys: usize) -> io::Result<Self> {
-        Self::run(Command::new(PROGRAM).stdout(Stdio::null()), vendor, keys)
+        let mut program = Command::new(PROGRAM);
+        Self::run(program.stdout(Stdio::null()), vendor, keys, "0s")
     }
 
     pub(crate) fn logging_to(log: File, vendor: SocketAddr, keys: usize) -> io::Result<Self> {
-        Self::run(Command::new(PROGRAM).stdout(log), vendor, keys)
+        Self::run(Command::new(PROGRAM).stdout(log), vendor, keys, "0s")
     }
 
     /// With one worker, so that runs are alike. Leaves its profile for callgrind_annotate.
-    pub(crate) fn under_valgrind(vendor: SocketAddr, keys: usize, name: &str) -> io::Result<Self> {
+    pub(crate) fn under_valgrind(
+        vendor: SocketAddr,
+        keys: usize,
+        pace: &str,
+        name: &str,
+    ) -> io::Result<Self> {
         let mut valgrind = Command::new("valgrind");
         let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind.{name}"));
         valgrind
@@ -43,17 +49,19 @@ impl Sidekey {
             .env("TOKIO_WORKER_THREADS", "1")
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        Self::run(&mut valgrind, vendor, keys)
+        Self::run(&mut valgrind, vendor, keys, pace)
     }
 
-    fn run(command: &mut Command, vendor: SocketAddr, keys: usize) -> io::Result<Self> {
+    /// The vendor's limits are off: a load of calls would meet them.
+    fn run(command: &mut Command, vendor: SocketAddr, keys: usize, pace: &str) -> io::Result<Self> {
         let place = TempDir::new()?;
         let (http, admin) = (free_port()?, free_port()?);
         let state = place.path().join("state.db");
         let config = format!(
             "[listen]\nhttp = [\"{http}\"]\n[admin]\nlisten = [\"{admin}\"]\n\
              [vendor]\nurl = \"http://{vendor}\"\nallow_plaintext = true\n\
-             [state]\npath = {state:?}\nsync = \"process\"\n"
+             [vendor.takes]\nids = false\n[vendor.limits]\nsubmits = 0\npolls = 0\npolls_per_task = 0\n\
+             [poll]\npace = \"{pace}\"\n[state]\npath = {state:?}\nsync = \"process\"\n"
         );
         fs::write(place.path().join("sidekey.toml"), config)?;
         let keys: String = (0..keys)
@@ -116,18 +124,16 @@ impl Sidekey {
         ))
     }
 
-    /// In MiB.
-    pub(crate) fn memory(&self) -> io::Result<f64> {
+    /// In MiB: what it has made itself, and all that is resident, the pages of the program's file included.
+    pub(crate) fn memory(&self) -> io::Result<(f64, f64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kib = status.lines().find_map(|line| {
-            line.strip_prefix("VmRSS:")?
-                .trim_end_matches("kB")
-                .trim()
-                .parse::<f64>()
-                .ok()
-        });
-        kib.map(|kib| kib / 1024.0)
-            .ok_or_else(|| io::Error::other("no VmRSS"))
+        let mib = |name: &str| {
+            let kib = status.lines().find_map(|line| line.strip_prefix(name));
+            kib.and_then(|kib| kib.trim_end_matches("kB").trim().parse::<f64>().ok())
+                .map(|kib| kib / 1024.0)
+                .ok_or_else(|| io::Error::other(format!("no {name}")))
+        };
+        Ok((mib("RssAnon:")?, mib("VmRSS:")?))
     }
 
     pub(crate) fn reload(&self) -> io::Result<()> {

@@ -27,7 +27,8 @@ pub struct Metrics {
     vendor_seconds: Histogram,
     overhead_seconds: Histogram,
     failovers: Family<Reason, Counter>,
-    polls: Family<Answered, Counter>,
+    /// In the order of `PollFrom::ALL`, so that a poll looks up no label.
+    polls: [Counter; PollFrom::ALL.len()],
     uncertain_submits: Counter,
     unheard_answers: Counter,
     late_answers: Counter,
@@ -123,6 +124,7 @@ struct Reload {
 impl Metrics {
     pub fn new(store: &Store) -> Self {
         let mut registry = Registry::with_prefix("sidekey");
+        let polls = Family::<Answered, Counter>::default();
         let metrics = Self {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
@@ -133,7 +135,10 @@ impl Metrics {
                 0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.1, 1.0,
             ]),
             failovers: Family::default(),
-            polls: Family::default(),
+            polls: PollFrom::ALL.map(|from| {
+                let from = from.name();
+                polls.get_or_create_owned(&Answered { from })
+            }),
             uncertain_submits: Counter::default(),
             unheard_answers: Counter::default(),
             late_answers: Counter::default(),
@@ -184,7 +189,7 @@ impl Metrics {
         registry.register(
             "polls_answered",
             "Polls of known tasks by what answered them: a call of their own, the call of another poll, one call for several tasks, a kept answer",
-            m.polls.clone(),
+            polls,
         );
         registry.register(
             "uncertain_submits",
@@ -314,8 +319,7 @@ impl Metrics {
     }
 
     pub fn poll_answered(&self, from: PollFrom) {
-        let from = from.name();
-        self.polls.get_or_create(&Answered { from }).inc();
+        self.polls[from as usize].inc();
     }
 
     pub fn uncertain_submit(&self) {
@@ -394,10 +398,6 @@ impl Metrics {
 
     /// What first appears with a 1 has not grown as far as Prometheus can tell.
     fn begin_at_zero(&self) {
-        for from in PollFrom::ALL {
-            let from = from.name();
-            drop(self.polls.get_or_create(&Answered { from }));
-        }
         for reason in FAILOVER_REASONS {
             drop(self.failovers.get_or_create(&Reason { reason }));
         }

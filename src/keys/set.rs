@@ -1,9 +1,10 @@
 //! All keys that this process knows: those in the files, and those that left them while their tasks still run.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::time::Instant;
 
 use super::account::{Account, Bill, Limits};
@@ -19,6 +20,9 @@ use crate::store::TaskKey;
 use crate::vendor::profile::{Billing, Rates};
 
 /// Part of the snapshot that a request sees. Immutable; a reload makes the next one out of it.
+///
+/// Its names and identities are the operator's, so the maps need not be hashed against attacks; three of them are asked
+/// at each poll.
 #[derive(Debug, Default)]
 pub struct KeySet {
     /// In the order of the files; draining keys last, latest first.
@@ -125,13 +129,13 @@ impl KeySet {
             .chain(used)
             .map(|account| (Arc::clone(&account.name), Arc::clone(account)))
             .collect();
-        let mut naming: HashMap<Option<&str>, Vec<Arc<Key>>> = HashMap::new();
+        let mut naming: HashMap<Option<&str>, Vec<Arc<Key>>> = HashMap::default();
         for key in keys.iter().filter(|key| key.standing != Standing::Draining) {
             let pool = key.pool.as_deref();
             naming.entry(pool).or_default().push(Arc::clone(key));
         }
         let empty = Pool::default();
-        let mut pools_of: HashMap<Arc<str>, Vec<Arc<str>>> = HashMap::new();
+        let mut pools_of: HashMap<Arc<str>, Vec<Arc<str>>> = HashMap::default();
         let pools = rules.pools.iter().map(|rule| {
             let mut members = naming.get(&Some(&*rule.name)).cloned().unwrap_or_default();
             match &rule.members {

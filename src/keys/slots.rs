@@ -3,15 +3,18 @@
 //! A slot is the place of a running task, not of one HTTP request. It is taken before the submit goes out and ends with
 //! the task's final answer, with a refusal, or with its lease: a client that vanished must not hold it for ever.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::time::Instant;
 
 use crate::store::TaskKey;
 
 /// From the submit or from the last time that the vendor called the task not ready.
 pub const LEASE: Duration = Duration::from_secs(300);
+/// Not at each of many polls: a second is nothing to a lease, and to put it elsewhere among the others costs.
+const RENEWED_BY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Slots {
@@ -111,7 +114,7 @@ impl Slots {
         let slot = self.tasks.get(task).copied();
         let held = slot.and_then(|slot| self.held.get(&slot));
         if let (Some(slot), Some(held)) = (slot, held)
-            && held.until < Some(until)
+            && held.until.is_none_or(|lasts| lasts + RENEWED_BY <= until)
         {
             self.lease(slot, until);
         }

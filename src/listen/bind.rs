@@ -10,7 +10,8 @@ use crate::config::settings::ListenAddress;
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address}: {source}; is another process using it, or is the address not of this machine?"
+    "cannot listen on {address}: {source}; is another process using it, is the address not of this machine, \
+     or is the port below 1024, which needs a right of its own?"
 )]
 pub struct BindError {
     pub address: SocketAddr,

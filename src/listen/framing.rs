@@ -120,10 +120,13 @@ impl Framing {
     /// Takes what there is of a line; `None` if the line is not acceptable.
     fn read_line(&mut self, bytes: &[u8]) -> Option<usize> {
         let end = memchr::memchr(b'\n', bytes);
-        self.line.extend(&bytes[..end.unwrap_or(bytes.len())]);
+        let part = &bytes[..end.unwrap_or(bytes.len())];
+        self.line.extend(part);
         // Nothing else cuts the request line's fragment off or bounds a line of a body.
         match self.state {
-            State::Between | State::BetweenAfterBlank if self.line.hash => return None,
+            State::Between | State::BetweenAfterBlank if memchr::memchr(b'#', part).is_some() => {
+                return None;
+            }
             State::ChunkSize | State::ChunkEnd if self.line.length > KEPT => return None,
             _ => {}
         }
@@ -197,7 +200,6 @@ struct Line {
     start: Vec<u8>,
     length: usize,
     last: Option<u8>,
-    hash: bool,
 }
 
 impl Line {
@@ -206,7 +208,6 @@ impl Line {
         self.start.extend_from_slice(&part[..room]);
         self.length = self.length.saturating_add(part.len());
         self.last = part.last().copied().or(self.last);
-        self.hash |= memchr::memchr(b'#', part).is_some();
     }
 
     fn starts_with(&self, name: &[u8]) -> bool {

@@ -240,6 +240,9 @@ fn check_headers(head: &Parts) -> Result<(), Violation> {
 
 /// Doubled slashes come from base URLs that end in one.
 fn split_path(path: &str) -> Option<(Option<String>, Endpoint)> {
+    if let Some(endpoint) = path.strip_prefix('/').and_then(endpoint) {
+        return Some((None, endpoint));
+    }
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     let first = parts.next()?;
     let (project, file) = if first == "project" {
@@ -248,14 +251,18 @@ fn split_path(path: &str) -> Option<(Option<String>, Endpoint)> {
     } else {
         (None, first)
     };
-    let endpoint = match file {
+    let endpoint = endpoint(file)?;
+    (parts.next().is_none() && !path.ends_with('/')).then_some((project, endpoint))
+}
+
+fn endpoint(file: &str) -> Option<Endpoint> {
+    Some(match file {
         "in.php" => Endpoint::Submit,
         "solve.php" => Endpoint::Solve,
         "res.php" => Endpoint::Result,
         "load.php" => Endpoint::Load,
         _ => return None,
-    };
-    (parts.next().is_none() && !path.ends_with('/')).then_some((project, endpoint))
+    })
 }
 
 fn is_project_name(name: &str) -> bool {
@@ -295,8 +302,8 @@ fn split_host(value: &[u8]) -> Option<(&str, Option<&str>)> {
 const MAX_TARGET: usize = 60 * 1024;
 /// DNS allows no longer name.
 const MAX_HOST: usize = 255;
-const TRANSFER_UNDERSCORE: &str = "transfer_encoding";
-const CONTENT_UNDERSCORE: &str = "content_length";
+const TRANSFER_UNDERSCORE: HeaderName = HeaderName::from_static("transfer_encoding");
+const CONTENT_UNDERSCORE: HeaderName = HeaderName::from_static("content_length");
 
 #[cfg(test)]
 mod tests;

@@ -185,7 +185,8 @@ impl Write for Escaped<'_> {
         // 0xc2 begins the control characters beyond ASCII, 0xd8 and 0xe2 those that reorder text.
         let is_harmless =
             |b: u8| b >= 0x20 && !matches!(b, 0x7f | 0xc2 | 0xd8 | 0xe2 | b'"' | b'\\');
-        if piece.bytes().all(is_harmless) {
+        // All of them, because a loop that may end early takes ten times as long.
+        if piece.bytes().fold(true, |all, b| all & is_harmless(b)) {
             self.text.push_str(piece);
             return Ok(());
         }
