@@ -15,7 +15,7 @@ use super::admin::{AdminError, Client, Where};
 use super::check::Format;
 use super::look::Look;
 use super::progress::CLEAR_REST;
-use super::table::{not_shown, shortened, span, table};
+use super::table::{Align, not_shown, shortened, span, table};
 use crate::config::environment::Environment;
 use crate::config::report::wrapped;
 use crate::keys::state::State;
@@ -119,7 +119,12 @@ async fn watch(
                 wrapped(&error.to_string(), look.width, 0) + &wrapped(&tries, look.width, 0)
             }
         };
-        write!(out, "{}", over_the_last(&text, look, is_first))?;
+        let text = match format {
+            Format::Text => over_the_last(&text, look, is_first),
+            // One line for a program, whoever looks on: drawn over it would be cut or left in pieces.
+            Format::Json => text,
+        };
+        write!(out, "{text}")?;
         is_first = false;
         out.flush()?;
         sleep(AGAIN).await;
@@ -237,7 +242,7 @@ fn coloured(
     spare: &[usize],
     colour: impl Fn(usize, &mut [String]),
 ) -> String {
-    let (lines, left_out) = table(rows, look.width, spare);
+    let (lines, left_out) = table(rows, look.width, spare, Align::Text);
     let mut text = String::new();
     for (place, mut cells) in lines.into_iter().enumerate() {
         match place.checked_sub(1) {

@@ -5,19 +5,28 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::config::report::wrapped;
 use crate::log::obeyed::is_obeyed;
 
-/// Left-aligned columns, and the names of those left out. Without a width nothing is cut: a pipe has none. To fit, the columns
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Align {
+    /// All to the left.
+    Text,
+    /// All but the first to the right. The first is cut only where there is no room for it.
+    Numbers,
+}
+
+/// Columns as wide as their cells, and the names of those left out. Without a width nothing is cut: a pipe has none. To fit, the columns
 /// of `spare` go, first things first; a cell that is left out is empty. Then the first column is cut, and the last one there is.
 pub(super) fn table(
     rows: &[Vec<String>],
     width: Option<usize>,
     spare: &[usize],
+    align: Align,
 ) -> (Vec<Vec<String>>, Vec<String>) {
     let count = rows.iter().map(Vec::len).max().unwrap_or_default();
     let mut widths: Vec<usize> = (0..count)
         .map(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));
             let widest = cells.map(|cell| cell.width()).max();
-            let is_cut = width.is_some() && column + 1 < count;
+            let is_cut = width.is_some() && column + 1 < count && align == Align::Text;
             let most = if is_cut { MOST_IN_A_CELL } else { usize::MAX };
             widest.unwrap_or_default().min(most)
         })
@@ -44,13 +53,20 @@ pub(super) fn table(
         let Some(text) = text else {
             return String::new();
         };
-        if Some(&column) == kept.last() {
-            let room = width.map_or(usize::MAX, |_| widths[column]);
-            return shortened(text, room);
+        let is_last = Some(&column) == kept.last();
+        let room = match is_last && width.is_none() {
+            true => usize::MAX,
+            false => widths[column],
+        };
+        let text = shortened(text, room);
+        let fill = " ".repeat(widths[column].saturating_sub(text.width()));
+        let gap = " ".repeat(GAP);
+        match align {
+            Align::Numbers if column > 0 && is_last => fill + &text,
+            Align::Numbers if column > 0 => fill + &text + &gap,
+            _ if is_last => text,
+            _ => text + &fill + &gap,
         }
-        let text = shortened(text, widths[column]);
-        let fill = widths[column].saturating_sub(text.width()) + GAP;
-        text + &" ".repeat(fill)
     };
     let lines = rows.iter().map(|row| {
         let cells = (0..row.len()).map(|column| cell(row, column));
@@ -165,7 +181,7 @@ mod tests {
         assert_eq!(shortened("鍵鍵鍵", 6), "鍵鍵鍵");
         assert_eq!(shortened("鍵鍵鍵鍵", 6), "鍵鍵…");
         let row = |name: &str| vec![name.to_owned(), "|".to_owned()];
-        let rows = table(&[row("鍵鍵"), row("keys")], None, &[]).0;
+        let rows = table(&[row("鍵鍵"), row("keys")], None, &[], Align::Text).0;
         assert_eq!(rows[0].concat(), "鍵鍵  |");
         assert_eq!(rows[1].concat(), "keys  |");
     }
@@ -177,12 +193,33 @@ mod tests {
             row(["KEY", "WHY"]),
             row(["account-1", "a long sentence of the vendor"]),
         ];
-        let lines: Vec<String> = table(&rows, Some(30), &[])
+        let lines: Vec<String> = table(&rows, Some(30), &[], Align::Text)
             .0
             .iter()
             .map(|row| row.concat())
             .collect();
         assert_eq!(lines, ["KEY        WHY", "account-1  a long sentence of…"]);
+    }
+
+    #[test]
+    fn numbers_are_whole_and_a_name_is_cut_only_for_want_of_room() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let name = "a".repeat(40);
+        let rows = [
+            row(["TENANT", "SOLVES", "COST"]),
+            row([&name, "1", "$0.00299"]),
+        ];
+        let second = |width, spare: &[usize]| {
+            let (lines, _) = table(&rows, width, spare, Align::Numbers);
+            lines[1].concat()
+        };
+        let whole = format!("{name}       1  $0.00299");
+        assert_eq!(second(None, &[]), whole);
+        assert_eq!(second(Some(80), &[1]), whole);
+        assert_eq!(second(Some(30), &[1]), "aaaaaaaaaaa…       1  $0.00299");
+        assert_eq!(second(Some(29), &[1]), "aaaaaaaaaaaaaaaaaa…  $0.00299");
+        assert_eq!(second(Some(29), &[2]), "aaaaaaaaaaaaaaaaaaaa…       1");
+        assert_eq!(second(Some(3), &[]), "aaaaaaaaaaa…       1  $0.00299");
     }
 
     #[test]
@@ -193,7 +230,7 @@ mod tests {
             row(["account-1", "default", "healthy", "-"]),
         ];
         let lines = |width| {
-            let (lines, left_out) = table(&rows, Some(width), &[1, 3]);
+            let (lines, left_out) = table(&rows, Some(width), &[1, 3], Align::Text);
             let lines = lines.iter().map(|row| row.concat()).collect::<Vec<_>>();
             (lines, left_out.join(" "))
         };

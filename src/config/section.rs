@@ -160,7 +160,18 @@ impl<'r, 'a> Section<'r, 'a> {
         )
     }
 
+    /// Relative to the file that it is written in.
     pub(crate) fn path(&mut self, name: &'static str) -> Option<Value<PathBuf>> {
+        let found = self.working_path(name)?;
+        let path = match found.at {
+            At::Text(_) => self.reader.base.join(found.value),
+            _ => found.value,
+        };
+        Some(Value::written(path, found.at))
+    }
+
+    /// Relative to the working directory.
+    pub(crate) fn working_path(&mut self, name: &'static str) -> Option<Value<PathBuf>> {
         let filled = |text: &str| Some(text.to_owned()).filter(|text| !text.trim().is_empty());
         let found = self.parsed(name, "a path, and not blank", filled, |value| {
             filled(value.as_str()?)
@@ -172,11 +183,7 @@ impl<'r, 'a> Section<'r, 'a> {
             self.reader.error(&found.at, message, help);
             return None;
         }
-        let path = match found.at {
-            At::Text(_) => self.reader.base.join(found.value),
-            _ => PathBuf::from(found.value),
-        };
-        Some(Value::written(path, found.at))
+        Some(Value::written(found.value.into(), found.at))
     }
 
     pub(crate) fn boolean(&mut self, name: &'static str, default: bool) -> Value<bool> {

@@ -12,17 +12,10 @@ pub(super) fn state(mut section: Section<'_, '_>) -> State {
         ("redis", StoreKind::Redis),
     ];
     let store = section.choice("store", StoreKind::Sqlite, &stores);
-    // Relative to the working directory: a ConfigMap's own directory is read-only.
+    // A ConfigMap's own directory is read-only.
     let path = section
-        .text("path")
-        .unwrap_or_else(|| Value::default("sidekey.db".to_owned()));
-    if path.value.trim().is_empty() {
-        section.reader.error(
-            &path.at,
-            "`state.path` is blank",
-            "write a path or leave the option out",
-        );
-    }
+        .working_path("path")
+        .unwrap_or_else(|| Value::default("sidekey.db".into()));
     let sync = section.choice(
         "sync",
         Sync::Full,
@@ -34,7 +27,7 @@ pub(super) fn state(mut section: Section<'_, '_>) -> State {
         url,
         store: store.value,
         path_written: path.is_written(),
-        path: path.value.into(),
+        path: path.value,
         sync: sync.value,
     }
 }

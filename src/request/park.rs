@@ -1,6 +1,7 @@
 //! What a client sees of a parked submit: an id of ours in the place of a refusal, and what its polls and reports hear.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout};
@@ -27,9 +28,7 @@ pub(super) fn behind(server: &Server, snapshot: &Snapshot, admitted: &Admitted) 
         return None;
     }
     let pool = pool_now(server, snapshot, &admitted.tenant);
-    let lacks = server
-        .parked
-        .lacks(|record| waits_for(server, snapshot, pool, record))?;
+    let lacks = server.parked.lacks(waits_for(server, snapshot, pool))?;
     // Nobody is parked now, and those that are cannot be sent: a disk in trouble must not stop submits that have a key.
     if !server.store.health().writing {
         return None;
@@ -42,15 +41,22 @@ pub(super) fn behind(server: &Server, snapshot: &Snapshot, admitted: &Admitted) 
 
 /// Whether a parked submit is served from this pool. Of a tenant that has left the file nobody knows: its submits wait for
 /// it to come back, or to their end.
+///
+/// Which pool a tenant has may take the locks of all its own keys, so it is asked here, once for each tenant. What is
+/// returned borrows nothing, so it cannot ask again: it is called for up to `park_max` rows, under the lock of the queue.
 pub(super) fn waits_for(
     server: &Server,
     snapshot: &Snapshot,
     pool: &str,
-    record: &ParkedRecord,
-) -> bool {
-    let tenant = snapshot.tenants.by_name(&record.tenant);
-    record.profile == snapshot.profile_name
-        && tenant.is_some_and(|tenant| &**pool_now(server, snapshot, tenant) == pool)
+) -> impl Fn(&ParkedRecord) -> bool + use<> {
+    let is_served = |name: &Arc<str>| {
+        let tenant = snapshot.tenants.by_name(name);
+        tenant.is_some_and(|tenant| &**pool_now(server, snapshot, tenant) == pool)
+    };
+    let all = server.parked.all_tenants().into_iter();
+    let tenants: HashSet<Arc<str>> = all.filter(is_served).collect();
+    let profile = Arc::clone(&snapshot.profile_name);
+    move |record| record.profile == profile && tenants.contains(&record.tenant)
 }
 
 /// Parks a submit that was refused because nothing is usable, where that is configured and there is room.

@@ -115,7 +115,7 @@ fn end_due(server: &Server, snapshot: &Snapshot, now: Instant) {
 /// The next one of those that are served from the pool of this key.
 async fn send(server: &Arc<Server>, snapshot: &Arc<Snapshot>, chosen: (Arc<Key>, TakenSlot)) {
     let pool = &chosen.1.pool;
-    let among = |record: &ParkedRecord| waits_for(server, snapshot, pool, record);
+    let among = waits_for(server, snapshot, pool);
     let Some(mut taken) = server.parked.take(among, Instant::now()) else {
         return;
     };

@@ -169,6 +169,11 @@ impl Parked {
         self.state().queue.lacks(among)
     }
 
+    /// Each tenant of which one is parked.
+    pub fn all_tenants(&self) -> Vec<Arc<str>> {
+        self.state().queue.all_tenants()
+    }
+
     /// The tenants of which one would go now if there were a key. Submits for another vendor wait until that is
     /// configured again.
     pub fn tenants(&self, profile: &str, now: Instant) -> Vec<Arc<str>> {

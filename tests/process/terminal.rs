@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use serde_json::Value;
 use sidekey::background::Background;
 use tokio::time::{Instant, sleep};
 use unicode_width::UnicodeWidthStr;
@@ -70,15 +71,8 @@ async fn a_watch_leaves_the_terminal_as_it_was() {
     let program = place.start();
     let admin = program.admin.to_string();
     for columns in [80, 40] {
-        // A terminal of its own: `^C` becomes a signal there.
-        let mut watch = Command::new("setsid");
         let sidekey = command(&place, &["status", "--watch", "--admin", &admin]);
-        watch
-            .args(["--ctty", "--wait"])
-            .arg(sidekey.get_program())
-            .args(sidekey.get_args())
-            .env("TERM", "xterm");
-        let mut terminal = Terminal::run(watch, columns);
+        let mut terminal = Terminal::run(of_its_own(&sidekey), columns);
         let before = terminal.modes();
         terminal.wait_for("account-3");
         terminal.wait_for("\x1b[J");
@@ -95,6 +89,24 @@ async fn a_watch_leaves_the_terminal_as_it_was() {
             assert!(line.width() <= columns.into(), "{columns}: {line:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_in_json_draws_over_nothing() {
+    let background = Background::new();
+    let sandbox = vendor(&background).await;
+    let place = Place::new(&sandbox);
+    let program = place.start();
+    let admin = program.admin.to_string();
+    let arguments = ["status", "--watch", "--format", "json", "--admin", &admin];
+    let mut terminal = Terminal::run(of_its_own(&command(&place, &arguments)), 80);
+    terminal.wait_for("\n");
+    terminal.types("\x03");
+    let (ended, printed) = terminal.ended();
+    assert_eq!(ended, Some(0), "{printed}");
+    assert!(!printed.contains('\x1b'), "{printed:?}");
+    let object: Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
+    assert!(object["keys"].is_array(), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +173,17 @@ fn command(place: &Place, arguments: &[&str]) -> Command {
         .current_dir(place.path(""))
         .env("TERM", "xterm")
         .stdin(Stdio::null());
+    command
+}
+
+/// On a terminal of its own, where `^C` becomes a signal.
+fn of_its_own(sidekey: &Command) -> Command {
+    let mut command = Command::new("setsid");
+    command
+        .args(["--ctty", "--wait"])
+        .arg(sidekey.get_program())
+        .args(sidekey.get_args())
+        .env("TERM", "xterm");
     command
 }
 

@@ -229,9 +229,13 @@ impl World {
     }
 
     async fn is_asked(&self) {
-        while self.tries().is_empty() {
-            sleep(STEP).await;
-        }
+        let asked = async {
+            while self.tries().is_empty() {
+                sleep(STEP).await;
+            }
+        };
+        let asked = timeout(GIVEN_UP_AFTER, asked).await;
+        assert!(asked.is_ok(), "the receiver was never asked");
     }
 
     fn lost(&self, reason: &str) -> usize {

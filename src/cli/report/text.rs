@@ -2,11 +2,9 @@
 
 use std::fmt::Write;
 
-use unicode_width::UnicodeWidthStr;
-
 use crate::bills::{Bill, shown};
 use crate::cli::look::Look;
-use crate::cli::table::{not_shown, shortened};
+use crate::cli::table::{self, Align, not_shown, shortened};
 use crate::money::decimal;
 use crate::store::{By, Line};
 
@@ -16,7 +14,7 @@ pub(super) fn table(bill: &Bill, limit: impl Fn(&str) -> Option<u32>, look: Look
     let differs = bill.lines.iter().any(|line| line.charged != line.cost);
     let has_today = bill.has_today && !matches!(bill.by, By::Day | By::Month);
     let by_tenant = bill.by == By::Tenant;
-    let mut columns = [
+    let columns = [
         ("SOLVES", true),
         ("COST", true),
         ("VENDOR", differs),
@@ -27,7 +25,12 @@ pub(super) fn table(bill: &Bill, limit: impl Fn(&str) -> Option<u32>, look: Look
         ("REFUSED", true),
         ("UNCERTAIN", true),
     ];
-    let cells = |of: &str, line: &Line, limit: Option<u32>| {
+    let row = |first: String, values: [String; 9]| {
+        let values = values.into_iter().zip(columns);
+        let values = values.filter_map(|(value, (_, is_shown))| is_shown.then_some(value));
+        [first].into_iter().chain(values).collect::<Vec<_>>()
+    };
+    let line = |of: &str, line: &Line, limit: Option<u32>| {
         let values = [
             line.solves.to_string(),
             format!("${}", decimal(line.charged)),
@@ -39,41 +42,22 @@ pub(super) fn table(bill: &Bill, limit: impl Fn(&str) -> Option<u32>, look: Look
             or_dash(line.refused),
             line.uncertain.to_string(),
         ];
-        (shortened(of, usize::MAX), values)
+        row(shortened(of, usize::MAX), values)
     };
     let head = columns.map(|(name, _)| name.to_owned());
-    let mut all = vec![(bill.by.name().to_uppercase(), head)];
-    for line in &bill.lines {
-        all.push(cells(shown(&line.of), line, limit(&line.of)));
+    let head = row(bill.by.name().to_uppercase(), head);
+    let spare = SPARE.map(|name| head.iter().position(|cell| cell == name));
+    let spare: Vec<usize> = spare.into_iter().flatten().collect();
+    let mut rows = vec![head];
+    for each in &bill.lines {
+        rows.push(line(shown(&each.of), each, limit(&each.of)));
     }
-    all.push(cells("TOTAL", &bill.total, None));
-    let rows = |columns: [(&str, bool); 9]| {
-        let is_shown = columns.map(|(_, is)| is);
-        let rows = all.iter().cloned();
-        rows.map(|(of, values)| row(of, values, is_shown))
-            .collect::<Vec<_>>()
-    };
-    let mut shown = rows(columns);
-    let mut left_out = Vec::new();
-    if let Some(width) = look.width {
-        for name in SPARE {
-            if LEAST_NAME + others(&shown) <= width {
-                break;
-            }
-            let column = columns.iter_mut().find(|column| **column == (name, true));
-            if let Some(column) = column {
-                column.1 = false;
-                left_out.push(name.to_owned());
-                shown = rows(columns);
-            }
-        }
-        cut_names(&mut shown, width);
-    }
-    let lines = aligned(&shown);
+    rows.push(line("TOTAL", &bill.total, None));
+    let (lines, left_out) = table::table(&rows, look.width, &spare, Align::Numbers);
     let last = lines.len() - 1;
-    let lines = lines.iter().enumerate().map(|(place, line)| match place {
-        place if place == 0 || place == last => look.bold(line) + "\n",
-        _ => format!("{line}\n"),
+    let lines = lines.iter().enumerate().map(|(place, cells)| match place {
+        place if place == 0 || place == last => look.bold(&cells.concat()) + "\n",
+        _ => cells.concat() + "\n",
     });
     lines.collect::<String>() + &not_shown(&left_out, look.width)
 }
@@ -138,76 +122,13 @@ pub(super) fn six_decimals(micro_usd: i64) -> String {
     format!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
-fn row<const N: usize>(first: String, values: [String; N], is_shown: [bool; N]) -> Vec<String> {
-    let values = values.into_iter().zip(is_shown);
-    let values = values.filter(|(_, is_shown)| *is_shown);
-    [first]
-        .into_iter()
-        .chain(values.map(|(value, _)| value))
-        .collect()
-}
-
-/// So that the lines fit, but to no less than can be told apart.
-fn cut_names(rows: &mut [Vec<String>], width: usize) {
-    let room = width.saturating_sub(others(rows)).max(LEAST_NAME);
-    for row in rows {
-        row[0] = shortened(&row[0], room);
-    }
-}
-
-/// What all columns but the first take.
-fn others(rows: &[Vec<String>]) -> usize {
-    let columns = rows.first().map_or(0, Vec::len);
-    (1..columns).map(|column| widest(rows, column) + GAP).sum()
-}
-
-fn widest(rows: &[Vec<String>], column: usize) -> usize {
-    let cells = rows.iter().filter_map(|row| row.get(column));
-    cells.map(|cell| cell.width()).max().unwrap_or_default()
-}
-
-/// Names to the left, numbers to the right.
-fn aligned(rows: &[Vec<String>]) -> Vec<String> {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> = (0..columns).map(|column| widest(rows, column)).collect();
-    let line = |row: &Vec<String>| {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let fill = " ".repeat(width - cell.width());
-            line += &match line.is_empty() {
-                true => format!("{cell}{fill}"),
-                false => format!("  {fill}{cell}"),
-            };
-        }
-        line
-    };
-    rows.iter().map(line).collect()
-}
-
 fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-const GAP: usize = 2;
-const LEAST_NAME: usize = 12;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_cut_where_the_terminal_ends() {
-        let mut rows = vec![
-            vec!["TENANT".to_owned(), "SOLVES".to_owned()],
-            vec!["a".repeat(40), "1".to_owned()],
-        ];
-        cut_names(&mut rows, 30);
-        let lines = aligned(&rows);
-        let widest = lines.iter().map(|line| line.chars().count()).max();
-        assert_eq!(widest, Some(30));
-        cut_names(&mut rows, 3);
-        assert_eq!(rows[1][0].chars().count(), LEAST_NAME);
-    }
 
     #[test]
     fn no_cell_is_a_formula_or_more_than_one_cell() {

@@ -216,7 +216,13 @@ fn nothing_is_named_by_what_is_secret_in_another_file() {
 
 #[test]
 fn a_key_in_the_place_of_a_path_is_refused_and_not_shown() {
-    for option in ["keys_file", "keys_dir", "tenants_file", "admin.token_file"] {
+    for option in [
+        "keys_file",
+        "keys_dir",
+        "tenants_file",
+        "admin.token_file",
+        "state.path",
+    ] {
         let config = format!("{option} = '{ONE}'\n");
         let attempt = attempt(&directory(&[("sidekey.toml", &config)]), &[]);
         assert!(attempt.outcome.is_err(), "accepted: {option}");

@@ -12,7 +12,7 @@
 //! by itself; when it is accepted the others follow, and when anything else comes of one, it is one at a time again. So an
 //! account that was refilled with little, or not at all, is not met by ten thousand submits at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     rows: BTreeMap<OwnId, Row>,
+    /// How many rows each tenant has.
+    of_tenants: HashMap<Arc<str>, usize>,
     bytes: u64,
     sending: usize,
     flow: Flow,
@@ -95,13 +97,15 @@ impl Queue {
     }
 
     fn insert(&mut self, record: ParkedRecord, place: Place, age: Duration, now: Instant) {
-        self.bytes += record.bytes;
         let row = Row {
             place,
             age: (age, now),
             polled: now,
             record,
         };
+        self.bytes += row.record.bytes;
+        let tenant = Arc::clone(&row.record.tenant);
+        *self.of_tenants.entry(tenant).or_default() += 1;
         self.rows.insert(row.record.id, row);
     }
 
@@ -129,6 +133,11 @@ impl Queue {
     pub(super) fn lacks(&self, among: impl Fn(&ParkedRecord) -> bool) -> Option<Lack> {
         let waits = |row: &&Row| row.place != Place::Sending && among(&row.record);
         self.rows.values().find(waits).map(|row| row.record.lacks)
+    }
+
+    /// Each tenant that has any.
+    pub(super) fn all_tenants(&self) -> Vec<Arc<str>> {
+        self.of_tenants.keys().cloned().collect()
     }
 
     /// Of each tenant whose turn could be now, in the order of their first ones.
@@ -251,6 +260,12 @@ impl Queue {
     fn remove(&mut self, id: OwnId) -> Option<Row> {
         let row = self.rows.remove(&id)?;
         self.bytes -= row.record.bytes;
+        if let Some(rows) = self.of_tenants.get_mut(&row.record.tenant) {
+            *rows -= 1;
+            if *rows == 0 {
+                self.of_tenants.remove(&row.record.tenant);
+            }
+        }
         self.sending -= usize::from(row.place == Place::Sending);
         Some(row)
     }

@@ -52,6 +52,38 @@ async fn one_goes_first_and_the_others_follow_when_it_was_accepted() {
     assert_eq!(next, (2..2 + AT_ONCE as i64).collect::<Vec<_>>());
 }
 
+/// Each name may take many locks to look at.
+#[tokio::test(start_paused = true)]
+async fn a_tenant_is_named_once_however_many_it_has_and_until_the_last_is_gone() {
+    let (mut queue, now) = (Queue::default(), Instant::now());
+    let room = Room {
+        submits: 10_000,
+        bytes: u64::MAX,
+    };
+    let tenants = ["alice", "bob", "carol"];
+    for (id, tenant) in (0..10_000).zip(tenants.into_iter().cycle()) {
+        let tenant = tenant.into();
+        let record = ParkedRecord {
+            tenant,
+            ..record(id)
+        };
+        assert!(queue.add(record, room, now));
+    }
+    let named = |queue: &Queue| {
+        let mut all = queue.all_tenants();
+        all.sort();
+        all.join(" ")
+    };
+    assert_eq!(named(&queue), "alice bob carol");
+    for id in (1..10_000).step_by(3) {
+        assert_eq!(named(&queue), "alice bob carol");
+        assert!(queue.cancel(OwnId(id)).is_some());
+    }
+    assert_eq!(named(&queue), "alice carol");
+    assert_eq!(queue.due(Duration::ZERO, now).len(), 6667);
+    assert_eq!(named(&queue), "");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_no_key_takes_waits_at_its_place_and_the_pause_grows() {
     let (mut queue, mut now) = queue(1..3);
