@@ -181,7 +181,7 @@ async fn changes_stand_in_the_audit_log_by_name_and_without_secrets() {
         audited(&world)
             .await
             .first()
-            .is_some_and(|row| row.1 == "reload_refused")
+            .is_some_and(|row| row.1 == "reload_refused" && row.3.ends_with("/keys.toml"))
     })
     .await;
     let rows = audited(&world).await;
@@ -305,6 +305,9 @@ async fn a_name_that_nobody_has_is_said_so_beside_an_empty_report() {
         bills.contains("there is no bill to write") && bills.contains(typo),
         "{bills}"
     );
+    write(&place.join("a-file"), "");
+    let blocked = told(place, "report --csv-dir a-file", &config);
+    assert!(blocked.contains("cannot write a-file: "), "{blocked}");
     world.end().await;
 }
 
@@ -466,7 +469,7 @@ async fn fill(store: &Store) {
 /// The command as somebody types it beside the store, what it says, and how it ends.
 fn told(place: &Path, line: &str, of: &[&str]) -> String {
     let words = line.split(' ').map(|word| match word {
-        "bills" | "elsewhere.db" => place.join(word).display().to_string(),
+        "bills" | "elsewhere.db" | "a-file" => place.join(word).display().to_string(),
         word => word.to_owned(),
     });
     let of = of.iter().map(|word| (*word).to_owned());
@@ -492,7 +495,14 @@ fn report(arguments: &Arguments, now_ms: i64) -> (u8, String, String) {
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let environment = Environment::default();
-    let code = report::run(args, environment, now_ms, &mut out, &mut err).unwrap();
+    let code = match report::run(args, environment, now_ms, &mut out, &mut err) {
+        Ok(code) => code,
+        // As the program itself says it.
+        Err(error) => {
+            err.extend(format!("sidekey: {error}\n").bytes());
+            70
+        }
+    };
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (code, text(out), text(err))
 }
