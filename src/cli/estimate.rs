@@ -44,10 +44,10 @@ pub struct Args {
     pub format: Format,
 }
 
-/// hCaptcha is what people ask for that has no name here; clap's guess for it misleads.
+/// What people ask for that has no name here: clap's guess for it misleads.
 fn types() -> impl TypedValueParser<Value = String> {
     let types = kind::ALL.map(|kind| match kind {
-        kind::OTHER => PossibleValue::new(kind).alias("hcaptcha"),
+        kind::OTHER => PossibleValue::new(kind).aliases(["hcaptcha", "funcaptcha"]),
         _ => PossibleValue::new(kind),
     });
     PossibleValuesParser::new(types).map(|name| kind::named(&name).to_owned())
