@@ -1,6 +1,6 @@
 //! Who asks the JSON API, and whether they may.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, HeaderValue, ORIGIN};
@@ -89,8 +89,11 @@ pub(super) fn may_scrape(
     may.then_some(()).ok_or((StatusCode::FORBIDDEN, BY_ADDRESS))
 }
 
+/// SECURITY: only the two addresses that a call on this host comes from. Istio's proxy hands on calls of the whole cluster
+/// from 127.0.0.6.
 fn is_loopback(peer: Peer) -> bool {
-    peer.address.ip().to_canonical().is_loopback()
+    let ip = peer.address.ip().to_canonical();
+    ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST
 }
 
 fn is_by_address(head: &Parts) -> bool {
@@ -210,6 +213,7 @@ mod tests {
         assert!(!may("[::ffff:127.0.0.1]:1", "rebound.example", ""));
         assert!(may("127.0.0.1:1", "sidekey.example", "right"));
         assert!(may("10.0.0.7:1", "sidekey.shop.svc:9090", ""));
+        assert!(may("127.0.0.6:1", "sidekey.shop.svc:9090", ""));
     }
 
     #[test]
@@ -221,6 +225,11 @@ mod tests {
         );
         assert_eq!(
             asks(far, "localhost", None, None),
+            Some((StatusCode::FORBIDDEN, OFF_LOOPBACK))
+        );
+        // Istio's proxy, for whoever calls the Pod.
+        assert_eq!(
+            asks("127.0.0.6:1", "localhost", None, None),
             Some((StatusCode::FORBIDDEN, OFF_LOOPBACK))
         );
         let unknown = Some((StatusCode::UNAUTHORIZED, UNKNOWN_TOKEN));

@@ -13,6 +13,7 @@ pub mod files;
 mod key_checks;
 mod key_sources;
 mod keys_file;
+mod last_look;
 mod listen_options;
 mod money_options;
 mod mounts;
@@ -178,6 +179,7 @@ fn understand(input: &Input, occasion: Occasion, files: &mut Files) -> Result<Lo
     let tls = settings.listen.tls.iter();
     let origin = files.origin(tls.flat_map(|tls| [tls.cert.as_path(), tls.key.as_path()]));
     found.extend(origin.warnings());
+    last_look::hide_secrets(&mut found, &keys, tenants.as_deref().unwrap_or_default());
     let broken = found.iter().any(|found| found.severity == Severity::Error);
     let report = Report::new(found);
     if broken {

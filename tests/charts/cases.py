@@ -28,6 +28,7 @@ FILES = sorted((render.CHART / "ci").glob("*-values.yaml"))
 REDIS = {"redis": {"existingSecret": "captcha-redis"}}
 
 TRANSPARENT = {"hosts": ["2captcha.com"], "existingSecret": "captcha-tls"}
+TRANSPARENT_NO_MORE = {"hosts": [], "existingSecret": "", "trustVariables": []}
 
 # Beside those of helm/sidekey/ci.
 GOOD = {
@@ -143,8 +144,11 @@ def applications(major, folder):
     several = {"hosts": ["2captcha.com", "api.2captcha.com"], "port": 8443, "trustVariables": ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"]}
     both = {"transparent": several, "listen": {"ipFamilies": ["IPv6", "IPv4"]}}
     found["application in transparent mode above port 1024"] = render.template(major, transparent, {"sidekey": both})
-    off = {"hosts": [], "existingSecret": "", "trustVariables": []}
-    found["application that is transparent no more"] = render.template(major, transparent, {"sidekey": {"transparent": off}})
+    lowest = {"listen": {"port": 80}, "admin": {"port": 81}}
+    found["application in transparent mode with ports below"] = render.template(major, transparent, {"sidekey": lowest})
+    high = {**lowest, "transparent": {"port": 8443}}
+    found["application in transparent mode with http below"] = render.template(major, transparent, {"sidekey": high})
+    found["application that is transparent no more"] = render.template(major, transparent, {"sidekey": {"transparent": TRANSPARENT_NO_MORE}})
     # Under another name.
     definition, template = chart / "Chart.yaml", chart / "templates/deployment.yaml"
     definition.write_text(definition.read_text().replace("  - name: sidekey\n", "  - name: sidekey\n    alias: captcha\n"))
@@ -213,7 +217,37 @@ def check_the_rules_see_what_they_forbid(_):
     mistake(fixed, "spends its keys", lambda pod, own, env: env["SIDEKEY_LISTEN__HTTPS"].update(value="0.0.0.0:443"))
     mistake(fixed, "it would call itself", lambda pod, own, env: env["SIDEKEY_VENDOR__RESOLVER"].update(value="system"))
     mistake(fixed, "may not listen on 443", lambda pod, own, env: pod["securityContext"].pop("sysctls"))
+    mistake(fixed, "may not listen on 80,", lambda pod, own, env: env["SIDEKEY_LISTEN__HTTP"].update(value="127.0.0.1:80"))
     mistake(fixed, "has the private key", lambda pod, own, env: pod["containers"][0]["volumeMounts"][0].update(name="sidekey-tls"))
+
+
+def check_templates_of_transparent_mode_beside_entries_of_the_users_own(_):
+    """Above and below each. Without hosts these are all that is left."""
+    own = {
+        "sidekey.hostAliases": {"ip": "192.0.2.1", "hostnames": ["printer"]},
+        "sidekey.sysctls": {"name": "net.ipv4.tcp_syncookies", "value": "1"},
+        "sidekey.clientEnv": {"name": "MINE", "value": "1"},
+        "sidekey.clientVolumeMounts": {"name": "mine", "mountPath": "/mine"},
+    }
+    for major in render.HELMS:
+        with tempfile.TemporaryDirectory() as folder:
+            chart = render.example_chart(major, folder, "chart-transparent")
+            template = chart / "templates/deployment.yaml"
+            text = template.read_text()
+            for name, entry in own.items():
+                entry = f"- {json.dumps(entry)}\n"
+                text, count = re.subn(rf'(?m)^( *)(\{{\{{- include "{name}" .*\n)', lambda it: f"{it[1]}{entry}{it[0]}{it[1]}{entry}", text)
+                holds(count == 1, f"the example has {name} {count} times")
+            template.write_text(text)
+            on, off = (render.objects(render.template(major, chart, values)) for values in ({}, {"sidekey": {"transparent": TRANSPARENT_NO_MORE}}))
+        for objects, more in ((on, 1), (off, 0)):
+            pod = policy.pod_of(next(one for one in objects if one["kind"] == "Deployment"))
+            client = pod["containers"][0]
+            lists = [pod["hostAliases"], pod["securityContext"]["sysctls"], client["env"], client["volumeMounts"]]
+            for (name, entry), found in zip(own.items(), lists):
+                holds(found.count(entry) == 2, f"helm {major}, {name}: {found}")
+                added = [one for one in found if one != entry and one.get("name") != "PAUSE_S"]
+                holds(len(added) == more, f"helm {major}, {name}: {found}")
 
 
 def check_schemas_of_kubernetes(_):

@@ -216,17 +216,19 @@ def transparent(what, pod, container):
     holds(said["SIDEKEY_VENDOR__RESOLVER"] == "dns", f"{what}: it would call itself")
     aliases = {alias["ip"]: alias["hostnames"] for alias in pod["hostAliases"]}
     holds(aliases.keys() == {host.strip("[]") for host, _, _ in listen} and all(aliases.values()), f"{what}: {aliases}, it listens on {listen}")
-    port = min(int(port) for _, _, port in listen)
-    sysctls = {one["name"]: int(one["value"]) for one in pod.get("securityContext", {}).get("sysctls", [])}
+    # Of every address: where the runtime starts at 0, the setting takes the ports below it away.
+    every = [said[f"SIDEKEY_{name}"].split(",") for name in ("LISTEN__HTTP", "LISTEN__HTTPS", "ADMIN__LISTEN")]
+    port = min(int(address.rpartition(":")[2]) for address in sum(every, []))
+    sysctls = {one["name"]: int(one["value"]) for one in (pod.get("securityContext") or {}).get("sysctls") or []}
     allowed = sysctls.get("net.ipv4.ip_unprivileged_port_start", 1024)
     holds(allowed <= port, f"{what}: who is not root may not listen on {port}, only from {allowed} on")
     holds("SSL_CERT_FILE" not in said, f"{what}: it would not trust the vendor any more")
     holds(files["sidekey-tls"] == {"cert.pem", "key.pem"} and files["sidekey-ca"] == {"ca.pem"}, f"{what}: {files}")
     trusting = []
     for other in others:
-        places = {mount["name"]: mount["mountPath"] for mount in other.get("volumeMounts", [])}
+        places = {mount["name"]: mount["mountPath"] for mount in other.get("volumeMounts") or []}
         holds("sidekey-tls" not in places, f"{what}: {other['name']} has the private key")
-        values = [entry.get("value") for entry in other.get("env", [])]
+        values = [entry.get("value") for entry in other.get("env") or []]
         trusting += [other["name"]] if f"{places.get('sidekey-ca')}/ca.pem" in values else []
     holds(trusting, f"{what}: no client trusts ca.pem")
 

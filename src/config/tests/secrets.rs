@@ -179,6 +179,9 @@ fn a_token_is_never_shown_wherever_it_stands() {
     }
 }
 
+/// Like no key, so that it can be a name.
+const OTHER: &str = "another-secret-of-somebody";
+
 #[test]
 fn nothing_is_named_by_what_is_secret_in_another_file() {
     let key = |name: &str, value: &str| format!("[[key]]\nname = '{name}'\nvalue = '{value}'\n");
@@ -186,12 +189,16 @@ fn nothing_is_named_by_what_is_secret_in_another_file() {
     let tenant = format!("[[tenant]]\nname = 't'\ntoken = '{TWO}'\n");
     let named = format!("[[tenant]]\nname = '{CANARY}'\ntoken = '{TWO}'\n");
     let token = format!("[[tenant]]\nname = 't'\ntoken = '{CANARY}'\n");
+    let swapped = format!("[[tenant]]\nname = '{OTHER}'\ntoken = '{CANARY}'\n");
     for (keys, file, content, tenants) in [
         (key(CANARY, ONE), "x", CANARY, &tenant),
         (key("a", CANARY), "x", ONE, &named),
         (key(CANARY, ONE), "x", "0123456789abcdef", &token),
         (key("a", ONE), CANARY, CANARY, &tenant),
         (key("a", ONE), &CANARY.repeat(2), "short", &tenant),
+        // A second mistake, which is told with the name.
+        (key(CANARY, "short"), "x", CANARY, &tenant),
+        (key(CANARY, OTHER), "x", ONE, &swapped),
     ] {
         let file = format!("d/{file}");
         let files = [
@@ -203,7 +210,7 @@ fn nothing_is_named_by_what_is_secret_in_another_file() {
         let attempt = attempt(&directory(&files), &[]);
         assert!(attempt.outcome.is_err(), "accepted: {keys}{file}{tenants}");
         let shown = everything_shown(&attempt);
-        assert!(!shown.contains(CANARY), "{shown}");
+        assert!(!shown.contains(CANARY) && !shown.contains(OTHER), "{shown}");
     }
 }
 
