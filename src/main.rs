@@ -13,7 +13,7 @@ use sidekey::request::clock;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let arguments = match cli::Arguments::try_parse() {
+    let arguments = match cli::Arguments::try_parse().map_err(cli::with_tip) {
         Ok(arguments) => arguments,
         Err(usage) => {
             // clap's own code for wrong usage is 2; 64 is what sysexits names it.

@@ -9,6 +9,7 @@ use crate::calendar::rfc3339;
 use crate::keys::health::{Condition, Evidence, Health};
 use crate::keys::key::{Key, Standing};
 use crate::keys::set::DEFAULT_POOL;
+use crate::keys::state::State;
 use crate::live::{Reloads, Snapshot};
 use crate::money::usd;
 use crate::request::prober::is_probed;
@@ -66,16 +67,23 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
     let clocks = Clocks::now();
     let now = clocks.now;
     let described = key.describe(now);
+    let snapshot = server.live.load();
     // Of what `state` says: the files' word comes before the health.
     let since = match key.standing {
         Standing::Active => described.since.max(key.standing_since),
         Standing::Disabled | Standing::Draining => key.standing_since,
     };
+    let until = match key.standing {
+        Standing::Active => described.until,
+        Standing::Disabled | Standing::Draining => None,
+    };
+    let why = described.why.as_deref();
+    let why = why.or_else(|| by_whom(key, &snapshot));
+    let why = why.or_else(|| unheard(server, key, now));
     let slots = key.account.slots(&key.limits, now);
     let solves = key.account.solves();
     let next_probe = next_probe(server, key, now);
     let money = key.account.money(now);
-    let snapshot = server.live.load();
     let pools = snapshot.keys.pools_of(&key.name);
     let pool = pools.first().or(key.pool.as_ref());
     let pool = pool.map_or(DEFAULT_POOL, |pool| &**pool);
@@ -96,9 +104,9 @@ pub(super) fn describe(server: &Server, key: &Key) -> Value {
         "since": clocks.wall(since),
         "since_seconds": seconds(now.saturating_duration_since(since)),
         // The end of cooling, or the next probe or refresh.
-        "until": described.until.map(|until| clocks.wall(until)),
-        "until_seconds": described.until.map(|until| seconds(until.saturating_duration_since(now))),
-        "why": described.why.or_else(|| by_whom(key, &snapshot).map(str::to_owned)),
+        "until": until.map(|until| clocks.wall(until)),
+        "until_seconds": until.map(|until| seconds(until.saturating_duration_since(now))),
+        "why": why,
         "proven": key.look(Health::is_proven),
         "next_probe": next_probe.map(|at| clocks.wall(at)),
         "next_probe_seconds": next_probe.map(|at| seconds(at.saturating_duration_since(now))),
@@ -234,6 +242,19 @@ fn by_whom(key: &Key, snapshot: &Snapshot) -> Option<&'static str> {
         Standing::Draining => Some("in no keys file any more"),
         Standing::Active => None,
     }
+}
+
+/// The vendor has no word about it yet.
+fn unheard(server: &Server, key: &Key, now: Instant) -> Option<&'static str> {
+    (key.state(now) == State::Unproven).then(|| {
+        if server.outage.since().is_some() {
+            "not proven yet: the vendor is out of reach"
+        } else if server.egress.banned_until(now).is_some() {
+            "not proven yet: the vendor bans this address"
+        } else {
+            "not proven yet: no probe was answered"
+        }
+    })
 }
 
 /// Also the limits on all probes together hold it up.

@@ -111,6 +111,10 @@ fn summary(
             _ = write!(text, ", {scheme} on {}", list(addresses));
         }
     }
+    let mut data = settings.listen.http.iter().chain(&settings.listen.https);
+    if settings.clients.mode == Mode::Open && data.any(|it| !it.address.ip().is_loopback()) {
+        text.push_str(" for whoever reaches it");
+    }
     if !settings.admin.listen.is_empty() {
         _ = write!(text, ", admin on {}", list(&settings.admin.listen));
     }

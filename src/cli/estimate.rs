@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
 
 use super::admin::{AdminError, Client, Where};
@@ -29,7 +29,7 @@ Examples:
   sidekey estimate --type turnstile --count 5000 || echo \"refill first\"")]
 pub struct Args {
     /// What is to be solved; what has no name here, as hCaptcha, is `other`
-    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(kind::ALL))]
+    #[arg(long = "type", value_name = "TYPE", value_parser = types())]
     pub kind: String,
     /// How many solves
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST))]
@@ -42,6 +42,15 @@ pub struct Args {
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+/// What people ask for that has no name here: clap's guess for it misleads.
+fn types() -> impl TypedValueParser<Value = String> {
+    let types = kind::ALL.map(|kind| match kind {
+        kind::OTHER => PossibleValue::new(kind).aliases(["hcaptcha", "funcaptcha"]),
+        _ => PossibleValue::new(kind),
+    });
+    PossibleValuesParser::new(types).map(|name| kind::named(&name).to_owned())
 }
 
 /// So that no sum of prices overflows.

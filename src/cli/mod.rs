@@ -1,6 +1,7 @@
 //! One file a command.
 
 use clap::ColorChoice;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::config::environment::Environment;
 
@@ -80,12 +81,50 @@ impl Arguments {
     }
 }
 
+/// Other programs take their file so.
+pub fn with_tip(mut usage: clap::Error) -> clap::Error {
+    let is_file = |word: &str| word == "-c" || word.ends_with(".toml");
+    if usage.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(word)) = usage.get(ContextKind::InvalidArg)
+        && is_file(word)
+    {
+        let tip = "a configuration is given as --config FILE".into();
+        usage.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    usage
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
     use super::*;
     use crate::log::colours::wants_colours;
+
+    #[test]
+    fn a_usual_mistake_is_told_what_to_write() {
+        for (typed, tip) in [
+            ("run sidekey.toml", "--config FILE"),
+            ("check -c sidekey.toml", "--config FILE"),
+            ("sandbox --listen 8090", "write it like 127.0.0.1:8090"),
+        ] {
+            let words = ["sidekey"].into_iter().chain(typed.split(' '));
+            let usage = with_tip(Arguments::try_parse_from(words).unwrap_err());
+            assert!(usage.to_string().contains(tip), "{usage}");
+        }
+        let words = ["sidekey", "run", "--linge"];
+        let usage = with_tip(Arguments::try_parse_from(words).unwrap_err());
+        assert!(usage.to_string().contains("'--linger'"), "{usage}");
+    }
+
+    #[test]
+    fn what_has_no_name_is_other() {
+        let words = "sidekey estimate --type hcaptcha --count 1".split(' ');
+        let Command::Estimate(args) = Arguments::try_parse_from(words).unwrap().command else {
+            panic!("another command");
+        };
+        assert_eq!(args.kind, "other");
+    }
 
     #[test]
     fn the_flag_is_stronger_than_the_variables() {

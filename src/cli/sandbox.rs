@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8089")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8089", value_parser = address)]
     pub listen: SocketAddr,
 }
 
@@ -82,6 +82,10 @@ async fn serve_until(
     background.ask_to_stop();
     background.wait(PATIENCE).await;
     Ok(DONE)
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write it like 127.0.0.1:8090")
 }
 
 fn read_config(args: &Args) -> Result<SandboxConfig, String> {

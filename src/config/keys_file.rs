@@ -43,6 +43,9 @@ const QUOTING: Quoting = Quoting {
     secret: true,
 };
 
+const FORM: &str =
+    "write [[key]], name = \"…\" and value = \"…\" for each key, each on a line of its own";
+
 /// Returns whether there is such a file.
 pub(crate) fn read(
     path: &Value<PathBuf>,
@@ -75,7 +78,7 @@ pub(crate) fn read(
     let base = path.value.parent().unwrap_or_else(|| Path::new(""));
     let mut reader = Reader::secret(&no_environment, base);
     for error in &errors {
-        reader.notes.not_toml(error);
+        reader.notes.not_toml(error, Some(FORM));
     }
     let mut root = reader.root(Some(table.get_ref()));
     match root.tables("key") {

@@ -16,8 +16,11 @@ pub(crate) fn listen(mut section: Section<'_, '_>, occasion: Occasion) -> Listen
         (Ipv4Addr::LOCALHOST, 8080).into(),
         (Ipv6Addr::LOCALHOST, 8080).into(),
     ];
+    let errors = section.reader.errors;
     let http = addresses(&mut section, "http", &loopback, 8080);
     let https = addresses(&mut section, "https", &[], 8443);
+    // They are not empty because somebody meant that.
+    let is_refused = section.reader.errors > errors;
     let cert = section.path("tls_cert");
     let key = section.path("tls_key");
     let max_connections = section.integer("max_connections", 10_000, 1..=1_000_000);
@@ -25,7 +28,7 @@ pub(crate) fn listen(mut section: Section<'_, '_>, occasion: Occasion) -> Listen
     let max_body_total = section.size("max_body_total", 64 << 20, 64 << 30);
 
     let reader = &mut *section.reader;
-    if http.value.is_empty() && https.value.is_empty() {
+    if http.value.is_empty() && https.value.is_empty() && !is_refused {
         let at = if http.is_written() {
             &http.at
         } else {
@@ -57,6 +60,7 @@ pub(crate) fn listen(mut section: Section<'_, '_>, occasion: Occasion) -> Listen
         );
     }
     if https.value.is_empty()
+        && !is_refused
         && let Some(unused) = cert.as_ref().or(key.as_ref())
     {
         reader.warn(

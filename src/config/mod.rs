@@ -158,7 +158,9 @@ fn understand(input: &Input, occasion: Occasion, files: &mut Files) -> Result<Lo
     let (table, errors) = DeTable::parse_recoverable(&text);
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     let mut reader = Reader::new(&input.environment, base);
-    errors.iter().for_each(|error| reader.notes.not_toml(error));
+    errors
+        .iter()
+        .for_each(|error| reader.notes.not_toml(error, None));
 
     let mut root = reader.root(Some(table.get_ref()));
     let (settings, sources) = options::read(&mut root, occasion, files);

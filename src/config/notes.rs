@@ -70,11 +70,14 @@ impl Notes {
     }
 
     /// The parser's own finding. Its message is one of toml's fixed sentences; its rendering, which prints the line, is never used.
-    pub(crate) fn not_toml(&mut self, error: &toml::de::Error) {
+    /// `form` is how the file is written: somebody may have put bare values on its lines.
+    pub(crate) fn not_toml(&mut self, error: &toml::de::Error, form: Option<&'static str>) {
         if self.broken.len() >= MOST_BROKEN {
             return;
         }
         let (message, help) = in_plain_words(error);
+        // Once is enough.
+        let help = help.or_else(|| form.filter(|_| self.broken.is_empty()));
         self.broken.push(Finding {
             severity: Severity::Error,
             at: error.span(),
@@ -343,7 +346,7 @@ mod tests {
     fn quoted(text: &str, secret: bool) -> Vec<String> {
         let mut notes = Notes::default();
         let (_, errors) = toml::de::DeTable::parse_recoverable(text);
-        errors.iter().for_each(|error| notes.not_toml(error));
+        errors.iter().for_each(|error| notes.not_toml(error, None));
         let value = text.find("shown").unwrap();
         notes.show(value..value + 5);
         notes.add(Severity::Error, Some(value..value + 5), "about it", "");

@@ -53,6 +53,8 @@ pub(crate) struct Reader<'a> {
     /// Every option that was asked for, and so exists.
     pub(crate) options: BTreeSet<String>,
     pub(crate) strays: Vec<Stray>,
+    /// How many were noted so far.
+    pub(crate) errors: usize,
     /// The text is a list of secrets: an unknown name in it may be one.
     pub(crate) secret: bool,
 }
@@ -75,6 +77,7 @@ impl<'a> Reader<'a> {
             from_environment: Vec::new(),
             options: BTreeSet::new(),
             strays: Vec::new(),
+            errors: 0,
             secret: false,
         }
     }
@@ -102,6 +105,7 @@ impl<'a> Reader<'a> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
+        self.errors += usize::from(severity == Severity::Error);
         let at = match at {
             At::Variable(name) => {
                 let origin = format!("environment variable {name}");
@@ -183,7 +187,16 @@ impl<'a> Reader<'a> {
             true => near.or(belongs),
             false => belongs.or(near),
         };
-        let help = likely.unwrap_or_else(|| format!("known here: {}", siblings.join(", ")));
+        let elsewhere = match (stray.section.as_str(), name.as_str()) {
+            ("", "key") if !self.secret => Some(KEYS_ELSEWHERE.to_owned()),
+            ("", "tenant" | "tenant_defaults") if !self.secret => {
+                Some(TENANTS_ELSEWHERE.to_owned())
+            }
+            _ => None,
+        };
+        let help = elsewhere
+            .or(likely)
+            .unwrap_or_else(|| format!("known here: {}", siblings.join(", ")));
         let message = if showable {
             self.notes.show(at.clone());
             format!("unknown {what} `{name}`{inside}")
@@ -194,6 +207,11 @@ impl<'a> Reader<'a> {
             .add(Severity::Error, Some(at.clone()), message, help);
     }
 }
+
+const KEYS_ELSEWHERE: &str =
+    "keys are written in a file of their own: keys.toml beside this one, or what `keys_file` names";
+const TENANTS_ELSEWHERE: &str =
+    "tenants are written in a file of their own, such as tenants.toml, that `tenants_file` names";
 
 /// A key pasted where a name belongs has digits and is long.
 pub(crate) fn is_plain_name(name: &str) -> bool {

@@ -87,6 +87,12 @@ impl Report {
         }
     }
 
+    /// Where the worst is that has a place.
+    pub fn first_origin(&self) -> Option<&str> {
+        let mut places = self.diagnostics.iter().filter_map(|it| it.place.as_ref());
+        places.next().map(|place| &*place.origin)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.diagnostics.is_empty()
     }

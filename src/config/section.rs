@@ -317,11 +317,15 @@ impl<'r, 'a> Section<'r, 'a> {
         };
         let Some(array) = value.get_ref().as_array() else {
             self.show(value);
-            return self.wrong(
-                name,
-                At::Text(value.span()),
-                "a list such as [\"a\", \"b\"]",
-            );
+            let help = match value.get_ref().as_str() {
+                Some(text) if !self.may_be_a_secret(text) => {
+                    format!("write it as a list: [{}]", shown(text))
+                }
+                _ => "write texts in double quotes: [\"a\", \"b\"]".to_owned(),
+            };
+            let message = format!("`{}` must be a list", self.full(name));
+            self.reader.error(&At::Text(value.span()), message, help);
+            return None;
         };
         let mut items = Vec::with_capacity(array.len());
         for item in array {

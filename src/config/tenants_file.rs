@@ -48,6 +48,9 @@ const QUOTING: Quoting = Quoting {
     secret: true,
 };
 
+const FORM: &str =
+    "write [[tenant]], name = \"…\" and token = \"…\" for each tenant, each on a line of its own";
+
 /// Reads the file. What is wrong goes to `found`; the tenants are good only if there is no error in it.
 pub(crate) fn read(
     path: &Value<PathBuf>,
@@ -76,7 +79,7 @@ pub(crate) fn read(
     let base = path.value.parent().unwrap_or_else(|| Path::new(""));
     let mut reader = Reader::secret(&no_environment, base);
     for error in &errors {
-        reader.notes.not_toml(error);
+        reader.notes.not_toml(error, Some(FORM));
     }
     let mut root = reader.root(Some(table.get_ref()));
     let mut section = root.section("tenant_defaults");

@@ -156,8 +156,10 @@ impl Reloader {
             let attempt = reload(&input);
             let seen = attempt.seen.clone();
             let before = live.load();
+            let at_fault = at_fault(&attempt, &last_good);
             let adopted = adopt(&live, &metrics, attempt, &last_good);
-            let row = audited(&before, &live.load(), who, adopted.is_ok());
+            let refused = adopted.as_ref().err().map(|_| at_fault);
+            let row = audited(&before, &live.load(), who, refused);
             say(&events, &row);
             store.audit(row);
             Some((seen, adopted))
@@ -243,11 +245,23 @@ fn adopt(live: &Live, metrics: &Metrics, attempt: Attempt, last_good: &Seen) -> 
     adopted.map(|_| ())
 }
 
-/// A configuration that cannot be used changes nothing, and the log says what is wrong with it.
-fn audited(old: &Snapshot, new: &Snapshot, who: Arc<str>, is_adopted: bool) -> AuditRow {
-    let (what, detail) = match is_adopted {
-        true => ("reload", difference(old, new)),
-        false => ("reload_refused", String::new()),
+/// The file or the variable with the first mistake; empty where it is none of one file.
+fn at_fault(attempt: &Attempt, last_good: &Seen) -> String {
+    match &attempt.outcome {
+        Ok(_) => attempt
+            .seen
+            .lost_since(last_good)
+            .map(|lost| lost.display().to_string()),
+        Err(report) => report.first_origin().map(str::to_owned),
+    }
+    .unwrap_or_default()
+}
+
+/// A configuration that cannot be used changes nothing, and the log says what is wrong with it. `refused` is where.
+fn audited(old: &Snapshot, new: &Snapshot, who: Arc<str>, refused: Option<String>) -> AuditRow {
+    let (what, detail) = match refused {
+        None => ("reload", difference(old, new)),
+        Some(at_fault) => ("reload_refused", at_fault),
     };
     AuditRow {
         at_ms: clock::now_ms(),
@@ -264,8 +278,13 @@ fn say(events: &Events, row: &AuditRow) {
         "reload" if row.detail.is_empty() => ("reload", format!("by {who}: nothing is different")),
         "reload" => ("reload", format!("by {who}: {}", row.detail)),
         _ => {
-            let text =
-                format!("by {who}: the last good configuration goes on serving, the log says why");
+            let at_fault = match &*row.detail {
+                "" => String::new(),
+                at_fault => format!("{at_fault} cannot be used, "),
+            };
+            let text = format!(
+                "by {who}: {at_fault}the last good configuration goes on serving, the log says why"
+            );
             ("reload-refused", text)
         }
     };

@@ -2,6 +2,7 @@
 
 use crate::bill_reports::told;
 use crate::bills::{ALICE, poll, submit, tenants};
+use crate::support::write;
 
 #[tokio::test]
 async fn a_name_that_nobody_has_is_said_so_beside_an_empty_report() {
@@ -59,5 +60,8 @@ async fn a_name_that_nobody_has_is_said_so_beside_an_empty_report() {
         bills.contains("there is no bill to write") && bills.contains(typo),
         "{bills}"
     );
+    write(&place.join("a-file"), "");
+    let blocked = told(place, "report --csv-dir a-file", &config);
+    assert!(blocked.contains("cannot write a-file: "), "{blocked}");
     world.end().await;
 }

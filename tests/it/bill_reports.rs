@@ -195,7 +195,7 @@ async fn fill(store: &Store) {
 /// The command as somebody types it beside the store, what it says, and how it ends.
 pub(crate) fn told(place: &Path, line: &str, of: &[&str]) -> String {
     let words = line.split(' ').map(|word| match word {
-        "bills" | "elsewhere.db" => place.join(word).display().to_string(),
+        "bills" | "elsewhere.db" | "a-file" => place.join(word).display().to_string(),
         word => word.to_owned(),
     });
     let of = of.iter().map(|word| (*word).to_owned());
@@ -221,7 +221,14 @@ pub(crate) fn report(arguments: &Arguments, now_ms: i64) -> (u8, String, String)
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let environment = Environment::default();
-    let code = report::run(args, environment, now_ms, &mut out, &mut err).unwrap();
+    let code = match report::run(args, environment, now_ms, &mut out, &mut err) {
+        Ok(code) => code,
+        // As the program itself says it.
+        Err(error) => {
+            err.extend(format!("sidekey: {error}\n").bytes());
+            70
+        }
+    };
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (code, text(out), text(err))
 }

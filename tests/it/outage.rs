@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use sidekey::sandbox::{self, Dialect, Fault, FaultRule};
 use tokio::time::Instant;
 
-use crate::support::{TASK, World, name, until, vendor};
+use crate::support::{TASK, World, key, keys, name, until, vendor};
 
 const ACCOUNTS: usize = 5;
 const CLIENTS: usize = 10;
@@ -89,6 +89,29 @@ async fn nothing_about_the_vendor_or_its_accounts_is_asked_during_an_outage_or_a
         .egress
         .banned(Instant::now() + Duration::from_secs(600));
     ask("a ban").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_proven_says_why() {
+    let world = World::start(vendor(Dialect::Captchaai, 2), "").await;
+    let server = &world.running().server;
+    let ban = Instant::now() + Duration::from_secs(600);
+    server.egress.banned(ban);
+    world.write_keys(&keys([(name(3), key(3))]));
+    until("the new key is adopted", async || {
+        world.state_of(&name(3)).await.as_deref() == Some("unproven")
+    })
+    .await;
+    let why = async || {
+        let all = world.api("/api/keys").await;
+        let all = all["keys"].as_array().unwrap().iter();
+        let mut unproven = all.filter(|key| key["state"] == "unproven");
+        unproven.next().unwrap()["why"].clone()
+    };
+    assert_eq!(why().await, "not proven yet: the vendor bans this address");
+    while !server.outage.unreached(Instant::now(), 0.0) {}
+    assert_eq!(why().await, "not proven yet: the vendor is out of reach");
     world.end().await;
 }
 

@@ -84,6 +84,22 @@ async fn a_key_that_left_the_file_is_polled_with_but_submits_nothing() {
 }
 
 #[tokio::test]
+async fn a_key_that_the_file_disables_waits_for_nothing() {
+    let world = World::start(slow(1), REFUSE).await;
+    let text = keys([(name(1), key(1)), (name(2), key(2))]) + "disabled = true\n";
+    world.adopts(|| world.write_keys(&text)).await;
+    let described = world.api("/api/keys").await;
+    let described = described["keys"].as_array().unwrap();
+    let key = described.iter().find(|key| key["state"] == "disabled");
+    let key = key.unwrap();
+    assert_eq!(key["why"], "disabled = true in the keys file");
+    for absent in ["until", "until_seconds", "next_probe"] {
+        assert!(key[absent].is_null(), "{absent}: {key}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_disabled_key_is_polled_with_but_submits_nothing_also_after_a_restart() {
     let mut world = World::start(slow(2), REFUSE).await;
     let ids = submit(&world).await;

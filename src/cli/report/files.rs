@@ -41,7 +41,7 @@ pub(super) fn write(
     overwrite: bool,
     mut tell: impl FnMut(Step<'_>) -> io::Result<()>,
 ) -> Result<(), WriteError> {
-    fs::create_dir_all(directory)?;
+    fs::create_dir_all(directory).map_err(|error| named(directory, error))?;
     let by_tenant = Asked {
         by: By::Tenant,
         ..asked.clone()
@@ -75,6 +75,11 @@ pub(super) fn write(
     Ok(())
 }
 
+fn named(directory: &Path, error: io::Error) -> io::Error {
+    let message = format!("cannot write {}: {error}", directory.display());
+    io::Error::new(error.kind(), message)
+}
+
 /// A bill that is being written, under another name until it is whole.
 struct Open {
     tenant: String,
@@ -87,7 +92,8 @@ impl Open {
         // As any other new file: what the umask lets others do.
         let file = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory)?;
+            .tempfile_in(directory)
+            .map_err(|error| named(directory, error))?;
         let mut file = BufWriter::new(file);
         file.write_all(HEAD)?;
         Ok(Self {
