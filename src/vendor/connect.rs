@@ -106,7 +106,7 @@ impl Connector {
             tracing::error!(
                 address = %there,
                 what,
-                help = "set resolver = \"dns\" in [vendor], or name another address",
+                help = "set resolver = \"dns\" in [vendor]; if it is set, a name server or the address there leads here",
                 "a loop: a name leads to sidekey's own listener"
             );
             return Err(format!("{what} is at {there}, which is sidekey itself"));
