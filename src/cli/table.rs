@@ -13,8 +13,9 @@ pub(super) enum Align {
     Numbers,
 }
 
-/// Columns as wide as their cells, and the names of those left out. Without a width nothing is cut: a pipe has none. To fit, the columns
-/// of `spare` go, first things first; a cell that is left out is empty. Then the first column is cut, and the last one there is.
+/// Columns as wide as their cells, and the names of those left out. Without a width nothing is cut: a pipe has none. To fit,
+/// the columns of `spare` go, first things first; a cell that is left out is empty. Then the first column is cut, and the
+/// last one there is.
 pub(super) fn table(
     rows: &[Vec<String>],
     width: Option<usize>,
